@@ -1,0 +1,20 @@
+"""What is learned: pure tensor maths.  Imports torch and the standard library, nothing else."""
+
+from algos.algorithm import Algorithm, load, names
+from algos.policy import Policy
+from algos.types import Batch, Credit, Fresh, Metrics, Need, Rollouts, Schedule, Totals
+
+__all__ = [
+    "Algorithm",
+    "Batch",
+    "Credit",
+    "Fresh",
+    "Metrics",
+    "Need",
+    "Policy",
+    "Rollouts",
+    "Schedule",
+    "Totals",
+    "load",
+    "names",
+]

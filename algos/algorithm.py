@@ -1,0 +1,86 @@
+"""The interface that makes algorithms peers: `needs`, `schedule`, `credit`, `loss`, and nothing else."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pkgutil
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from algos.types import Batch, Credit, Fresh, Metrics, Need, Rollouts, Schedule
+
+
+@dataclass(frozen=True, kw_only=True)
+class Algorithm(ABC):
+    """An algorithm is a frozen dataclass: its fields are its hyper-parameters, its defaults the paper's.
+
+    To add one, write `algos/<name>.py` with one subclass (or pass `--algo FILE.py`): nothing else changes.
+    """
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """What `credit` and `loss` read beyond the sampled tokens: "reference", "values", "entropy"."""
+        return frozenset()
+
+    def schedule(self, base: Schedule) -> Schedule:
+        """The base schedule (prompts and group size of the model's profile), as this algorithm wants it.
+
+        Raises ValueError, naming the field, where the algorithm cannot work with it.
+        """
+        return base
+
+    @abstractmethod
+    def credit(self, rollouts: Rollouts) -> Credit:
+        """Rewards of a whole round -> the worth of each token.  Called without gradient."""
+
+    @abstractmethod
+    def loss(self, batch: Batch, fresh: Fresh) -> tuple[Tensor, Metrics]:
+        """A batch -> its *share* of the update's loss, and its share of each metric.
+
+        Shares of one update add up: everything is divided by `batch.totals`, so that how an update is cut
+        into micro-batches changes no gradient and no metric.
+        """
+
+
+# Modules of this package that are the interface, not an algorithm.
+_INTERFACE = {"types", "algorithm", "policy", "ops"}
+
+
+def names() -> list[str]:
+    """The algorithms that ship: one a file of this package."""
+    package = Path(__file__).parent
+    return sorted(m.name for m in pkgutil.iter_modules([str(package)]) if m.name not in _INTERFACE)
+
+
+def load(name: str) -> type[Algorithm]:
+    """The class of algorithm `name`, or the one defined in FILE.py.
+
+    Raises ValueError on an unknown name (listing the valid ones) or a file without exactly one Algorithm.
+    """
+    if name.endswith(".py"):
+        path = Path(name)
+        if not path.is_file():
+            raise ValueError(f"algo: no file {name}")
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        assert spec and spec.loader
+        module = importlib.util.module_from_spec(spec)
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:  # the user's own file: say which, and why
+            raise ValueError(f"algo: {name} cannot be imported: {type(error).__name__}: {error}") from error
+    elif name in names():
+        module = importlib.import_module(f"algos.{name}")
+    else:
+        raise ValueError(f"algo: unknown algorithm '{name}'; valid: {', '.join(names())}, or a FILE.py")
+    found = [
+        c
+        for c in vars(module).values()
+        if isinstance(c, type) and issubclass(c, Algorithm) and c.__module__ == module.__name__
+    ]
+    if len(found) != 1:
+        raise ValueError(f"algo: {name} must define exactly one Algorithm, found {len(found)}")
+    return found[0]

@@ -1,0 +1,110 @@
+"""GRPO: Group Relative Policy Optimization (DeepSeekMath, 2402.03300).
+
+    A_i  = (r_i - mean_g r) / std_g r                                       over the G completions of a prompt (§4.1.2)
+    J    = avg_i avg_t { min[rho A_i, clip(rho, 1-lo, 1+hi) A_i] - beta k3 }                              (eq. 3)
+    rho  = pi(o_t) / pi_old(o_t),   k3 = u - log u - 1,   u = pi_ref(o_t) / pi(o_t)                         (eq. 4)
+
+The defaults are the paper's; its relatives are settings of the same fields:
+
+    Dr. GRPO (2503.20783)    scale=none average=horizon kl_coef=0
+    DAPO's loss (2503.14476) clip_high=0.28 average=token kl_coef=0 drop=silent
+    GSPO (2507.18071)        ratio=sequence clip_low=3e-4 clip_high=4e-4 kl_coef=0
+    CISPO (2506.13585)       clip=weight clip_low=1 clip_high=4 average=token kl_coef=0
+    RLOO (2402.14740)        center=leave_one_out scale=none clip=none average=sum kl_in=reward kl_coef=0.03
+    Lite PPO (2508.08221)    scale=batch average=token kl_coef=0
+
+With one update a round (the paper's setting) rho is 1 and no clip can act.  A group whose rewards are all equal
+is silent: its advantages are 0, and only the KL term moves it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from algos.algorithm import Algorithm
+from algos.ops import advantages, aggregate, kl, ratios, select
+from algos.types import Batch, Credit, Fresh, Metrics, Need, Rollouts, Schedule
+
+
+@dataclass(frozen=True, kw_only=True)
+class GRPO(Algorithm):
+    """Group-relative advantages, a clipped ratio, KL in the loss.  Needs groups of two or more."""
+
+    center: advantages.Center = "group"  # §4.1.2
+    scale: advantages.Scale = "group"  # §4.1.2: divided by std
+    std_ddof: int = 0  # the paper says only "std"; chosen: the population's (1: torch's, verl's)
+    ratio: ratios.Level = "token"  # eq. 3
+    clip: Literal["surrogate", "weight", "none"] = "surrogate"  # eq. 3
+    clip_low: float = 0.2  # the paper gives no epsilon; chosen: PPO's 0.2
+    clip_high: float = 0.2
+    clip_dual: float | None = None  # off in the paper; c of dual clip where it is on
+    kl_coef: float = 0.04  # §4.2
+    kl_in: Literal["loss", "reward"] = "loss"  # §4.1.1
+    kl_estimator: kl.Estimator = "k3"  # eq. 4; in the reward it is always k1
+    kl_importance: bool = False  # multiply the KL in the loss by rho, with its gradient (DeepSeek-V3.2)
+    entropy_coef: float = 0.0  # no entropy bonus in the paper
+    average: aggregate.Over = "sequence"  # eq. 3: 1/|o_i|, then 1/G
+    drop: select.Drop = "none"  # groups that leave the update and its denominators
+    drop_truncated: bool = False  # DAPO's overlong mask: completions cut at the limit leave the update
+    epochs: int = 1  # §4.2: a single update an exploration stage
+    minibatches: int = 1
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        needed: set[Need] = set()
+        if self.kl_coef:
+            needed.add("reference")
+        if self.entropy_coef:
+            needed.add("entropy")
+        return frozenset(needed)
+
+    def schedule(self, base: Schedule) -> Schedule:
+        relative = self.center in ("group", "leave_one_out", "length") or self.scale == "group"
+        if relative and base.group_size < 2:
+            raise ValueError(
+                f"group_size: a group-relative advantage needs at least 2 completions a prompt, not {base.group_size}"
+            )
+        return replace(base, epochs=self.epochs, minibatches=self.minibatches)
+
+    def credit(self, rollouts: Rollouts) -> Credit:
+        r = rollouts
+        assert r.reward_N is not None and r.valid_N is not None and r.ended_N is not None
+        reward_N, length_N = r.reward_N, r.mask_NT.sum(1)
+        if self.kl_coef and self.kl_in == "reward":
+            assert r.ref_logp_NT is not None
+            reward_N = reward_N - self.kl_coef * kl.estimate(r.logp_NT, r.ref_logp_NT, r.mask_NT, "k1").sum(1)
+        advantage_N = advantages.relative(
+            reward_N, r.group_N, r.valid_N, self.center, self.scale, self.std_ddof, length_N
+        )
+        keep_N = r.valid_N & select.keep_groups(r.reward_N, r.group_N, r.valid_N, self.drop)
+        if self.drop_truncated:
+            keep_N = keep_N & r.ended_N
+        return Credit(advantage_NT=torch.where(r.mask_NT, advantage_N[:, None], 0), keep_N=keep_N)
+
+    def loss(self, batch: Batch, fresh: Fresh) -> tuple[Tensor, Metrics]:
+        r, mask_NT, advantage_NT = batch.rollouts, batch.rollouts.mask_NT, batch.credit.advantage_NT
+        ratio_NT = ratios.importance(fresh.logp_NT, r.logp_NT, mask_NT, self.ratio)
+        low, high = (self.clip_low, self.clip_high) if self.clip != "none" else (torch.inf, torch.inf)
+        if self.clip == "weight":
+            objective_NT = ratios.clipped_weight(ratio_NT, fresh.logp_NT, advantage_NT, mask_NT, low, high)
+        else:
+            objective_NT = ratios.clipped_surrogate(ratio_NT, advantage_NT, low, high, self.clip_dual)
+        below_NT, above_NT = ratios.clip_fractions(ratio_NT.detach(), advantage_NT, mask_NT, low, high)
+        per_token = {"entropy": fresh.entropy_NT, "clip_ratio/low": below_NT, "clip_ratio/high": above_NT}
+        if r.ref_logp_NT is not None:
+            per_token["kl"] = kl.estimate(fresh.logp_NT, r.ref_logp_NT, mask_NT, "k1")
+            if self.kl_in == "loss":
+                penalty_NT = kl.estimate(fresh.logp_NT, r.ref_logp_NT, mask_NT, self.kl_estimator)
+                if self.kl_importance:
+                    penalty_NT = penalty_NT * ratios.importance(fresh.logp_NT, r.logp_NT, mask_NT)
+                objective_NT = objective_NT - self.kl_coef * penalty_NT
+        if self.entropy_coef:
+            objective_NT = objective_NT + self.entropy_coef * fresh.entropy_NT
+        loss = -aggregate.mean(objective_NT, mask_NT, batch.totals, self.average)
+        return loss, {
+            name: aggregate.mean(x_NT.detach(), mask_NT, batch.totals, "token") for name, x_NT in per_token.items()
+        }

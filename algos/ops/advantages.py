@@ -1,0 +1,114 @@
+"""Baselines and scales: what a reward is compared with, and what the difference is measured in.
+
+Shapes: N completions in P groups.  `group_N[i]` in 0..P-1; `valid_N` (bool) is 0 for a completion that has left
+its group: it counts in no mean and no deviation, and its own result is 0.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Center = Literal["none", "group", "leave_one_out", "length", "batch"]
+Scale = Literal["none", "group", "batch"]
+
+
+def group_sum(x_N: Tensor, group_N: Tensor, valid_N: Tensor) -> Tensor:
+    """sum_P: the sum of x over the valid members of each group.  Shape (P,), P = 1 + max(group_N)."""
+    groups = int(group_N.max()) + 1
+    return x_N.new_zeros(groups).index_add_(0, group_N, torch.where(valid_N, x_N, 0))
+
+
+def baseline(
+    reward_N: Tensor, group_N: Tensor, valid_N: Tensor, center: Center, length_N: Tensor | None = None
+) -> Tensor:
+    """The number each reward is compared with.  Shape (N,).
+
+    | center          | baseline of completion i in group g                              | source             |
+    |-----------------|------------------------------------------------------------------|--------------------|
+    | `none`          | 0                                                                | REINFORCE          |
+    | `group`         | mean_j r_j                                                       | 2402.03300 §4.1.2  |
+    | `leave_one_out` | mean_{j != i} r_j                                                | RLOO, 2402.14740   |
+    | `length`        | sum_j len_j r_j / sum_j len_j                                    | OPO, 2505.23585    |
+    | `batch`         | the mean over every group's completions                          | REINFORCE++        |
+
+    Degenerate cases: in a group of one, `group` is the reward itself (advantage 0) and so is `leave_one_out`,
+    which has no one else to ask.  `length` needs `length_N` (tokens); a group without tokens has baseline 0.
+    """
+    one_N = torch.ones_like(reward_N)
+    if center == "none":
+        return torch.zeros_like(reward_N)
+    if center == "batch":
+        return one_N * torch.where(valid_N, reward_N, 0).sum() / valid_N.sum().clamp(min=1)
+    if center == "length":
+        if length_N is None:
+            raise ValueError("center 'length' needs the completions' lengths")
+        weight_N = length_N.to(reward_N.dtype)
+        total_P = group_sum(weight_N, group_N, valid_N).clamp(min=1)
+        return (group_sum(weight_N * reward_N, group_N, valid_N) / total_P)[group_N]
+    count_N = group_sum(one_N, group_N, valid_N)[group_N]
+    sum_N = group_sum(reward_N, group_N, valid_N)[group_N]
+    if center == "group":
+        return sum_N / count_N.clamp(min=1)
+    if center == "leave_one_out":
+        return torch.where(count_N > 1, (sum_N - reward_N) / (count_N - 1).clamp(min=1), reward_N)
+    raise ValueError(f"center must be none, group, leave_one_out, length or batch, not {center!r}")
+
+
+def spread(x_N: Tensor, group_N: Tensor, valid_N: Tensor, scale: Scale, ddof: int = 0) -> Tensor:
+    """The deviation that an advantage is divided by.  Shape (N,).
+
+    `group`: sqrt(mean_j (x_j - mean x)^2) over the completion's group (2402.03300 §4.1.2, which writes `std`
+    without saying which; ddof 0 is the population's, 1 the sample's, as torch.std has it).
+    `batch`: the same over all valid completions (2508.08221).  `none`: 1.
+
+    Degenerate case: where all members are *equal* the deviation is 1, not "0 + eps", so that x minus its mean
+    stays exactly 0 and no float noise is blown up.
+    """
+    if scale == "none":
+        return torch.ones_like(x_N)
+    if scale == "batch":
+        group_N = torch.zeros_like(group_N)
+    elif scale != "group":
+        raise ValueError(f"scale must be none, group or batch, not {scale!r}")
+    count_P = group_sum(torch.ones_like(x_N), group_N, valid_N)
+    mean_P = group_sum(x_N, group_N, valid_N) / count_P.clamp(min=1)
+    square_P = group_sum((x_N - mean_P[group_N]) ** 2, group_N, valid_N)
+    std_P = (square_P / (count_P - ddof).clamp(min=1)).sqrt()
+    return torch.where(silent(x_N, group_N, valid_N), 1, std_P)[group_N]
+
+
+def silent(x_N: Tensor, group_N: Tensor, valid_N: Tensor) -> Tensor:
+    """Which groups have nothing to say: all their valid members are equal (tested by equality, not by std).
+
+    Shape (P,), bool.  A group without valid members is silent.
+    """
+    groups = int(group_N.max()) + 1
+    low_P = x_N.new_full((groups,), torch.inf).scatter_reduce_(0, group_N[valid_N], x_N[valid_N], "amin")
+    high_P = x_N.new_full((groups,), -torch.inf).scatter_reduce_(0, group_N[valid_N], x_N[valid_N], "amax")
+    return low_P >= high_P
+
+
+def relative(
+    reward_N: Tensor,
+    group_N: Tensor,
+    valid_N: Tensor,
+    center: Center = "group",
+    scale: Scale = "group",
+    ddof: int = 0,
+    length_N: Tensor | None = None,
+) -> Tensor:
+    """A_i = (r_i - baseline_i) / spread_i, 0 for rows that are not valid.  Shape (N,).
+
+    GRPO's outcome supervision by default (2402.03300 §4.1.2).  Rewards [1, 0, 0, 0] in one group: mean 1/4,
+    std sqrt(3)/4, advantages [sqrt(3), -1/sqrt(3), ...].
+
+    `scale="batch"` measures the spread of the *centred* rewards over the batch where there is a group
+    baseline, and of the rewards themselves where there is none; the two agree when groups have equal means.
+    """
+    centred_N = reward_N - baseline(reward_N, group_N, valid_N, center, length_N)
+    measured_N = reward_N if scale == "group" else centred_N
+    advantage_N = centred_N / spread(measured_N, group_N, valid_N, scale, ddof)
+    return torch.where(valid_N, advantage_N, 0)

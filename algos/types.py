@@ -1,0 +1,111 @@
+"""What flows along the arrow: Rollouts -> Credit -> Batch -> loss.
+
+Shapes: P prompts, G completions per prompt, N = P*G completions, S whole sequence, T completion tokens.
+`group_N[i]` is the prompt that completion i answers.  `mask_NT` is 1 where the policy chose the token; padding
+and tool output are 0.  This is the only polarity in the project.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from torch import Tensor
+
+from algos.ops.aggregate import Totals
+
+__all__ = ["Batch", "Credit", "Fresh", "Metrics", "Need", "Rollouts", "Schedule", "Totals"]
+
+Need = Literal["reference", "values", "entropy"]
+Metrics = Mapping[str, Tensor]
+
+
+def _rows(container: Rollouts | Credit, index: Tensor) -> dict[str, Any]:
+    """The container's tensors, with only the completions in `index`."""
+    return {k: v[index] for k, v in vars(container).items() if isinstance(v, Tensor)}
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """One round of sampled completions, as the stages of the loop fill it in.
+
+    A sequence is a prompt, padded on the left, followed by T columns of completion, padded on the right, so
+    that column S-T is every row's first sampled token.  Two prompts of 3 and 2 tokens, one completion each
+    of 2 and 3 tokens (9 ends a completion):
+
+        tokens_NS   [[5, 6, 7, 8, 9, 0],      mask_NT [[1, 1, 0],
+                     [0, 5, 6, 7, 8, 9]]               [1, 1, 1]]
+    """
+
+    tokens_NS: Tensor  # int64
+    attend_NS: Tensor  # bool, 1 at every real token, prompt and completion alike
+    mask_NT: Tensor  # bool
+    logp_NT: Tensor  # the sampler's own log-probabilities, under the distribution it sampled from; 0 at mask 0
+    group_N: Tensor  # int64, 0..P-1
+    reward_N: Tensor | None = None  # set by the reward stage
+    valid_N: Tensor | None = None  # bool; 0 where the verifier failed: the row leaves its group and every denominator
+    ended_N: Tensor | None = None  # bool; 0 where the completion was cut at its token limit
+    key_N: Tensor | None = None  # int64, equal exactly where two completions of a task count as the same solution
+    step_end_NT: Tensor | None = None  # bool, 1 at the last token of each step
+    step_reward_NT: Tensor | None = None  # the step's reward at step_end_NT, 0 elsewhere
+    ref_logp_NT: Tensor | None = None  # annotate, where an algorithm needs "reference"
+    value_NT: Tensor | None = None  # annotate, where an algorithm needs "values"
+
+    def take(self, index: Tensor) -> Rollouts:
+        return replace(self, **_rows(self, index))
+
+
+@dataclass(frozen=True)
+class Credit:
+    """What each sampled token is worth; no gradient flows through it.
+
+    With rewards [1, 0] in one group of two, GRPO gives each token of the first completion +1 and each
+    token of the second -1.
+    """
+
+    advantage_NT: Tensor  # 0 at mask 0
+    keep_N: Tensor  # bool; 0 leaves the update and its denominators (a filter, or a row the verifier lost)
+    return_NT: Tensor | None = None  # the critic's targets
+    metrics: Mapping[str, float] | None = None
+
+    def take(self, index: Tensor) -> Credit:
+        return replace(self, **_rows(self, index))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some of an update's completions, with their credit and the totals of the whole update."""
+
+    rollouts: Rollouts
+    credit: Credit
+    totals: Totals
+
+
+@dataclass(frozen=True)
+class Fresh:
+    """The live policy's view of a batch, with gradient: what `loss` differentiates."""
+
+    logp_NT: Tensor  # under the behaviour policy's temperature; 0 at mask 0
+    entropy_NT: Tensor  # of the same distribution, in nats; gradient only where an algorithm needs "entropy"
+    value_NT: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How a round is drawn and how often it is trained on.
+
+    Schedule(prompts=32, group_size=16): 512 completions a round, one update on all of them.
+    """
+
+    prompts: int  # P, a round
+    group_size: int  # G
+    epochs: int = 1  # passes over the round
+    minibatches: int = 1  # updates a pass, by whole groups
+    rounds: int | None = None  # None: as many as the budget pays for
+    source: Literal["live", "start", "dataset"] = "live"  # who wrote the completions
+    restart: bool = False  # train from the start model again at every round
+
+    @property
+    def updates(self) -> int:
+        return self.epochs * self.minibatches

@@ -1,0 +1,1 @@
+"""What is right: tasks, the judge, and statistics.  No algorithms, no training loop."""

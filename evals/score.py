@@ -1,0 +1,170 @@
+"""Scores of a model on evaluation sets, without lm-eval: the same files, the same judge, the same numbers.
+
+`generate` is the caller's: this module sees text alone.  It is called once a set, with all prompts in file order,
+so that the noise of a sampled set is the same whichever scorer asks.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypedDict
+
+from evals import taskfiles
+from evals.stats import mean_stderr
+from evals.taskfiles import TaskFile
+from evals.verify import Outcome, Verdict
+
+Scorer = Literal["lm_eval", "direct"]
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How one set is decoded.
+
+    Decoding(temperature=0.0, max_new_tokens=64, stop=("\\n",), stream="eval/arithmetic")
+    """
+
+    temperature: float  # 0 is greedy
+    max_new_tokens: int  # the end token counts as one
+    stop: tuple[str, ...]  # strings that end a completion, besides the end token
+    stream: str  # names the noise: never a training stream, and another one for every set
+
+
+@dataclass(frozen=True)
+class Completion:
+    """The text of a completion, without its prompt, end token and stop string.  Completion("5-3=2 #### 2", True)"""
+
+    text: str
+    ended: bool  # by an end token or a stop string; False where it was cut at the token limit
+
+
+Generate = Callable[[list[str], Decoding], list[Completion]]  # as many completions as prompts, in their order
+
+
+class EvalRow(TypedDict):
+    """One number of the record's `evals`; the caller adds `fraction` and `spend`."""
+
+    task: str
+    version: str
+    domain: str  # "in", "out", "retention"
+    decoding: Literal["greedy", "sampled"]
+    temperature: float
+    filter: str  # "strict", "lenient"; a stock lm-eval task has names of its own
+    metric: str  # "exact_match"; the rates "unparseable", "truncated", "verifier_error" of the strict outcomes
+    value: float
+    stderr: float | None  # of the mean over problems; None where n = 1 or the scorer gives none
+    n: int
+    scorer: Scorer
+    outcomes: str  # the file with the problems' outcomes, "" where there is none
+
+
+class ProblemOutcome(TypedDict):
+    """What became of one problem.  `ended` is None where the model did not say."""
+
+    id: str
+    strict: Outcome
+    lenient: Outcome
+    answer: str | None
+    ended: bool | None
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The rows of all sets, and by set the outcomes of its problems, in file order."""
+
+    rows: list[EvalRow]
+    outcomes: dict[str, list[ProblemOutcome]]
+
+
+def available() -> bool:
+    """Can evals.lm_eval_bridge be imported?  Nothing is imported to find out."""
+    return all(importlib.util.find_spec(name) is not None for name in ("lm_eval", "datasets"))
+
+
+def cut(text: str, stop: Iterable[str]) -> str:
+    """The text before its stop strings, taken in their order as lm-eval's `hf` model does.
+
+    >>> cut("14 Question: 2", ["Question:"])
+    '14 '
+    """
+    for s in stop:
+        if s:
+            text = text.split(s)[0]
+    return text
+
+
+def decoding_of(file: TaskFile) -> Decoding:
+    return Decoding(file.temperature, file.max_new_tokens, file.stop, f"eval/{file.name}")
+
+
+def complete(generate: Generate, prompts: list[str], decoding: Decoding) -> list[Completion]:
+    """One call of `generate`: as many completions as prompts, each cut at its stop string (and then ended)."""
+    found = generate(prompts, decoding)
+    if len(found) != len(prompts):
+        raise ValueError(f"generate gave {len(found)} completions for {len(prompts)} prompts ({decoding.stream})")
+    texts = [cut(c.text, decoding.stop) for c in found]
+    return [Completion(t, c.ended or t != c.text) for t, c in zip(texts, found, strict=True)]
+
+
+def score_direct(
+    folder: str | Path, names: Sequence[str], generate: Generate, outcomes: str = "outcomes/{task}.jsonl"
+) -> Scores:
+    """The sets `names` of a folder of task files, in that order.
+
+    `outcomes` names the file that the caller will write a set's outcomes to; `{task}` stands for the set.
+    """
+    rows: list[EvalRow] = []
+    by_set: dict[str, list[ProblemOutcome]] = {}
+    for file in [taskfiles.read(folder, name) for name in names]:
+        task = taskfiles.build(file.spec)
+        completions = complete(generate, file.prompts, decoding_of(file))
+        verdicts = [task.judge(p, c.text, c.ended) for p, c in zip(file.problems, completions, strict=True)]
+        by_set[file.name] = outcomes_of(file, verdicts, [c.ended for c in completions])
+        rows += rows_of(file, by_set[file.name], "direct", outcomes.format(task=file.name))
+    return Scores(rows, by_set)
+
+
+def outcomes_of(file: TaskFile, verdicts: Sequence[Verdict], ended: Sequence[bool | None]) -> list[ProblemOutcome]:
+    """Verdicts, in file order, as records."""
+    return [
+        {"id": p.id, "strict": v.strict, "lenient": v.lenient, "answer": v.answer, "ended": e}
+        for p, v, e in zip(file.problems, verdicts, ended, strict=True)
+    ]
+
+
+def rows_of(file: TaskFile, found: Sequence[ProblemOutcome], scorer: Scorer, outcomes: str) -> list[EvalRow]:
+    """The rows of one set: exact_match strict and lenient, then the rates of the strict outcomes.
+
+    Every problem counts in n; one with a verifier error is not correct.  Where the model does not say whether
+    completions ended, the two rates that hang on it are left out.
+    """
+
+    def row(filter: str, metric: str, hits: list[bool]) -> EvalRow:
+        value, stderr = mean_stderr([float(h) for h in hits])
+        return {
+            "task": file.name,
+            "version": file.version,
+            "domain": file.domain,
+            "decoding": "sampled" if file.temperature > 0 else "greedy",
+            "temperature": file.temperature,
+            "filter": filter,
+            "metric": metric,
+            "value": value,
+            "stderr": None if math.isnan(stderr) else stderr,
+            "n": len(hits),
+            "scorer": scorer,
+            "outcomes": outcomes,
+        }
+
+    rates = ["unparseable", "truncated", "verifier_error"]
+    if any(o["ended"] is None for o in found):
+        rates = ["verifier_error"]
+    return [
+        row("strict", "exact_match", [o["strict"] == "correct" for o in found]),
+        row("lenient", "exact_match", [o["lenient"] == "correct" for o in found]),
+        *(row("strict", rate, [o["strict"] == rate for o in found]) for rate in rates),
+    ]

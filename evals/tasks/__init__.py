@@ -1,0 +1,109 @@
+"""What a task is.  One file a task; the training reward and every evaluation call the same `judge`."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from evals.verify import Verdict
+
+Domain = Literal["in", "out", "retention"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One question with its gold answer.
+
+    Problem(id="3f2a", prompt="12-(5-3)+4=", gold="14")
+    """
+
+    id: str  # hash of the canonical problem: equal ids are the same problem, in whatever split
+    prompt: str  # as it is tokenised, before a chat template
+    gold: str  # the final answer alone
+    source: Any = None  # what the task wants to remember, e.g. the expression to check steps against
+
+
+@dataclass(frozen=True)
+class EvalSet:
+    """Some problems and how they are decoded: one row of the table, one lm-eval task."""
+
+    name: str  # e.g. "arithmetic", "arithmetic_t1"
+    domain: Domain
+    problems: Sequence[Problem]
+    temperature: float = 0.0  # 0 is greedy
+    version: str = "1"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a solution: where its text ends in the completion (characters), and whether it is right."""
+
+    end: int
+    right: bool
+
+
+class Task(ABC):
+    """Problems to train on, problems to be measured on, and the judge of both."""
+
+    name: str
+    stop: tuple[str, ...] = ()  # strings that end a completion, besides the end token
+
+    @abstractmethod
+    def spec(self) -> dict[str, Any]:
+        """How the judge is built again elsewhere: {"class": "module:Class", "fields": {...}}, JSON-able."""
+
+    @abstractmethod
+    def train(self, seed: int) -> Sequence[Problem]:
+        """The RL training split.  Finite: a run walks it in an order of its own and starts over."""
+
+    @abstractmethod
+    def eval_sets(self, limit: int | None = None) -> list[EvalSet]:
+        """What a run is measured on, in-domain first.  `limit` caps the problems of each set."""
+
+    @abstractmethod
+    def judge(self, problem: Problem, completion: str, ended: bool) -> Verdict:
+        """Is the completion right?  `ended` is False where it was cut at its token limit."""
+
+    def solutions(self) -> list[tuple[str, str]]:
+        """(prompt, written solution) of the training problems, for pretraining; empty where none are written."""
+        return []
+
+    def notices(self) -> list[str]:
+        """What the user should know of the data that were read: rows skipped, problems held out."""
+        return []
+
+    def key(self, problem: Problem, completion: str) -> str:
+        """What makes two correct solutions of a problem the same (default: their text, spaces aside)."""
+        return " ".join(completion.split())
+
+    def steps(self, problem: Problem, completion: str) -> list[Step] | None:
+        """The checked steps of a completion, or None where the task declares no steps."""
+        return None
+
+
+ALIASES = {"gsm8k": "harness_gsm8k"}
+
+
+def names() -> list[str]:
+    """The tasks that ship: one a file of this package."""
+    return sorted(m.name for m in pkgutil.iter_modules([str(Path(__file__).parent)]))
+
+
+def load(name: str) -> type[Task]:
+    """The class of task `name`.  Raises ValueError on an unknown name, listing the valid ones."""
+    name = ALIASES.get(name, name)
+    if name not in names():
+        raise ValueError(f"task: unknown task '{name}'; valid: {', '.join([*names(), *ALIASES])}")
+    module = importlib.import_module(f"evals.tasks.{name}")
+    found = [
+        c
+        for c in vars(module).values()
+        if isinstance(c, type) and issubclass(c, Task) and c.__module__ == module.__name__
+    ]
+    assert len(found) == 1, f"evals/tasks/{name}.py must define exactly one Task"
+    return found[0]

@@ -1,0 +1,244 @@
+"""The worker behind the judge: math-verify in a process of its own, which can be killed.
+
+sympy may take hours over one expression and cannot be interrupted from within, so it runs in a child process.
+Two limits an item: `timeout` seconds of *processor* time, after which the child ends itself (a loaded machine
+therefore changes no verdict), and PATIENCE times as much on the clock, after which the parent kills it.
+A child that was lost is replaced and its item tried once more.
+
+The child is a fresh interpreter (nothing is forked, no `__main__` is imported again) that reads one JSON array
+`[gold, answer, seconds]` a line and writes `{"equal": bool}` or `{"error": str}` a line.  math-verify and sympy
+are imported there and nowhere else.  It ends with its parent: at end of input, or by its own alarm.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any, Self
+
+logger = logging.getLogger(__name__)
+
+PATIENCE = 4  # clock seconds granted for each second of processor time
+STARTUP = 120.0  # clock seconds for the imports of a new child
+MEMORY = 4 << 30  # bytes of address space a child may have
+
+Compare = Callable[[str, str], bool]
+
+
+class WorkerError(Exception):
+    """The item could not be judged: the child died twice over it, reported an error, or cannot be started."""
+
+
+# ---------------------------------------------------------------- the parent's side
+
+
+def command() -> list[str]:
+    """The command line of a child that sees the same modules as this process.
+
+    >>> command()[1:2]
+    ['-c']
+    """
+    return [sys.executable, "-c", f"import sys; sys.path[:] = {sys.path!r}; import evals.verify_pool as v; v.serve()"]
+
+
+class Worker:
+    r"""One child, started at the first call and replaced when it is lost.  Not thread-safe: the judge holds a lock.
+
+    >>> with Worker() as worker:
+    ...     worker.equal("1/2", r"\frac{2}{4}"), worker.equal("x+1", "x+2")
+    (True, False)
+    """
+
+    def __init__(self, timeout: float = 5.0, argv: Sequence[str] | None = None) -> None:
+        if not 0 < timeout <= 3600:
+            raise ValueError(f"timeout must be seconds in (0, 3600], not {timeout!r}")
+        self.timeout = timeout
+        self.argv = argv
+        self.restarts = 0  # children lost over an item
+        self.unavailable: str | None = None  # why there can be no worker, once that is known
+        self._child: subprocess.Popen[bytes] | None = None
+        self._finalizer: weakref.finalize[..., Any] | None = None
+
+    def equal(self, gold: str, answer: str) -> bool:
+        """Does math-verify find the answer equal to the gold answer?  WorkerError where it cannot say."""
+        for _ in range(2):
+            child = self._started()
+            try:
+                reply = self._ask(child, [gold, answer, self.timeout])
+            except BaseException:  # interrupted half-way: its late reply must not answer the next question
+                self.close()
+                raise
+            if reply is not None and "error" in reply:
+                raise WorkerError(str(reply["error"]))
+            if reply is not None:
+                return bool(reply["equal"])
+            self.close()
+            self.restarts += 1
+        raise WorkerError(f"no verdict within {self.timeout:g} s of processor time, twice")
+
+    def close(self) -> None:
+        """Ends the child.  A later call starts another; closing twice is harmless."""
+        if self._finalizer is not None:
+            self._finalizer()
+        self._child = self._finalizer = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        """The running child.  Where none can be started, that is remembered, logged once and raised each time."""
+        if self.unavailable is not None:
+            raise WorkerError(self.unavailable)
+        if self._child is not None and self._child.poll() is None:
+            return self._child
+        env = {**os.environ, "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}  # sympy orders some sets by hash
+        pipe = subprocess.PIPE
+        why = "it ended while starting"
+        for _ in range(2):
+            self.close()
+            child = subprocess.Popen(
+                self.argv or command(), stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, bufsize=0, env=env
+            )
+            self._child, self._finalizer = child, weakref.finalize(self, _end, child)
+            reply = _read(child, STARTUP)
+            if reply is not None and "error" not in reply:
+                return child
+            if reply is not None:  # an import failed, and would again
+                why = str(reply["error"])
+                break
+        self.close()
+        self.unavailable = f"no worker: {why}"
+        logger.warning("answers that are not plain numbers cannot be judged (%s)", self.unavailable)
+        raise WorkerError(self.unavailable)
+
+    def _ask(self, child: subprocess.Popen[bytes], item: list[Any]) -> dict[str, Any] | None:
+        assert child.stdin is not None
+        try:
+            child.stdin.write(json.dumps(item).encode() + b"\n")
+        except OSError:  # the child is gone
+            return None
+        return _read(child, self.timeout * PATIENCE)
+
+
+def _read(child: subprocess.Popen[bytes], seconds: float) -> dict[str, Any] | None:
+    """The child's next line, or None where it died, wrote nonsense or took longer than `seconds`."""
+    assert child.stdout is not None
+    poll = select.poll()  # not select(): a training process may hold more than 1024 descriptors
+    poll.register(child.stdout, select.POLLIN)
+    line, end = b"", time.monotonic() + seconds
+    while not line.endswith(b"\n"):
+        if not poll.poll(max(0.0, end - time.monotonic()) * 1000):
+            return None
+        part = os.read(child.stdout.fileno(), 65536)
+        if not part:
+            return None
+        line += part
+    try:
+        reply = json.loads(line)
+    except ValueError:
+        return None
+    return reply if isinstance(reply, dict) else None
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    child.kill()
+    child.wait()
+    for pipe in (child.stdin, child.stdout):
+        if pipe is not None:
+            pipe.close()
+
+
+# ---------------------------------------------------------------- the child's side
+
+
+def serve(load: Callable[[], Compare] | None = None) -> None:
+    """Answers questions until the end of input.  `load` returns the comparison (default: math-verify's).
+
+    A test's own child is `serve(lambda: lambda gold, answer: gold == answer)`.
+    """
+    import resource
+
+    for limit, value in ((resource.RLIMIT_AS, MEMORY), (resource.RLIMIT_CORE, 0)):
+        with contextlib.suppress(ValueError, OSError):  # a lower limit stands already, or the system has none
+            resource.setrlimit(limit, (value, value))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)  # the default action ends the process, even inside C code
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    out, sys.stdout = os.dup(1), sys.stderr  # a library that prints must not speak for us
+
+    def reply(message: dict[str, Any]) -> None:
+        os.write(out, json.dumps(message).encode() + b"\n")
+
+    try:
+        compare = (load or load_math_verify)()
+    except Exception as error:  # noqa: BLE001  not installed, or broken: either way the parent is told
+        reply({"error": f"{type(error).__name__}: {error}"[:500]})
+        return
+    reply({"ready": True})
+    for line in sys.stdin.buffer:
+        gold, answer, seconds = json.loads(line)
+        signal.setitimer(signal.ITIMER_PROF, seconds)
+        signal.setitimer(signal.ITIMER_REAL, seconds * PATIENCE + 1)  # should the parent be gone
+        try:
+            message: dict[str, Any] = {"equal": bool(compare(gold, answer))}
+        except Exception as error:  # noqa: BLE001  whatever an answer sets off is reported
+            message = {"error": type(error).__name__}  # not its text: printing an expression may take forever
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        reply(message)
+
+
+def load_math_verify() -> Compare:
+    """math-verify's comparison of two LaTeX (or plain) expressions, gold first.
+
+    Its own timeouts are off (they need the main thread; `serve` has better ones), and so is what guesses in the
+    model's favour: repair of malformed operators, equation splitting, removal of unit words.
+    An answer that it cannot parse is not equal; a gold answer that it cannot parse is an error.
+    """
+    from latex2sympy2_extended.latex2sympy2 import NormalizationConfig  # type: ignore[import-untyped]
+    from math_verify import LatexExtractionConfig, parse, verify  # type: ignore[import-untyped]
+
+    plain = NormalizationConfig(
+        basic_latex=True, units=False, malformed_operators=False, nits=False, boxed="none", equations=False
+    )
+    config = LatexExtractionConfig(boxed_match_priority=-1, normalization_config=plain)
+
+    def read(text: str) -> list[Any]:
+        return parse(
+            f"${tex(text)}$", [config], fallback_mode="no_fallback", extraction_mode="first_match", parsing_timeout=None
+        )
+
+    def compare(gold: str, answer: str) -> bool:
+        read_gold = read(gold)
+        if not read_gold:
+            raise ValueError("math-verify cannot parse the gold answer")
+        read_answer = read(answer)
+        return bool(read_answer) and verify(read_gold, read_answer, timeout_seconds=None, raise_on_error=True)
+
+    return compare
+
+
+def tex(text: str) -> str:
+    r"""Plain notation as LaTeX, and TeX's short forms in full (they are correct TeX, not malformed).
+
+    >>> print(tex("2*sqrt(3)"), tex("x**2"), tex(r"\frac12"), tex(r"\sqrt3"))
+    2*\sqrt{3} x^2 \frac{1}{2} \sqrt{3}
+    """
+    text = text.replace("$", r"\$").replace("**", "^")
+    text = re.sub(r"(?<![\\A-Za-z])sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}", text)
+    text = re.sub(r"(?<![\\A-Za-z])(pi|sin|cos|tan|log|ln|exp)(?![A-Za-z])", r"\\\1", text)
+    text = re.sub(r"\\(frac|sqrt)\s*([0-9A-Za-z])", r"\\\1{\2}", text)
+    return re.sub(r"(\\frac\s*\{[^{}]*\})\s*([0-9A-Za-z])", r"\1{\2}", text)

@@ -1,0 +1,1 @@
+"""How it runs: configuration, rollouts, the loop, the ledger, the record."""

@@ -1,0 +1,109 @@
+"""The ledger (`Spend`, in every unit) and the limit (`Budget`, in one)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+
+UNITS = ("prompts", "completions", "generated_tokens", "trained_tokens", "updates", "flops", "device_seconds")
+
+
+@dataclass
+class Spend:
+    """What a run has used.  Evaluation, checkpoints and side branches are metered elsewhere, never here."""
+
+    prompts: int = 0
+    completions: int = 0
+    generated_tokens: int = 0
+    trained_tokens: int = 0  # completion tokens in updates, every epoch counted; silent groups are trained too
+    updates: int = 0
+    flops: float = 0.0  # the model's, by formula (harness/flops.py), not the machine's
+    device_seconds: float = 0.0
+    verifier_calls: int = 0
+
+    def as_dict(self) -> dict[str, float]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The one unit and limit that a run may use.
+
+    >>> Budget.parse("completions=2048")
+    Budget(unit='completions', limit=2048.0)
+    """
+
+    unit: str
+    limit: float
+
+    @classmethod
+    def parse(cls, text: str) -> Budget:
+        """UNIT=LIMIT, e.g. `completions=2048` or `flops=1e15`.  Raises ValueError naming what is valid."""
+        unit, equals, number = text.partition("=")
+        if not equals or unit not in UNITS:
+            raise ValueError(f"budget: '{text}' is not UNIT=LIMIT with UNIT one of {', '.join(UNITS)}")
+        try:
+            limit = float(number.replace("_", ""))
+        except ValueError:
+            limit = math.nan
+        if not (math.isfinite(limit) and limit > 0):
+            raise ValueError(f"budget: the limit of '{text}' must be a positive number")
+        return cls(unit, limit)
+
+    def used(self, spend: Spend) -> float:
+        return float(getattr(spend, self.unit))
+
+    def fraction(self, spend: Spend) -> float:
+        return min(self.used(spend) / self.limit, 1.0)
+
+
+@dataclass
+class Planner:
+    """How many groups the next round may draw, so that spend ends at or just under the limit.
+
+    A group's cost is estimated from the groups before it; before the first, `bound` (the most that one group
+    can cost, where that is known) is used.  Nothing is ever cut to fit.  The run is over when less than
+    max(1 %, one group) is left.
+
+    >>> Planner(Budget("completions", 2048), prompts=32, bound=16).groups(Spend(completions=1536))
+    32
+    >>> Planner(Budget("completions", 2000), prompts=32, bound=16).groups(Spend(completions=1536))
+    29
+    """
+
+    budget: Budget
+    prompts: int
+    bound: float | None  # None: unknown until tried (seconds)
+    costs: list[tuple[int, float]] = field(default_factory=list)  # (groups, cost) of the rounds so far
+
+    MARGIN = 1.05  # groups get dearer as completions grow: the last rounds are planned with this much to spare
+
+    def observe(self, groups: int, cost: float) -> None:
+        self.costs.append((groups, cost))
+
+    @property
+    def exact(self) -> bool:
+        return self.budget.unit in ("prompts", "completions", "updates")
+
+    @property
+    def group_cost(self) -> float | None:
+        """Expected cost of one group: the dearer of all rounds so far and of the last three."""
+        if self.exact or not self.costs:
+            return self.bound
+        means = [sum(c for _, c in part) / sum(g for g, _ in part) for part in (self.costs, self.costs[-3:])]
+        return max(means)
+
+    def groups(self, spend: Spend) -> int:
+        """Groups of the next round; 0 where the budget is spent."""
+        left = self.budget.limit - self.budget.used(spend)
+        if self.budget.unit == "updates":  # a round's updates do not depend on its groups
+            return self.prompts if self.bound is not None and left >= self.bound else 0
+        cost = self.group_cost
+        if cost is None:
+            return max(1, self.prompts // 8)  # a probe
+        if left < cost or (not self.exact and left < 0.01 * self.budget.limit):
+            return 0
+        fit = left / cost
+        if not self.exact and fit < 2 * self.prompts:
+            fit = fit / self.MARGIN if fit / self.MARGIN >= 1 else 1
+        return min(self.prompts, int(fit + 1e-9))

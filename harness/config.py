@@ -1,0 +1,215 @@
+"""What a run is asked to do: defaults < the model's profile < a TOML file < the command line.
+
+Scale fields (learning rate, prompts a round, G, lengths) come from the model's profile; fields that define an
+algorithm from the algorithm's own file.  A field that nobody knows is an error that lists the valid ones.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from harness.budget import Budget
+
+MODELS = Path(__file__).parent / "models"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Every field of a run, resolved.  `algo` and `task` hold the fields of their own dataclasses."""
+
+    algo_name: str = "grpo"
+    task_name: str = "arithmetic"
+    model: str = "nano"
+    algo: dict[str, Any] = field(default_factory=dict)
+    task: dict[str, Any] = field(default_factory=dict)
+    reward: str = "rule"
+    budget: str = "completions=8192"
+    seed: int = 0
+    # scale: the model's profile has the last word on these defaults
+    prompts: int = 32  # P, a round
+    group_size: int = 16  # G
+    max_new_tokens: int = 512
+    lr: float = 1e-6
+    warmup: int = 0  # updates
+    decay: Literal["constant", "linear"] = "constant"
+    temperature: float = 1.0
+    # evaluation
+    eval_fractions: tuple[float, ...] = (0.0, 0.5, 1.0)  # of the budget
+    eval_tasks: tuple[str, ...] = ()  # lm-eval's stock tasks, as further columns
+    eval_limit: int | None = None  # problems of each evaluation
+    # machine
+    device: str = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float64"] = "auto"  # auto: fp32 on CPU, bf16 autocast on CUDA
+    micro_tokens: int = 8192  # tokens of one forward and backward, padding included
+    rollout_rows: int = 2048  # completions decoded at once
+    # where
+    name: str | None = None
+    out: str = "results"
+    keep_checkpoints: int = 0
+    sources: dict[str, str] = field(default_factory=dict)  # field -> profile | file | flag; the rest is default
+
+    def as_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+
+def profile_of(model: str) -> dict[str, Any]:
+    """The profile of an embedded model (by name), of a folder that has a profile.toml, or the general one."""
+    for folder in (MODELS / model, Path(model)):
+        if (folder / "profile.toml").is_file():
+            return load_toml(folder / "profile.toml")
+    return {}
+
+
+def embedded_models() -> list[str]:
+    return sorted(p.parent.name for p in MODELS.glob("*/profile.toml"))
+
+
+def load_toml(path: Path) -> dict[str, Any]:
+    """Raises ValueError naming the file where it is missing or not TOML."""
+    try:
+        return tomllib.loads(path.read_text())
+    except OSError as error:
+        raise ValueError(f"config: cannot read {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"config: {path} is not valid TOML: {error}") from error
+
+
+def resolve(flags: dict[str, Any], settings: list[str], file: str | None) -> RunConfig:
+    """Merge the four layers.  `settings` are the `--set field=value` words; flags that are None are unset."""
+    layers: list[tuple[str, dict[str, Any]]] = []
+    if file is not None:
+        layers.append(("file", _nested(load_toml(Path(file)))))
+    asked = {k: v for k, v in flags.items() if v is not None}
+    for word in settings:
+        name, equals, value = word.partition("=")
+        if not equals:
+            raise ValueError(f"--set: '{word}' is not field=value")
+        _put(asked, name, value)
+    layers.append(("flag", asked))
+    model = next((layer["model"] for _, layer in reversed(layers) if "model" in layer), RunConfig.model)
+    layers.insert(0, ("profile", _nested(profile_of(model))))
+    merged: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for source, layer in layers:
+        for name, value in layer.items():
+            if isinstance(value, dict) and name in ("algo", "task"):
+                merged.setdefault(name, {}).update(value)
+                sources.update({f"{name}.{k}": source for k in value})
+            else:
+                merged[name], sources[name] = value, source
+    merged["sources"] = sources
+    return check(build(RunConfig, merged, ""))
+
+
+def _nested(table: dict[str, Any]) -> dict[str, Any]:
+    """In a file, `algo = "grpo"` names the algorithm and `[algo]` holds its fields, `name` among them."""
+    out = dict(table)
+    for key in ("algo", "task"):
+        value = out.get(key)
+        if isinstance(value, str):
+            out[f"{key}_name"] = out.pop(key)
+        elif isinstance(value, dict) and "name" in value:
+            out[f"{key}_name"] = value["name"]
+            out[key] = {k: v for k, v in value.items() if k != "name"}
+    return out
+
+
+def _put(asked: dict[str, Any], name: str, value: str) -> None:
+    group, dot, rest = name.partition(".")
+    if dot and group in ("algo", "task"):
+        asked.setdefault(group, {})[rest] = value
+    else:
+        asked[{"algo": "algo_name", "task": "task_name"}.get(name, name)] = value
+
+
+def check(config: RunConfig) -> RunConfig:
+    """Ranges that a type does not say.  Raises ValueError naming the field."""
+    Budget.parse(config.budget)
+    for name in ("prompts", "group_size", "max_new_tokens", "micro_tokens", "rollout_rows"):
+        if getattr(config, name) < 1:
+            raise ValueError(f"{name}: must be at least 1, not {getattr(config, name)}")
+    if config.temperature <= 0:
+        raise ValueError(f"temperature: training samples at a positive temperature, not {config.temperature}")
+    if config.lr <= 0:
+        raise ValueError(f"lr: must be positive, not {config.lr}")
+    if config.eval_limit is not None and config.eval_limit < 1:
+        raise ValueError(f"eval_limit: must be at least 1, not {config.eval_limit}")
+    if any(not 0 <= f <= 1 for f in config.eval_fractions):
+        raise ValueError(f"eval_fractions: must lie in 0..1, not {config.eval_fractions}")
+    return config
+
+
+Built = typing.TypeVar("Built")
+
+
+def build(cls: type[Built], values: dict[str, Any], prefix: str) -> Built:
+    """An instance of dataclass `cls`, its fields converted to their declared types.
+
+    Raises ValueError naming the field (as `prefix` + name) and what is valid.
+    """
+    hints = typing.get_type_hints(cls)
+    valid = [f.name for f in dataclasses.fields(cls) if f.init]  # type: ignore[arg-type]
+    for name in values:
+        if name not in valid:
+            raise ValueError(f"{prefix}{name}: unknown field; valid: {', '.join(prefix + v for v in valid)}")
+    return cls(**{name: coerce(value, hints[name], prefix + name) for name, value in values.items()})
+
+
+def coerce(value: Any, hint: Any, name: str) -> Any:
+    """`value` (often a word of the command line) as the declared type.
+
+    >>> coerce("0.1", float, "algo.kl_coef"), coerce("none", float | None, "x"), coerce("0,1", tuple[float, ...], "f")
+    (0.1, None, (0.0, 1.0))
+    """
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return value
+    if origin is Literal:
+        if value in arguments:
+            return value
+        raise ValueError(f"{name}: '{value}' is not one of {', '.join(map(str, arguments))}")
+    if origin in (typing.Union, types.UnionType):
+        empty = value is None or (isinstance(value, str) and value.lower() in ("none", ""))
+        if empty and type(None) in arguments:
+            return None
+        return coerce(value, next(a for a in arguments if a is not type(None)), name)
+    if origin is tuple:
+        items = value.split(",") if isinstance(value, str) else value
+        if not isinstance(items, (list, tuple)):
+            raise ValueError(f"{name}: '{value}' is not a list")
+        return tuple(coerce(x.strip() if isinstance(x, str) else x, arguments[0], name) for x in items)
+    if origin is dict or hint is dict:
+        if isinstance(value, dict):
+            return value
+        raise ValueError(f"{name}: '{value}' is not a table of fields")
+    return _scalar(value, hint, name)
+
+
+def _scalar(value: Any, hint: type, name: str) -> Any:
+    wrong = ValueError(f"{name}: '{value}' is not {'an' if hint is int else 'a'} {hint.__name__}")
+    if hint is bool:
+        words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+        if isinstance(value, bool):
+            return value
+        if isinstance(value, str) and value.lower() in words:
+            return words[value.lower()]
+        raise wrong
+    if isinstance(value, bool) or value is None:
+        raise wrong
+    if hint is str:
+        return value if isinstance(value, str) else str(value)
+    try:
+        number = hint(value.replace("_", "") if isinstance(value, str) else value)
+    except (TypeError, ValueError):
+        raise wrong from None
+    if hint is int and isinstance(value, float) and value != number:
+        raise wrong
+    if hint is float and number != number:
+        raise wrong
+    return number

@@ -1,0 +1,1 @@
+"""The embedded starting models: a folder each (profile, recipe, weights), and what rebuilds them."""

@@ -1,0 +1,142 @@
+"""Runs a pretraining recipe and writes down what came of it (`recipe.json` beside the weights)."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import platform
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from evals import tasks
+from harness.config import MODELS, build, embedded_models, load_toml
+from harness.models.mixture import Mixture, documents
+from harness.pretrain import Document, Packer, build_model, build_tokenizer, fit, save
+from harness.record import environment, write_json
+
+Say = Callable[[str], None]
+Corpus = Callable[[int, dict[str, Any]], Iterator[Document]]  # (seed, the stage's mixture) -> documents
+
+
+def _mixture(seed: int, mixture: dict[str, Any]) -> Iterator[Document]:
+    return documents(seed, Mixture(**mixture))
+
+
+def cycle(pairs: list[Document]) -> Corpus:
+    """A finite corpus, walked again and again in a seeded order."""
+
+    def corpus(seed: int, _: dict[str, Any]) -> Iterator[Document]:
+        generator = torch.Generator().manual_seed(seed)
+        while True:
+            for i in torch.randperm(len(pairs), generator=generator).tolist():
+                yield pairs[i]
+
+    return corpus
+
+
+def rebuild(name: str, out: Path, say: Say, device: str = "cpu") -> Path:
+    """Pretrain the embedded model `name` from its recipe into `out`; its profile goes along."""
+    recipe = load_toml(MODELS / name / "recipe.toml")
+    profile = (MODELS / name / "profile.toml").read_text()
+    run(recipe, _mixture, out, say, device)
+    (out / "profile.toml").write_text(profile)
+    (out / "recipe.toml").write_text((MODELS / name / "recipe.toml").read_text())
+    return out
+
+
+def run(recipe: dict[str, Any], corpus: Corpus, out: Path, say: Say, device: str = "cpu") -> dict[str, Any]:
+    """Build the tokenizer and the model, train through the recipe's stages, save into `out`.
+
+    Returns (and writes to `recipe.json`) the recipe, what each stage did, the weights' sha256 and the machine.
+    """
+    seed, stages = recipe["seed"], recipe["stage"]
+    sample = itertools.islice(corpus(seed + 1, stages[-1].get("mixture", {})), recipe["tokenizer_documents"])
+    tokenizer = build_tokenizer((a + b for a, b in sample), recipe["vocabulary"], recipe.get("words", []))
+    assert isinstance(tokenizer.pad_token_id, int) and isinstance(tokenizer.eos_token_id, int)
+    model = build_model(recipe["shape"], len(tokenizer), tokenizer.pad_token_id, tokenizer.eos_token_id, seed)
+    model.to(device)  # type: ignore[arg-type]
+    parameters = sum(p.numel() for p in model.parameters())
+    say(f"{parameters:,} parameters, {len(tokenizer)} tokens of vocabulary")
+
+    def encode(text: str) -> list[int]:
+        return list(tokenizer(text)["input_ids"])
+
+    done = []
+    for k, stage in enumerate(stages):
+        stream = corpus(seed + 10 * (k + 1), stage.get("mixture", {}))
+        packer = Packer(stream, encode, tokenizer.eos_token_id, recipe["rows"], recipe["width"])
+        done.append(fit(model, packer, stage["updates"], stage["lr"], stage["warmup"], say))
+        done[-1]["documents_too_long"] = packer.skipped
+        save(model, tokenizer, out)
+    result = {
+        "recipe": recipe,
+        "stages": done,
+        "parameters": parameters,
+        "seconds": sum(d["seconds"] for d in done),
+        "weights_sha256": hashlib.sha256((out / "model.safetensors").read_bytes()).hexdigest(),
+        "environment": environment(platform.machine(), torch.get_num_threads()),
+    }
+    write_json(out / "recipe.json", result)
+    return result
+
+
+# A small model of a task's own training solutions: enough to walk the real-data path, not to solve it.
+TASK_RECIPE: dict[str, Any] = {
+    "seed": 0,
+    "vocabulary": 2048,
+    "words": [],
+    "tokenizer_documents": 8000,
+    "rows": 8,
+    "width": 512,
+    "shape": {
+        "hidden_size": 256,
+        "intermediate_size": 704,
+        "num_hidden_layers": 8,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 8,
+        "max_position_embeddings": 1024,
+    },
+    "stage": [{"updates": 800, "lr": 1e-3, "warmup": 50}],
+}
+
+TASK_PROFILE = """# Scale settings of a small model pretrained on a task's solutions.
+max_new_tokens = 256
+prompts = 8
+group_size = 8
+lr = 1e-4
+budget = "completions=512"
+"""
+
+
+def pretrain(
+    model: str, task: str | None, train_file: str | None, out: Path | None, updates: int | None, device: str, say: Say
+) -> Path:
+    """What `harness pretrain` does.  Raises ValueError, one line, on anything the user got wrong."""
+    from harness.load import pick_device
+
+    device = pick_device(device)
+    if task is None:
+        if model not in embedded_models():
+            raise ValueError(f"pretrain: unknown model '{model}'; valid: {', '.join(embedded_models())}, or use --task")
+        return rebuild(model, _free(out or Path(f"{model}-rebuilt")), say, device)
+    fields = {"train_file": train_file} if train_file else {}
+    built = build(tasks.load(task), fields, "task.")
+    pairs = built.solutions()
+    if not pairs:
+        raise ValueError(f"pretrain: the task {task} has no written solutions to learn from")
+    folder = _free(out or Path(model))
+    recipe = {**TASK_RECIPE, "task": task, "documents": len(pairs)}
+    if updates is not None:
+        recipe["stage"] = [{**TASK_RECIPE["stage"][0], "updates": updates}]
+    run(recipe, cycle(pairs), folder, say, device)
+    (folder / "profile.toml").write_text(TASK_PROFILE)
+    return folder
+
+
+def _free(folder: Path) -> Path:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"pretrain: {folder} is not empty; choose another folder")
+    return folder

@@ -1,0 +1,129 @@
+"""The record of a run: a folder that says what was asked, what was spent and what came of it.
+
+    record.json     the schema of DESIGN, rewritten whole and atomically whenever something changed
+    metrics.jsonl   one line a round
+    samples.jsonl   a few completions a round
+    outcomes/       one line a problem, for each evaluation
+    tensorboard/    the same scalars, under the names that TRL's users know
+
+`metrics.jsonl` and `record.json` are the truth; the rest is convenience.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+SCHEMA = 1
+PACKAGES = ("torch", "transformers", "accelerate", "lm_eval", "datasets", "tokenizers", "numpy", "math-verify")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Whole or not at all: a crash leaves the old file."""
+    temporary = path.with_suffix(path.suffix + ".tmp")
+    temporary.write_text(json.dumps(value, indent=1) + "\n")
+    os.replace(temporary, path)
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def config_sha256(config: dict[str, Any]) -> str:
+    """Of the resolved configuration, where it is written left out (it changes no number)."""
+    named = {k: v for k, v in config.items() if k not in ("name", "out", "keep_checkpoints", "sources")}
+    return sha256(json.dumps(named, sort_keys=True).encode())
+
+
+def environment(device: str, threads: int) -> dict[str, Any]:
+    """Versions, machine and commit: what a number needs beside it."""
+    packages = {}
+    for name in PACKAGES:
+        try:
+            packages[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            packages[name] = "absent"
+    return {
+        "python": platform.python_version(),
+        "packages": packages,
+        "device": device,
+        "threads": threads,
+        "cpu": _cpu(),
+        "commit": _git("rev-parse", "HEAD"),
+        "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
+    }
+
+
+def _git(*words: str) -> str:
+    here = Path(__file__).parent
+    try:
+        done = subprocess.run(["git", "-C", str(here), *words], capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor()
+
+
+class Recorder:
+    """Writes one run's folder.  `record` is record.json as a dictionary; change it, then `save()`."""
+
+    def __init__(self, folder: Path, record: dict[str, Any]) -> None:
+        self.folder, self.record = folder, record
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "outcomes").mkdir(exist_ok=True)
+        self._board: Any = None
+
+    def save(self) -> None:
+        write_json(self.folder / "record.json", self.record)
+
+    def round(self, number: int, metrics: dict[str, float], samples: Iterable[dict[str, Any]]) -> None:
+        with (self.folder / "metrics.jsonl").open("a") as lines:
+            lines.write(json.dumps({"round": number, **metrics}) + "\n")
+        with (self.folder / "samples.jsonl").open("a") as lines:
+            for sample in samples:
+                lines.write(json.dumps({"round": number, **sample}) + "\n")
+        self._scalars(number, metrics)
+
+    def evaluation(self, round_number: int, rows: list[dict[str, Any]]) -> None:
+        self.record["evals"] += rows
+        scalars = {f"eval/{r['task']}/{r['filter']}": r["value"] for r in rows if r["metric"] == "exact_match"}
+        self._scalars(round_number, scalars)
+        self.save()
+
+    def outcomes(self, name: str, lines: Iterable[dict[str, Any]]) -> str:
+        """Per-problem outcomes, compressed (with no time stamp, so that equal outcomes are equal files)."""
+        file = f"outcomes/{name}.jsonl.gz"
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        (self.folder / file).write_bytes(gzip.compress(text.encode(), mtime=0))
+        return file
+
+    def _scalars(self, step: int, scalars: dict[str, float]) -> None:
+        if self._board is None:
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ImportError:  # tensorboard is a convenience: some GPU machines lack it
+                self._board = False
+            else:
+                self._board = SummaryWriter(str(self.folder / "tensorboard"))
+        if self._board:
+            for name, value in scalars.items():
+                self._board.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        if self._board:
+            self._board.close()
