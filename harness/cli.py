@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 the run failed, 2 the user's input is wrong (one plain lin
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -52,6 +53,8 @@ def run(
     max_new_tokens: Annotated[int | None, typer.Option(help="Token limit of a completion.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1. [auto]")] = None,
     dtype: Annotated[str | None, typer.Option(help="auto, float32, bfloat16, float64. [auto]")] = None,
+    keep_checkpoints: Annotated[int | None, typer.Option(help="The newest so many; 0 writes none. [1]")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run of that name.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, print the configuration, stop.")
     ] = False,
@@ -62,13 +65,15 @@ def run(
         "algo_name": algo, "task_name": task, "group_size": group_size, "model": model, "eval_tasks": eval_tasks,
         "eval_limit": eval_limit, "reward": reward, "budget": budget, "seed": seed, "name": name, "out": out,
         "temperature": temperature, "max_new_tokens": max_new_tokens, "device": device, "dtype": dtype,
+        "keep_checkpoints": keep_checkpoints, "resume": resume or None,
     }  # fmt: skip
     files = {"train_file": train_file, "test_file": test_file, "eval_files": _named(eval_file, "--eval-file")}
     flags["task"] = {k: v for k, v in files.items() if v} or None
     from harness.config import resolve
 
     resolved = resolve(flags, set_ or [], config)
-    from harness.run import execute, prepare
+    from harness.prepare import finished, prepare
+    from harness.run import execute
 
     prepared = prepare(resolved)
     if dry_run:
@@ -76,10 +81,14 @@ def run(
 
         typer.echo(json.dumps(prepared.record["config"], indent=1))
         return
+    if resolved.resume and finished(prepared.folder):
+        typer.echo(f"{prepared.folder} is finished")
+        return
     from harness.display import Display
 
     with Display(quiet=quiet) as display:
-        _guarded(lambda: execute(prepared, display), prepared.folder)
+        record = _guarded(lambda: execute(prepared, display), prepared.folder)
+        display.finish(record, prepared.folder)
 
 
 @app.command("list")
@@ -92,11 +101,11 @@ def list_(what: Annotated[str, typer.Argument(help="algos, tasks, models or fiel
 
 @app.command()
 def pretrain(
-    model: Annotated[str, typer.Argument(help="An embedded model, e.g. nano; or with --task a folder to write.")],
+    model: Annotated[str | None, typer.Argument(help="An embedded model, e.g. nano; none with --task.")] = None,
     task: Annotated[str | None, typer.Option(help="Pretrain on this task's training solutions.")] = None,
     train_file: Annotated[str | None, typer.Option(help="JSONL or parquet with the task's columns.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Where to write. [MODEL-rebuilt, or MODEL with --task]")] = None,
-    updates: Annotated[int | None, typer.Option(help="Updates, with --task. [800]")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where to write. [MODEL-rebuilt, or TASK-small]")] = None,
+    updates: Annotated[int | None, typer.Option(help="Updates, with --task. [400]")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda. [auto]")] = "auto",
 ) -> None:
     """Rebuild an embedded starting model from its recipe, or make a small one from a task's training data."""
@@ -149,9 +158,10 @@ class RunFailed(Exception):
     """The run began and did not end well; its record says why."""
 
 
-def _guarded(execute: Any, folder: Path) -> None:
+def _guarded(execute: Callable[[], dict[str, Any]], folder: Path) -> dict[str, Any]:
+    """Run, and turn whatever goes wrong into one line and a traceback in the run's folder."""
     try:
-        execute()
+        return execute()
     except KeyboardInterrupt:
         raise
     except Exception as error:

@@ -46,12 +46,14 @@ class RunConfig:
     # machine
     device: str = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float64"] = "auto"  # auto: fp32 on CPU, bf16 autocast on CUDA
-    micro_tokens: int = 8192  # tokens of one forward and backward, padding included
+    micro_tokens: int = 4096  # tokens of one forward and backward, padding included
     rollout_rows: int = 2048  # completions decoded at once
     # where
     name: str | None = None
     out: str = "results"
-    keep_checkpoints: int = 0
+    keep_checkpoints: int = 1  # the newest so many; 0 writes none
+    checkpoint_every: int = 10  # rounds
+    resume: bool = False  # go on with the run in the folder
     sources: dict[str, str] = field(default_factory=dict)  # field -> profile | file | flag; the rest is default
 
     def as_dict(self) -> dict[str, Any]:
@@ -131,13 +133,15 @@ def _put(asked: dict[str, Any], name: str, value: str) -> None:
 def check(config: RunConfig) -> RunConfig:
     """Ranges that a type does not say.  Raises ValueError naming the field."""
     Budget.parse(config.budget)
-    for name in ("prompts", "group_size", "max_new_tokens", "micro_tokens", "rollout_rows"):
+    for name in ("prompts", "group_size", "max_new_tokens", "micro_tokens", "rollout_rows", "checkpoint_every"):
         if getattr(config, name) < 1:
             raise ValueError(f"{name}: must be at least 1, not {getattr(config, name)}")
     if config.temperature <= 0:
         raise ValueError(f"temperature: training samples at a positive temperature, not {config.temperature}")
     if config.lr <= 0:
         raise ValueError(f"lr: must be positive, not {config.lr}")
+    if config.keep_checkpoints < 0:
+        raise ValueError(f"keep_checkpoints: must be at least 0, not {config.keep_checkpoints}")
     if config.eval_limit is not None and config.eval_limit < 1:
         raise ValueError(f"eval_limit: must be at least 1, not {config.eval_limit}")
     if any(not 0 <= f <= 1 for f in config.eval_fractions):

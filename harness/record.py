@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 SCHEMA = 1
+NEUTRAL = ("name", "out", "keep_checkpoints", "checkpoint_every", "resume", "sources")
 PACKAGES = ("torch", "transformers", "accelerate", "lm_eval", "datasets", "tokenizers", "numpy", "math-verify")
 
 
@@ -38,9 +39,23 @@ def sha256(data: bytes) -> str:
 
 
 def config_sha256(config: dict[str, Any]) -> str:
-    """Of the resolved configuration, where it is written left out (it changes no number)."""
-    named = {k: v for k, v in config.items() if k not in ("name", "out", "keep_checkpoints", "sources")}
+    """Of the resolved configuration, less what changes no number (NEUTRAL)."""
+    named = {k: v for k, v in config.items() if k not in NEUTRAL}
     return sha256(json.dumps(named, sort_keys=True).encode())
+
+
+def config_differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
+    """The fields in which two resolved configurations differ, as `field: old -> new`."""
+    said = []
+    for name in sorted(set(old) | set(new)):
+        if not prefix and name in NEUTRAL:
+            continue
+        a, b = old.get(name), new.get(name)
+        if isinstance(a, dict) and isinstance(b, dict):
+            said += config_differences(a, b, f"{prefix}{name}.")
+        elif a != b:
+            said.append(f"{prefix}{name}: {a} -> {b}")
+    return said
 
 
 def environment(device: str, threads: int) -> dict[str, Any]:

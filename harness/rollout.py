@@ -43,7 +43,7 @@ class Completions:
     """
 
     tokens_NT: Tensor  # int64; the pad token after the end
-    logp_NT: Tensor  # fp32; 0 after the end
+    logp_NT: Tensor  # at least fp32; 0 after the end
     length_N: Tensor  # int64, the end token counted
     ended_N: Tensor  # bool; False where the token limit cut it
 
@@ -67,7 +67,8 @@ def choose(logits_NV: Tensor, temperature: float, uniform_N: Tensor | None) -> t
     token = min{v : cdf(v) > u}, the cdf in float64 so that its rounding does not move with the batch.
     Greedy (temperature 0) takes the most likely token and gives its log-probability at temperature 1.
     """
-    logp_NV = torch.log_softmax(logits_NV.float() / (temperature or 1.0), dim=-1)
+    dtype = torch.promote_types(logits_NV.dtype, torch.float32)
+    logp_NV = torch.log_softmax(logits_NV.to(dtype) / (temperature or 1.0), dim=-1)
     if temperature == 0:
         token_N = logp_NV.argmax(-1)
     else:
@@ -157,7 +158,8 @@ class Sampler:
         attend = attend_PL.repeat_interleave(group_size, 0)
         rows = len(prompts) * group_size
         tokens_NT = torch.full((rows, horizon), self.pad, dtype=torch.long, device=device)
-        logp_NT = torch.zeros(rows, horizon, device=device)
+        dtype = torch.promote_types(logits.dtype, torch.float32)
+        logp_NT = torch.zeros(rows, horizon, dtype=dtype, device=device)
         length_N = torch.zeros(rows, dtype=torch.long, device=device)
         ended_N = torch.zeros(rows, dtype=torch.bool, device=device)
         ends = torch.tensor(self.ends, device=device)

@@ -93,13 +93,13 @@ TASK_RECIPE: dict[str, Any] = {
     "width": 512,
     "shape": {
         "hidden_size": 256,
-        "intermediate_size": 704,
-        "num_hidden_layers": 8,
+        "intermediate_size": 640,
+        "num_hidden_layers": 6,
         "num_attention_heads": 8,
         "num_key_value_heads": 8,
         "max_position_embeddings": 1024,
     },
-    "stage": [{"updates": 800, "lr": 1e-3, "warmup": 50}],
+    "stage": [{"updates": 400, "lr": 2e-3, "warmup": 40}],
 }
 
 TASK_PROFILE = """# Scale settings of a small model pretrained on a task's solutions.
@@ -112,22 +112,24 @@ budget = "completions=512"
 
 
 def pretrain(
-    model: str, task: str | None, train_file: str | None, out: Path | None, updates: int | None, device: str, say: Say
+    model: str | None, task: str | None, train_file: str | None, out: Path | None, updates: int | None, device: str, say: Say
 ) -> Path:
     """What `harness pretrain` does.  Raises ValueError, one line, on anything the user got wrong."""
     from harness.load import pick_device
 
     device = pick_device(device)
     if task is None:
-        if model not in embedded_models():
-            raise ValueError(f"pretrain: unknown model '{model}'; valid: {', '.join(embedded_models())}, or use --task")
+        if model is None or model not in embedded_models():
+            raise ValueError(f"pretrain: no model '{model}'; valid: {', '.join(embedded_models())}, or use --task")
         return rebuild(model, _free(out or Path(f"{model}-rebuilt")), say, device)
+    if model is not None:
+        raise ValueError(f"pretrain: give a model to rebuild ({model}) or --task, not both")
     fields = {"train_file": train_file} if train_file else {}
     built = build(tasks.load(task), fields, "task.")
     pairs = built.solutions()
     if not pairs:
         raise ValueError(f"pretrain: the task {task} has no written solutions to learn from")
-    folder = _free(out or Path(model))
+    folder = _free(out or Path(f"{built.name}-small"))
     recipe = {**TASK_RECIPE, "task": task, "documents": len(pairs)}
     if updates is not None:
         recipe["stage"] = [{**TASK_RECIPE["stage"][0], "updates": updates}]

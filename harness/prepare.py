@@ -1,0 +1,198 @@
+"""From a configuration to a run that can start: everything the user gave is checked here, and nothing is written."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import algos
+from algos import Schedule
+from evals import tasks
+from evals.tasks import EvalSet, Task
+from harness.budget import Budget, Planner, Spend
+from harness.config import RunConfig, build
+from harness.evaluate import Evaluator
+from harness.flops import FlopsModel
+from harness.load import accelerator, context_of, load_model, pick_device
+from harness.meter import Meter
+from harness.policy import LMPolicy, Optim
+from harness.prompts import Draws, Encoder
+from harness.record import SCHEMA, config_differences, config_sha256, environment, sha256
+from harness.reward import load_reward
+from harness.rollout import Sampler, Sampling
+from harness.train import Trainer
+
+
+@dataclass
+class Run:
+    """Everything a run needs, checked and built; nothing has been written yet."""
+
+    config: RunConfig
+    folder: Path
+    trainer: Trainer
+    evaluator: Evaluator
+    eval_sets: list[EvalSet]
+    record: dict[str, Any]
+    notices: list[str]  # what the user should know of the data
+
+
+def prepare(config: RunConfig) -> Run:
+    """Raises ValueError, one line, on anything the user got wrong; touches no file."""
+    algorithm = algos.load(config.algo_name)
+    algo = build(algorithm, config.algo, "algo.")
+    base = Schedule(prompts=config.prompts, group_size=config.group_size)
+    schedule = algo.schedule(base)
+    task = build(tasks.load(config.task_name), config.task, "task.")
+    reward = load_reward(config.reward)
+    budget = Budget.parse(config.budget)
+    folder = run_folder(config, task.name)
+    device = pick_device(config.device)
+    model, tokenizer, identity = load_model(config.model, config.dtype)
+    if tokenizer.eos_token_id is None:
+        raise ValueError(f"model: the tokenizer of '{config.model}' has no end token")
+    encoder = Encoder(tokenizer, context_of(model), config.max_new_tokens)
+    problems, eval_sets = task.train(config.seed), task.eval_sets(config.eval_limit)
+    longest = longest_prompt(encoder, task.name, (p.prompt for p in problems))
+    for s in eval_sets:
+        longest_prompt(encoder, s.name, (p.prompt for p in s.problems))
+
+    spend, meter, flops = Spend(), Meter(device), FlopsModel.of(model)
+    policy = LMPolicy(
+        model,
+        accelerator(device, config.dtype),
+        Optim(config.lr, config.warmup, config.decay),
+        config.temperature,
+        reference="reference" in algo.needs,
+        micro_tokens=config.micro_tokens,
+        progress=lambda: budget.fraction(spend),
+    )
+    sampler = Sampler(policy.model, tokenizer, config.rollout_rows)
+    trainer = Trainer(
+        algo=algo,
+        schedule=schedule,
+        policy=policy,
+        sampler=sampler,
+        encoder=encoder,
+        task=task,
+        reward=reward,
+        draws=Draws(problems, config.seed),
+        sampling=Sampling(config.temperature, config.max_new_tokens, config.seed, "train", task.stop),
+        planner=Planner(budget, schedule.prompts, group_bound(budget.unit, schedule, config, flops, longest)),
+        flops=flops,
+        meter=meter,
+        micro_tokens=config.micro_tokens,
+        spend=spend,
+        checks={},
+    )
+    names = [s.name for s in eval_sets] + list(config.eval_tasks)
+    evaluator = Evaluator(sampler, encoder, folder / "tasks", names, config.seed)
+    record = new_record(
+        config, dataclasses.asdict(algo), task, schedule, budget, identity, eval_sets, str(policy.device)
+    )
+    if config.resume:
+        check_same(folder, record)
+    return Run(config, folder, trainer, evaluator, eval_sets, record, task.notices())
+
+
+def run_folder(config: RunConfig, task: str) -> Path:
+    """OUT/NAME.  A name that the user gave must be free; the default name is numbered if taken."""
+    out = Path(config.out)
+    existing = next(p for p in (out, *out.absolute().parents) if p.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise ValueError(f"out: cannot write in {existing}")
+    stem = f"{Path(config.algo_name).stem}-{task}-s{config.seed}"
+    if config.resume:
+        return out / (config.name or stem)
+    if config.name is not None:
+        folder = out / config.name
+        if folder.exists() and any(folder.iterdir() if folder.is_dir() else [folder]):
+            raise ValueError(f"name: {folder} already holds another run; choose another --name, or --resume it")
+        return folder
+    numbered = (out / (stem if k == 1 else f"{stem}-{k}") for k in range(1, 10**6))
+    return next(folder for folder in numbered if not folder.exists())
+
+
+def check_same(folder: Path, record: dict[str, Any]) -> None:
+    """A run may go on only as it began.  Raises ValueError, showing the fields that differ."""
+    file = folder / "record.json"
+    if not file.exists():
+        return  # cut off before its first word: it starts from the beginning
+    old = json.loads(file.read_text())
+    new = json.loads(json.dumps(record))  # as it would read from a file: tuples are lists
+    differ = config_differences(old["config"], new["config"])
+    if old["environment"]["model"] != new["environment"]["model"]:
+        differ.append(f"model: {old['environment']['model']} -> {new['environment']['model']}")
+    if differ:
+        raise ValueError(f"resume: {folder} was begun with another configuration: {'; '.join(differ)}")
+
+
+def finished(folder: Path) -> bool:
+    """Does the folder hold a run that has come to its end?"""
+    file = folder / "record.json"
+    return file.is_file() and json.loads(file.read_text())["status"] == "finished"
+
+
+def longest_prompt(encoder: Encoder, name: str, prompts: Iterator[str]) -> int:
+    """In tokens.  Raises ValueError, naming the set, where a prompt leaves no room for a completion."""
+    return max(len(encoder.ids(encoder.render(prompt), name)) for prompt in prompts)
+
+
+def group_bound(unit: str, schedule: Schedule, config: RunConfig, flops: FlopsModel, longest: int) -> float | None:
+    """The most that one group can cost, in the budget's unit (for `updates`: what a round costs)."""
+    tokens = schedule.group_size * config.max_new_tokens
+    whole = [longest], [[config.max_new_tokens] * schedule.group_size]
+    bounds = {
+        "prompts": 1.0,
+        "completions": float(schedule.group_size),
+        "updates": float(schedule.updates),
+        "generated_tokens": float(tokens),
+        "trained_tokens": float(tokens * schedule.epochs),
+        "flops": flops.rollout(*whole) + flops.score(*whole) + schedule.epochs * flops.train(*whole),
+    }
+    return bounds.get(unit)  # seconds: nobody knows before they have passed
+
+
+def new_record(
+    config: RunConfig,
+    algo: dict[str, Any],
+    task: Task,
+    schedule: Schedule,
+    budget: Budget,
+    identity: dict[str, str],
+    eval_sets: list[EvalSet],
+    device: str,
+) -> dict[str, Any]:
+    resolved = {**config.as_dict(), "algo": algo, "schedule": dataclasses.asdict(schedule)}
+    prompts = "\n".join(p.prompt for s in eval_sets for p in s.problems)
+    data = [
+        {"name": s.name, "sha256": sha256("\n".join(f"{p.id} {p.gold}" for p in s.problems).encode())}
+        for s in eval_sets
+    ]
+    return {
+        "schema": SCHEMA,
+        "status": "running",
+        "reason": None,
+        "algo": config.algo_name,
+        "seed": config.seed,
+        "config": resolved,
+        "config_sha256": config_sha256(resolved),
+        "budget": dataclasses.asdict(budget),
+        "spend": Spend().as_dict(),
+        "phases": {},
+        "memory": {},
+        "checks": {},
+        "evals": [],
+        "environment": {
+            **environment(device, torch.get_num_threads()),
+            "model": identity,
+            "data": data,
+            "prompt_sha256": sha256(prompts.encode()),
+        },
+    }

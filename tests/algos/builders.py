@@ -1,0 +1,80 @@
+"""Small rounds to test with.  Shapes: N completions in P groups, T tokens.  Everything is float64."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from algos import Batch, Credit, Fresh, Rollouts, Totals
+
+HORIZON = 9
+
+
+def f64(values: object) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def integers(values: object) -> Tensor:
+    return torch.tensor(values, dtype=torch.int64)
+
+
+def booleans(values: object) -> Tensor:
+    return torch.tensor(values, dtype=torch.bool)
+
+
+def simple_round(rewards: list[float], groups: list[int], mask: list[list[int]] | None = None) -> Rollouts:
+    """A round with the given rewards, all valid and ended; one token each unless a mask is given."""
+    mask_NT = booleans(mask if mask is not None else [[1]] * len(rewards))
+    rows, width = mask_NT.shape
+    return Rollouts(
+        tokens_NS=torch.zeros(rows, width + 1, dtype=torch.int64),
+        attend_NS=torch.cat([torch.ones(rows, 1, dtype=torch.bool), mask_NT], 1),
+        mask_NT=mask_NT,
+        logp_NT=torch.zeros(rows, width, dtype=torch.float64),
+        group_N=integers(groups),
+        reward_N=f64(rewards),
+        valid_N=torch.ones(rows, dtype=torch.bool),
+        ended_N=torch.ones(rows, dtype=torch.bool),
+    )
+
+
+def random_round(seed: int = 0, groups: int = 3, size: int = 4, width: int = 5) -> Rollouts:
+    """Completions of 1..T tokens, one with a hole in its mask, real-valued rewards, and a reference."""
+    rng = torch.Generator().manual_seed(seed)
+    rows = groups * size
+    length_N = torch.randint(1, width + 1, (rows,), generator=rng)
+    length_N[1] = width
+    mask_NT = torch.arange(width) < length_N[:, None]
+    mask_NT[1, 2] = False  # a token that the policy did not choose: the output of a tool
+    logp_NT = -2 * torch.rand(rows, width, generator=rng, dtype=torch.float64) - 0.1
+    away_NT = 0.5 * torch.randn(rows, width, generator=rng, dtype=torch.float64)
+    return Rollouts(
+        tokens_NS=torch.randint(0, 7, (rows, width + 1), generator=rng),
+        attend_NS=torch.ones(rows, width + 1, dtype=torch.bool),
+        mask_NT=mask_NT,
+        logp_NT=torch.where(mask_NT, logp_NT, 0),
+        group_N=torch.arange(groups).repeat_interleave(size),
+        reward_N=torch.randn(rows, generator=rng, dtype=torch.float64),
+        valid_N=torch.ones(rows, dtype=torch.bool),
+        ended_N=torch.ones(rows, dtype=torch.bool),
+        ref_logp_NT=torch.where(mask_NT, logp_NT + away_NT, 0),
+    )
+
+
+def totals_of(mask_NT: Tensor) -> Totals:
+    return Totals(sequences=len(mask_NT), tokens=int(mask_NT.sum()), horizon=HORIZON)
+
+
+def batch_of(rollouts: Rollouts, credit: Credit) -> Batch:
+    """All kept rows as one update."""
+    index = credit.keep_N.nonzero()[:, 0]
+    return Batch(rollouts.take(index), credit.take(index), totals_of(rollouts.mask_NT[index]))
+
+
+def moved(rollouts: Rollouts, step: float, seed: int = 1) -> Fresh:
+    """The live policy some updates later: log-probabilities `step` away, with gradient.  step 0: not moved."""
+    rng = torch.Generator().manual_seed(seed)
+    noise_NT = step * torch.randn(rollouts.logp_NT.shape, generator=rng, dtype=torch.float64)
+    logp_NT = torch.where(rollouts.mask_NT, rollouts.logp_NT + noise_NT, 0)
+    entropy_NT = torch.where(rollouts.mask_NT, torch.rand(noise_NT.shape, generator=rng, dtype=torch.float64), 0)
+    return Fresh(logp_NT=logp_NT.requires_grad_(), entropy_NT=entropy_NT)

@@ -1,0 +1,77 @@
+"""Which completions are trained on."""
+
+from __future__ import annotations
+
+import math
+import random
+from typing import get_args
+
+import pytest
+
+from algos.ops import select
+from tests.algos.builders import booleans, f64, integers
+
+DROPS = get_args(select.Drop)
+REWARDS = [1, 0, 0, 0, 1, 1, 0.5, 0.5]  # groups: mixed, all wrong, all right, all the same but neither
+GROUPS = [0, 0, 1, 1, 2, 2, 3, 3]
+KEPT_GROUPS = {"none": {0, 1, 2, 3}, "silent": {0}, "all_wrong": {0, 2, 3}, "all_right": {0, 1, 3}}
+
+
+def keep(rewards: list[float], groups: list[int], valid: list[int] | None, drop: str) -> list[bool]:
+    return select.keep_groups(f64(rewards), integers(groups), booleans(valid or [1] * len(rewards)), drop).tolist()
+
+
+def oracle(rewards: list[float], groups: list[int], valid: list[int], drop: str) -> list[bool]:
+    """Kept or not, for the valid rows, one at a time."""
+    everyone = [r for r, v in zip(rewards, valid, strict=True) if v]
+    kept = []
+    for i in range(len(rewards)):
+        mine = {rewards[j] for j in range(len(rewards)) if valid[j] and groups[j] == groups[i]}
+        unwanted = {"none": set(), "silent": mine, "all_wrong": {min(everyone)}, "all_right": {max(everyone)}}[drop]
+        kept.append(not (len(mine) == 1 and mine <= unwanted))
+    return kept
+
+
+def test_every_choice_is_covered() -> None:
+    assert set(KEPT_GROUPS) == set(DROPS)
+
+
+@pytest.mark.parametrize("drop", DROPS)
+def test_four_groups_by_hand(drop: str) -> None:
+    assert keep(REWARDS, GROUPS, None, drop) == [g in KEPT_GROUPS[drop] for g in GROUPS]
+
+
+@pytest.mark.parametrize("drop", DROPS)
+def test_against_the_definitions(drop: str) -> None:
+    rng = random.Random(drop)
+    for _ in range(40):
+        groups = [g for g in range(6) for _ in range(rng.randint(1, 3))]
+        rewards = [rng.choice([0.0, 0.1, 1.0]) for _ in groups]
+        valid = [int(rng.random() < 0.8) for _ in groups]
+        if not any(valid):
+            continue
+        got, wanted = keep(rewards, groups, valid, drop), oracle(rewards, groups, valid, drop)
+        assert [g for g, v in zip(got, valid, strict=True) if v] == [w for w, v in zip(wanted, valid, strict=True) if v]
+
+
+@pytest.mark.parametrize("drop", DROPS)
+@pytest.mark.parametrize("junk", [-5.0, 5.0, math.nan])
+def test_a_row_that_is_not_valid_decides_nothing(drop: str, junk: float) -> None:
+    """Neither whether its group is silent, nor which reward is the lowest or the highest of the round."""
+    rewards, groups = [*REWARDS, junk, junk], [*GROUPS, 1, 2]
+    assert keep(rewards, groups, [1] * 8 + [0] * 2, drop)[:8] == keep(REWARDS, GROUPS, None, drop)
+
+
+def test_a_round_of_one_reward_is_all_wrong_and_all_right() -> None:
+    for drop in ("silent", "all_wrong", "all_right"):
+        assert keep([1, 1, 1, 1], [0, 0, 1, 1], None, drop) == [False] * 4
+
+
+@pytest.mark.parametrize("drop", DROPS)
+def test_a_round_without_valid_rows_is_no_error(drop: str) -> None:
+    assert len(keep([1, 0], [0, 0], [0, 0], drop)) == 2
+
+
+def test_an_unknown_choice_lists_the_valid_ones() -> None:
+    with pytest.raises(ValueError, match="drop must be none, silent, all_wrong or all_right, not 'best'"):
+        keep(REWARDS, GROUPS, None, "best")
