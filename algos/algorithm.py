@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import pkgutil
+import sys
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,9 +66,10 @@ def load(name: str) -> type[Algorithm]:
         path = Path(name)
         if not path.is_file():
             raise ValueError(f"algo: no file {name}")
-        spec = importlib.util.spec_from_file_location(path.stem, path)
+        spec = importlib.util.spec_from_file_location(f"algorithm file {path.resolve()}", path)
         assert spec and spec.loader
         module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module  # dataclasses look their annotations up there
         try:
             spec.loader.exec_module(module)
         except Exception as error:  # the user's own file: say which, and why

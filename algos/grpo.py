@@ -95,7 +95,8 @@ class GRPO(Algorithm):
             objective_NT = ratios.clipped_surrogate(ratio_NT, advantage_NT, low, high, self.clip_dual)
         below_NT, above_NT = ratios.clip_fractions(ratio_NT.detach(), advantage_NT, mask_NT, low, high)
         per_token = {"entropy": fresh.entropy_NT, "clip_ratio/low": below_NT, "clip_ratio/high": above_NT}
-        if r.ref_logp_NT is not None:
+        if self.kl_coef:
+            assert r.ref_logp_NT is not None
             per_token["kl"] = kl.estimate(fresh.logp_NT, r.ref_logp_NT, mask_NT, "k1")
             if self.kl_in == "loss":
                 penalty_NT = kl.estimate(fresh.logp_NT, r.ref_logp_NT, mask_NT, self.kl_estimator)

@@ -16,7 +16,7 @@ Scale = Literal["none", "group", "batch"]
 
 
 def group_sum(x_N: Tensor, group_N: Tensor, valid_N: Tensor) -> Tensor:
-    """sum_P: the sum of x over the valid members of each group.  Shape (P,), P = 1 + max(group_N)."""
+    """s_g = sum_{i in g} x_i over the valid members of each group.  Shape (P,), P = 1 + max(group_N)."""
     groups = int(group_N.max()) + 1
     return x_N.new_zeros(groups).index_add_(0, group_N, torch.where(valid_N, x_N, 0))
 
@@ -35,26 +35,25 @@ def baseline(
     | `batch`         | the mean over every group's completions                          | REINFORCE++        |
 
     Degenerate cases: in a group of one, `group` is the reward itself (advantage 0) and so is `leave_one_out`,
-    which has no one else to ask.  `length` needs `length_N` (tokens); a group without tokens has baseline 0.
+    which has no one else to ask.  Where all are equal the baseline is their value itself, to the last bit (a
+    float mean of equal numbers need not be).  `length` needs `length_N` (tokens).
     """
-    one_N = torch.ones_like(reward_N)
     if center == "none":
         return torch.zeros_like(reward_N)
-    if center == "batch":
-        return one_N * torch.where(valid_N, reward_N, 0).sum() / valid_N.sum().clamp(min=1)
+    weight_N = torch.ones_like(reward_N)
     if center == "length":
         if length_N is None:
             raise ValueError("center 'length' needs the completions' lengths")
         weight_N = length_N.to(reward_N.dtype)
-        total_P = group_sum(weight_N, group_N, valid_N).clamp(min=1)
-        return (group_sum(weight_N * reward_N, group_N, valid_N) / total_P)[group_N]
-    count_N = group_sum(one_N, group_N, valid_N)[group_N]
-    sum_N = group_sum(reward_N, group_N, valid_N)[group_N]
-    if center == "group":
-        return sum_N / count_N.clamp(min=1)
+    elif center == "batch":
+        group_N = torch.zeros_like(group_N)
+    elif center not in ("group", "leave_one_out"):
+        raise ValueError(f"center must be none, group, leave_one_out, length or batch, not {center!r}")
+    count_N = group_sum(weight_N, group_N, valid_N)[group_N]
+    sum_N = group_sum(weight_N * reward_N, group_N, valid_N)[group_N]
     if center == "leave_one_out":
-        return torch.where(count_N > 1, (sum_N - reward_N) / (count_N - 1).clamp(min=1), reward_N)
-    raise ValueError(f"center must be none, group, leave_one_out, length or batch, not {center!r}")
+        sum_N, count_N = sum_N - reward_N, count_N - 1
+    return torch.where(silent(reward_N, group_N, valid_N)[group_N], reward_N, sum_N / count_N.clamp(min=1))
 
 
 def spread(x_N: Tensor, group_N: Tensor, valid_N: Tensor, scale: Scale, ddof: int = 0) -> Tensor:
@@ -81,9 +80,9 @@ def spread(x_N: Tensor, group_N: Tensor, valid_N: Tensor, scale: Scale, ddof: in
 
 
 def silent(x_N: Tensor, group_N: Tensor, valid_N: Tensor) -> Tensor:
-    """Which groups have nothing to say: all their valid members are equal (tested by equality, not by std).
+    """Which groups have nothing to say: min_{i in g} x_i = max_{i in g} x_i, tested by equality, not by std.
 
-    Shape (P,), bool.  A group without valid members is silent.
+    Shape (P,), bool; over valid members.  A group without valid members is silent.
     """
     groups = int(group_N.max()) + 1
     low_P = x_N.new_full((groups,), torch.inf).scatter_reduce_(0, group_N[valid_N], x_N[valid_N], "amin")

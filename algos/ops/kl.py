@@ -26,7 +26,7 @@ Estimator = Literal["k1", "k2", "k3"]
 
 
 def estimate(new_NT: Tensor, ref_NT: Tensor, mask_NT: Tensor, estimator: Estimator = "k3") -> Tensor:
-    """The chosen estimate per token.  Shape (N, T), 0 at mask 0."""
+    """k1 = x, k2 = x^2 / 2 or k3 = e^-x - 1 + x per token (2402.03300 eq. 4 is k3).  Shape (N, T), 0 at mask 0."""
     x_NT = log_ratio(new_NT, ref_NT, mask_NT)
     if estimator == "k1":
         return x_NT

@@ -226,6 +226,12 @@ def test_a_group_of_one(scale: str, ddof: int) -> None:
         close(relative([0.7], "none", scale, ddof), [0.7])
 
 
+@pytest.mark.parametrize("center", ["group", "leave_one_out", "length", "batch"])
+def test_a_group_of_one_is_its_own_baseline(center: str) -> None:
+    one = (f64([0.7]), integers([0]), booleans([1]), center, integers([3]))
+    close(advantages.baseline(*one), [0.7])
+
+
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("center", CENTERS)
 def test_a_group_without_members_disturbs_nobody(center: str, scale: str) -> None:

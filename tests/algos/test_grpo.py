@@ -135,6 +135,15 @@ def test_a_row_the_verifier_lost_leaves_group_and_update() -> None:
     assert credit.keep_N.tolist() == [True, False, True, True, True]
 
 
+def test_a_completion_cut_at_its_limit_leaves_the_update_but_not_its_group() -> None:
+    rollouts = rollouts_with_ref(simple_round([1, 0, 1, 0], [0, 0, 1, 1]))
+    rollouts = replace(rollouts, ended_N=booleans([1, 0, 1, 1]))
+    for drop_truncated, keep in ((False, [True] * 4), (True, [True, False, True, True])):
+        credit = GRPO(drop_truncated=drop_truncated).credit(rollouts)
+        assert credit.keep_N.tolist() == keep
+        close(credit.advantage_NT, [[1], [-1], [1], [-1]])
+
+
 @pytest.mark.parametrize("step", [0.0, 0.5], ids=["first update", "second update"])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_loss_is_equation_3(seed: int, step: float) -> None:
@@ -178,6 +187,23 @@ def test_the_kl_term_of_the_reward() -> None:
     algo = GRPO(kl_coef=0.3, kl_in="reward")
     close(algo.credit(rollouts).advantage_NT[:, 0], advantages)
     close(loss_of(algo, rollouts, fresh)[0], paper_loss(rollouts, fresh.logp_NT.tolist(), advantages, beta=0))
+
+
+@pytest.mark.parametrize("ratio", ["token", "sequence", "none"])
+def test_the_kl_terms_rho_is_a_tokens_at_every_level(ratio: str) -> None:
+    """`ratio` is about the surrogate; the KL in the loss is per token, and so is the rho that corrects it."""
+    rollouts, fresh = second_update()
+    nothing = [0.0] * len(rollouts.group_N)
+    expected = paper_loss(rollouts, fresh.logp_NT.tolist(), nothing, 0.2, 0.3, KL_VARIANTS["k3 x rho"][1])
+    with_kl = loss_of(GRPO(ratio=ratio, kl_coef=0.3, kl_importance=True), rollouts, fresh)[0]
+    close(with_kl - loss_of(GRPO(ratio=ratio, kl_coef=0), rollouts, fresh)[0], expected)
+
+
+def test_the_kl_term_of_the_reward_wakes_no_silent_group() -> None:
+    """`drop` asks the task's rewards, which a KL term in the reward does not change."""
+    rollouts = replace(random_round(), reward_N=f64([1] * 4 + [0] * 4 + [1, 0, 0, 0]))
+    keep_N = GRPO(kl_in="reward", drop="silent").credit(rollouts).keep_N
+    assert keep_N.tolist() == [False] * 8 + [True] * 4
 
 
 @pytest.mark.parametrize("settings", [{}, {"kl_importance": True, "kl_coef": 0.5}, {"ratio": "sequence"}], ids=str)
@@ -364,7 +390,7 @@ def test_metrics_by_hand() -> None:
         ref_logp_NT=f64([[-1, -2], [-3, 0]]),
     )
     new_NT = f64([[-2 + two, -2 - two], [-2 - two, 0]])
-    fresh = Fresh(logp_NT=new_NT, entropy_NT=f64([[0.3, 0.6], [0.9, 7.0]]))
+    fresh = Fresh(logp_NT=new_NT.requires_grad_(), entropy_NT=f64([[0.3, 0.6], [0.9, 7.0]]).requires_grad_())
     _, metrics = loss_of(GRPO(), rollouts, fresh)
     # KL is k1 = log pi - log ref: (-2 + l + 1) + (-2 - l + 2) + (-2 - l + 3) = -1 + l - l + 1 - l = -l
     wanted = {"entropy": 0.6, "clip_ratio/low": 1 / 3, "clip_ratio/high": 1 / 3, "kl": -two / 3}

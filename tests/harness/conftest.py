@@ -9,15 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.small import SIZES
+
 PROFILE = """max_new_tokens = 8
 prompts = 4
 group_size = 4
 lr = 1e-3
 budget = "completions=64"
-[task]
-train_size = 16
-test_size = 16
-other_size = 4
 """
 
 SHAPE = {
@@ -37,7 +35,7 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from evals.tasks.arithmetic import Arithmetic
     from harness.pretrain import Packer, build_model, build_tokenizer, fit, save
 
-    task, rng = Arithmetic(train_size=16, test_size=16, other_size=4), random.Random(0)
+    task, rng = Arithmetic(**SIZES), random.Random(0)
     sets = [s.problems for s in task.eval_sets() if s.temperature == 0]
     pool = [p for problems in (task.train(), *sets) for p in problems]
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
+    AutoModelForCausalLM,
     GemmaConfig,
     GPT2Config,
     LlamaConfig,
@@ -22,7 +23,6 @@ from transformers import (
     PreTrainedTokenizerFast,
     Qwen2Config,
 )
-from transformers import AutoModelForCausalLM
 
 from algos import Rollouts
 from harness.load import accelerator, silenced
@@ -32,6 +32,10 @@ from harness.rollout import Completions, Sampler, Sampling
 VOCABULARY = 300
 PAD, EOS = 0, 1
 ENDS = [EOS, *range(20, 40)]  # a random model rarely says one certain token: with 21 of 300, some rows end early
+
+# Of the task `arithmetic` for `taught`, which has read just these problems.
+SIZES = {"train_size": 16, "test_size": 16, "other_size": 4}
+SETTINGS = [f"task.{name}={value}" for name, value in SIZES.items()]
 
 COMMON = {
     "vocab_size": VOCABULARY,
