@@ -9,6 +9,7 @@ import sys
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 from torch import Tensor
 
@@ -57,32 +58,35 @@ def names() -> list[str]:
     return sorted(m.name for m in pkgutil.iter_modules([str(package)]) if m.name not in _INTERFACE)
 
 
+def import_file(path: Path, field: str) -> ModuleType:
+    """The user's own FILE.py as a module.  Raises ValueError, naming the field that asked for it."""
+    if not path.is_file():
+        raise ValueError(f"{field}: no file {path}")
+    spec = importlib.util.spec_from_file_location(f"{field} file {path.resolve()}", path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their annotations up there
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # whatever their file does: say which file, and why
+        del sys.modules[spec.name]
+        raise ValueError(f"{field}: {path} cannot be imported: {type(error).__name__}: {error}") from error
+    return module
+
+
 def load(name: str) -> type[Algorithm]:
     """The class of algorithm `name`, or the one defined in FILE.py.
 
     Raises ValueError on an unknown name (listing the valid ones) or a file without exactly one Algorithm.
     """
     if name.endswith(".py"):
-        path = Path(name)
-        if not path.is_file():
-            raise ValueError(f"algo: no file {name}")
-        spec = importlib.util.spec_from_file_location(f"algorithm file {path.resolve()}", path)
-        assert spec and spec.loader
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[spec.name] = module  # dataclasses look their annotations up there
-        try:
-            spec.loader.exec_module(module)
-        except Exception as error:  # the user's own file: say which, and why
-            raise ValueError(f"algo: {name} cannot be imported: {type(error).__name__}: {error}") from error
+        module = import_file(Path(name), "algo")
     elif name in names():
         module = importlib.import_module(f"algos.{name}")
     else:
         raise ValueError(f"algo: unknown algorithm '{name}'; valid: {', '.join(names())}, or a FILE.py")
-    found = [
-        c
-        for c in vars(module).values()
-        if isinstance(c, type) and issubclass(c, Algorithm) and c.__module__ == module.__name__
-    ]
+    classes = {c for c in vars(module).values() if isinstance(c, type) and issubclass(c, Algorithm)}
+    found = [c for c in classes if c.__module__ == module.__name__]
     if len(found) != 1:
         raise ValueError(f"algo: {name} must define exactly one Algorithm, found {len(found)}")
     return found[0]

@@ -62,8 +62,20 @@ class GRPO(Algorithm):
             needed.add("entropy")
         return frozenset(needed)
 
+    def __post_init__(self) -> None:
+        for name in ("clip_low", "clip_high", "kl_coef"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"algo.{name}: must not be negative, not {getattr(self, name)}")
+        for name in ("epochs", "minibatches"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"algo.{name}: must be at least 1, not {getattr(self, name)}")
+        if self.std_ddof not in (0, 1):
+            raise ValueError(f"algo.std_ddof: must be 0 or 1, not {self.std_ddof}")
+        if self.clip_dual is not None and (self.clip_dual <= 1 or self.clip != "surrogate"):
+            raise ValueError(f"algo.clip_dual: must be above 1 and go with clip=surrogate, not {self.clip_dual}")
+
     def schedule(self, base: Schedule) -> Schedule:
-        relative = self.center in ("group", "leave_one_out", "length") or self.scale == "group"
+        relative = self.center in ("group", "leave_one_out", "length") or self.scale == "group" or self.drop != "none"
         if relative and base.group_size < 2:
             raise ValueError(
                 f"group_size: a group-relative advantage needs at least 2 completions a prompt, not {base.group_size}"
@@ -93,7 +105,8 @@ class GRPO(Algorithm):
             objective_NT = ratios.clipped_weight(ratio_NT, fresh.logp_NT, advantage_NT, mask_NT, low, high)
         else:
             objective_NT = ratios.clipped_surrogate(ratio_NT, advantage_NT, low, high, self.clip_dual)
-        below_NT, above_NT = ratios.clip_fractions(ratio_NT.detach(), advantage_NT, mask_NT, low, high)
+        cut_by = None if self.clip == "weight" else advantage_NT
+        below_NT, above_NT = ratios.clip_fractions(ratio_NT.detach(), cut_by, mask_NT, low, high)
         per_token = {"entropy": fresh.entropy_NT, "clip_ratio/low": below_NT, "clip_ratio/high": above_NT}
         if self.kl_coef:
             assert r.ref_logp_NT is not None

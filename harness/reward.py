@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ from pathlib import Path
 import torch
 
 from algos import Rollouts
+from algos.algorithm import import_file
 from evals.tasks import Problem, Task
 from evals.verify import Verdict
 
@@ -30,15 +30,7 @@ def load_reward(name: str) -> RewardFunction:
     file, colon, function = name.rpartition(":")
     if not colon or not file.endswith(".py"):
         raise ValueError(f"reward: '{name}' is neither 'rule' nor FILE.py:function")
-    if not Path(file).is_file():
-        raise ValueError(f"reward: no file {file}")
-    spec = importlib.util.spec_from_file_location(Path(file).stem, file)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:  # the user's own file: say which, and why
-        raise ValueError(f"reward: {file} cannot be imported: {type(error).__name__}: {error}") from error
+    module = import_file(Path(file), "reward")
     found = getattr(module, function, None)
     if not callable(found):
         raise ValueError(f"reward: {file} has no function '{function}'")

@@ -13,8 +13,8 @@ Level = Literal["token", "sequence", "none"]
 def log_ratio(new_NT: Tensor, old_NT: Tensor, mask_NT: Tensor) -> Tensor:
     """log pi/pi_old per token, exactly 0 (and without gradient) at mask 0.
 
-    The inputs are masked *before* the subtraction: an infinity there would otherwise turn into a NaN
-    gradient, which a mask applied afterwards does not remove.
+    The inputs are masked before anything is computed from them: 0 * inf is NaN, and so is the gradient of
+    exp(inf) under a mask that comes later.
     """
     return torch.where(mask_NT, new_NT, 0) - torch.where(mask_NT, old_NT, 0)
 
@@ -44,8 +44,8 @@ def clipped_surrogate(
     """J = min(rho A, clip(rho, 1-low, 1+high) A): what is *maximised*.  (2402.03300 eq. 3; PPO, 1707.06347.)
 
     low = high is the paper's; high > low is DAPO's clip-higher (2503.14476).  With `dual` = c, J is at least
-    c A where A < 0 (1912.09729).  Infinite bounds give rho A.  At rho = 1 the gradient is that of A log pi,
-    whatever the bounds.
+    c A where A < 0 (1912.09729; c > 1).  Infinite bounds give rho A.  At rho = 1 the gradient is that of
+    A log pi, whatever the bounds.
     """
     clipped_NT = ratio_NT.clamp(1 - low, 1 + high)
     objective_NT = torch.minimum(ratio_NT * advantage_NT, clipped_NT * advantage_NT)
@@ -67,9 +67,13 @@ def clipped_weight(
 
 
 def clip_fractions(
-    ratio_NT: Tensor, advantage_NT: Tensor, mask_NT: Tensor, low: float, high: float
+    ratio_NT: Tensor, advantage_NT: Tensor | None, mask_NT: Tensor, low: float, high: float
 ) -> tuple[Tensor, Tensor]:
-    """1 where the surrogate's gradient is cut: (below with A < 0, above with A > 0).  Two (N, T) floats."""
-    below_NT = (ratio_NT < 1 - low) & (advantage_NT < 0) & mask_NT
-    above_NT = (ratio_NT > 1 + high) & (advantage_NT > 0) & mask_NT
+    """Where a bound acts: 1{rho < 1-low, A < 0} and 1{rho > 1+high, A > 0}, the tokens whose gradient
+    `clipped_surrogate` cuts.  Without an advantage the sign does not matter: the weights that
+    `clipped_weight` (2506.13585) clips.  Two (N, T) floats, 0 at mask 0.
+    """
+    below_NT, above_NT = mask_NT & (ratio_NT < 1 - low), mask_NT & (ratio_NT > 1 + high)
+    if advantage_NT is not None:
+        below_NT, above_NT = below_NT & (advantage_NT < 0), above_NT & (advantage_NT > 0)
     return below_NT.to(ratio_NT.dtype), above_NT.to(ratio_NT.dtype)
