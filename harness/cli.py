@@ -10,12 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 
 app = typer.Typer(
     help="GRPO, PPO or rejection sampling: matched budgets, one loop, records you can trust.",
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -24,9 +22,14 @@ app = typer.Typer(
 Words = Annotated[list[str] | None, typer.Option()]
 
 
-@app.callback()
-def _harness() -> None:
-    """The commands below; `harness COMMAND --help` tells their flags."""
+# Newer Typers carry a click of their own, older ones use click: its exceptions are reached through what both export.
+ClickException: type[Exception] = typer.BadParameter.__mro__[2]
+
+
+@app.callback(invoke_without_command=True)
+def _harness(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 @app.command(epilog="Example: harness run --algo grpo --group-size 16 --set algo.kl_coef=0.01")
@@ -175,16 +178,16 @@ def main() -> None:
     """The console script: one plain line for what is wrong, and the exit code that says whose fault it is."""
     try:
         code = app(standalone_mode=False)
-    except click.exceptions.NoArgsIsHelpError as error:
-        typer.echo(error.format_message())
-        code = 0
-    except click.ClickException as error:
-        code = _say(error.format_message(), 2)
+    except ClickException as error:
+        message = error.format_message()  # type: ignore[attr-defined]
+        if message.startswith("No such command"):
+            message += f" Valid: {', '.join(c.name or c.callback.__name__ for c in app.registered_commands if c.callback)}."
+        code = _say(message, 2)
     except ValueError as error:
         code = _say(str(error), 2)
     except RunFailed as error:
         code = _say(f"the run failed: {error}", 1)
-    except (KeyboardInterrupt, click.exceptions.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         code = _say("interrupted", 130)
     sys.exit(code if isinstance(code, int) else 0)
 
