@@ -151,7 +151,7 @@ class _Loader(yaml.SafeLoader):
     """YAML in which a !function is its name."""
 
 
-_Loader.add_constructor("!function", lambda loader, node: loader.construct_scalar(node))
+_Loader.add_constructor("!function", lambda loader, node: loader.construct_scalar(cast(yaml.ScalarNode, node)))
 
 
 def names(folder: str | Path) -> list[str]:

@@ -181,7 +181,8 @@ def main() -> None:
     except ClickException as error:
         message = error.format_message()  # type: ignore[attr-defined]
         if message.startswith("No such command"):
-            message += f" Valid: {', '.join(c.name or c.callback.__name__ for c in app.registered_commands if c.callback)}."
+            valid = [c.name or c.callback.__name__ for c in app.registered_commands if c.callback]
+            message += f" Valid: {', '.join(valid)}."
         code = _say(message, 2)
     except ValueError as error:
         code = _say(str(error), 2)

@@ -112,7 +112,13 @@ budget = "completions=512"
 
 
 def pretrain(
-    model: str | None, task: str | None, train_file: str | None, out: Path | None, updates: int | None, device: str, say: Say
+    model: str | None,
+    task: str | None,
+    train_file: str | None,
+    out: Path | None,
+    updates: int | None,
+    device: str,
+    say: Say,
 ) -> Path:
     """What `harness pretrain` does.  Raises ValueError, one line, on anything the user got wrong."""
     from harness.load import pick_device

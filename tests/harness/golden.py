@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from harness.config import resolve
+from harness.load import silenced
 from harness.prepare import prepare
 from tests.harness.small import build
 
@@ -29,7 +30,7 @@ def vowels(problem, completion, verdict):
 """
 
 SETTINGS = (
-    "prompts=4", "group_size=4", "max_new_tokens=8", "lr=0.01", "warmup=2", "temperature=0.9", "eval_fractions=",
+    "prompts=4", "group_size=4", "max_new_tokens=8", "lr=0.01", "warmup=2", "temperature=0.9", "eval_fractions=1",
     "task.train_size=12", "task.test_size=1", "task.other_size=1", "eval_limit=1", "keep_checkpoints=0",
 )  # fmt: skip
 ARMS: dict[str, tuple[str, ...]] = {
@@ -49,7 +50,8 @@ def model_folder(folder: Path) -> Path:
     words = tokenizer()
     model = build("llama", seed=7, vocab_size=len(words))
     model.generation_config.eos_token_id = [words.eos_token_id, *range(60, 80)]
-    model.save_pretrained(folder)
+    with silenced():
+        model.save_pretrained(folder)
     words.save_pretrained(folder)
     return folder
 

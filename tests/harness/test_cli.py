@@ -76,8 +76,8 @@ def test_help_is_instant_and_needs_no_torch(words: list[str]) -> None:
 
 def test_every_flag_of_run_is_there(call: Call) -> None:
     code, said, _ = call("run", "--help")
-    flags = """--algo --group-size --model --task --train-file --test-file --eval-file --eval-tasks --eval-limit --reward
-        --budget --seed --name --out --config --set --temperature --max-new-tokens --device --dtype --keep-checkpoints
+    flags = """--algo --group-size --model --task --train-file --test-file --eval-file --eval-tasks --eval-limit
+        --reward --budget --seed --name --out --config --set --temperature --max-new-tokens --device --dtype --keep-checkpoints
         --resume --dry-run"""
     assert code == 0 and set(flags.split()) <= set(re.findall(r"--[a-z-]+", said))
 
@@ -172,7 +172,7 @@ BAD: dict[str, tuple[list[str], list[str]]] = {
     "negative budget": (["--budget", "completions=-5"], ["budget", "-5", "positive number"]),
     "budget of zero": (["--budget", "flops=0"], ["budget", "positive number"]),
     "word for an int": (["--set", "prompts=many"], ["prompts", "many", "int"]),
-    "word for an int, as a flag": (["--group-size", "four"], ["group-size", "four"]),
+    "word for an int, as a flag": (["--group-size", "four"], ["group-size", "valid integer"]),
     "word for a float of the algorithm": (["--set", "algo.kl_coef=high"], ["algo.kl_coef", "high", "float"]),
     "word for an int of the task": (["--set", "task.test_size=few"], ["task.test_size", "few", "int"]),
     "no such choice": (["--set", "algo.average=median"], ["algo.average", "median", "sequence", "token", "horizon"]),
@@ -192,9 +192,15 @@ BAD: dict[str, tuple[list[str], list[str]]] = {
     "test file missing": ([*QA, "--train-file", "{good}", "--test-file", "{missing}"], ["none.jsonl", "no such file"]),
     "data file not text": ([*QA, "--train-file", "{binary}", "--test-file", "{test}"], ["binary.jsonl", "UTF-8"]),
     "not a parquet file": ([*QA, "--train-file", "{notparquet}", "--test-file", "{test}"], ["not.parquet"]),
-    "a kind not known": ([*QA, "--train-file", "{suffix}", "--test-file", "{test}"], ["data.csv", ".jsonl", ".parquet"]),
+    "a kind not known": (
+        [*QA, "--train-file", "{suffix}", "--test-file", "{test}"],
+        ["data.csv", ".jsonl", ".parquet"],
+    ),
     "bad row": ([*QA, "--train-file", "{badrow}", "--test-file", "{test}"], ["badrow.jsonl:3", "JSON"]),
-    "row that is no object": ([*QA, "--train-file", "{notobject}", "--test-file", "{test}"], ["list.jsonl:3", "object"]),
+    "row that is no object": (
+        [*QA, "--train-file", "{notobject}", "--test-file", "{test}"],
+        ["list.jsonl:3", "object"],
+    ),
     "missing column": (
         [*QA, "--train-file", "{nocolumn}", "--test-file", "{test}"],
         ["nocolumn.jsonl:1", "answer", "question", "solution"],
@@ -232,7 +238,15 @@ BAD: dict[str, tuple[list[str], list[str]]] = {
         ["context of 96", "162"],
     ),
     "prompt with its instruction too long": (
-        [*QA, "--train-file", "{good}", "--test-file", "{test}", "--set", "task.instruction=" + 40 * "ab " + "{question}"],
+        [
+            *QA,
+            "--train-file",
+            "{good}",
+            "--test-file",
+            "{test}",
+            "--set",
+            "task.instruction=" + 40 * "ab " + "{question}",
+        ],
         ["context of 96"],
     ),
     "model without weights": (["--model", "{noweights}"], ["model", "noweights", "weights", "safetensors"]),
@@ -293,10 +307,13 @@ BAD_ELSEWHERE = {
     "eval: no weights": (["eval", "{noweights}"], ["noweights", "weights"]),
     "eval: unknown scorer": (["eval", "{model}", "--scorer", "theirs"], ["scorer", "theirs", "ours", "hf"]),
     "eval: unknown task": (["eval", "{model}", "--task", "algebra"], ["algebra", "arithmetic"]),
-    "eval: no path": (["eval"], ["CHECKPOINT"]),
+    "eval: no path": (["eval"], ["checkpoint"]),
     "pretrain: unknown model": (["pretrain", "giga"], ["giga", "nano"]),
     "pretrain: a folder in use": (["pretrain", "nano", "--out", "{folder}"], ["data", "not empty"]),
-    "pretrain: no solutions": (["pretrain", "--task", "arithmetic", "--out", "{folder}/n"], ["arithmetic", "solutions"]),
+    "pretrain: no solutions": (
+        ["pretrain", "--task", "arithmetic", "--out", "{folder}/n"],
+        ["arithmetic", "solutions"],
+    ),
     "pretrain: data missing": (
         ["pretrain", "--task", "gsm8k", "--train-file", "{missing}", "--out", "{folder}/n"],
         ["none.jsonl"],
@@ -326,7 +343,19 @@ def test_bad_input_of_the_other_commands(
 
 
 def test_the_run_of_the_issue(call: Call, taught: Path, tmp_path: Path) -> None:
-    words = ["run", "--algo", "grpo", "--group-size", "16", "--budget", "completions=2048", "--seed", "1", "--name", "x"]
+    words = [
+        "run",
+        "--algo",
+        "grpo",
+        "--group-size",
+        "16",
+        "--budget",
+        "completions=2048",
+        "--seed",
+        "1",
+        "--name",
+        "x",
+    ]
     given = sized(*words, "--out", str(tmp_path), "--model", str(taught), "--eval-limit", "2", "--set", "prompts=32")
     code, said, error = call(*given)
     assert (code, error) == (0, "")
@@ -446,9 +475,7 @@ def test_a_reward_that_breaks_fails_the_run(call: Call, taught: Path, tmp_path: 
     assert code == 1 and "failed" in one_line(said) and record["status"] == "failed"
 
 
-def test_an_error_in_an_evaluation(
-    call: Call, taught: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_error_in_an_evaluation(call: Call, taught: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import harness.evaluate
 
     def fail(*_: Any) -> Any:

@@ -225,9 +225,7 @@ def test_sampling_leaves_the_global_generators_alone() -> None:
 
 
 def test_a_completion_ends_at_its_first_end_token_or_at_the_limit(kind: str, whole: Completions) -> None:
-    for row, n, ended in zip(
-        whole.tokens_NT.tolist(), whole.length_N.tolist(), whole.ended_N.tolist(), strict=True
-    ):
+    for row, n, ended in zip(whole.tokens_NT.tolist(), whole.length_N.tolist(), whole.ended_N.tolist(), strict=True):
         ends = [i for i, token in enumerate(row[:n]) if token in ENDS]
         assert ends == ([n - 1] if ended else [])
         assert ended or n == T
