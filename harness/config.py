@@ -47,7 +47,7 @@ class RunConfig:
     device: str = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float64"] = "auto"  # auto: fp32 on CPU, bf16 autocast on CUDA
     micro_tokens: int = 4096  # tokens of one forward and backward, padding included
-    rollout_rows: int = 2048  # completions decoded at once
+    rollout_rows: int = 256  # completions decoded at once
     # where
     name: str | None = None
     out: str = "results"

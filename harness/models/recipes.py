@@ -103,7 +103,7 @@ TASK_RECIPE: dict[str, Any] = {
 }
 
 TASK_PROFILE = """# Scale settings of a small model pretrained on a task's solutions.
-max_new_tokens = 256
+max_new_tokens = 192
 prompts = 8
 group_size = 8
 lr = 1e-4

@@ -77,8 +77,8 @@ def test_help_is_instant_and_needs_no_torch(words: list[str]) -> None:
 def test_every_flag_of_run_is_there(call: Call) -> None:
     code, said, _ = call("run", "--help")
     flags = """--algo --group-size --model --task --train-file --test-file --eval-file --eval-tasks --eval-limit
-        --reward --budget --seed --name --out --config --set --temperature --max-new-tokens --device --dtype --keep-checkpoints
-        --resume --dry-run"""
+        --reward --budget --seed --name --out --config --set --temperature --max-new-tokens --device --dtype
+        --keep-checkpoints --resume --dry-run"""
     assert code == 0 and set(flags.split()) <= set(re.findall(r"--[a-z-]+", said))
 
 
