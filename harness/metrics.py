@@ -109,6 +109,3 @@ def warnings(history: Sequence[dict[str, float]], exact: bool) -> list[str]:
     if now["verifier_error"] > 0:
         said.append(f"the verifier failed on {now['verifier_error']:.1%} of completions; they leave their groups")
     return said
-
-
-__all__ = ["Round", "warnings"]

@@ -20,7 +20,7 @@ from harness.meter import Meter
 from harness.metrics import Round
 from harness.policy import LMPolicy
 from harness.prompts import Draws, Encoder
-from harness.reward import Judged, RewardFunction, score
+from harness.reward import RewardFunction, score
 from harness.rollout import Sampler, Sampling, left_pad
 
 
@@ -146,6 +146,3 @@ class Trainer:
 def _add(sums: defaultdict[str, float], metrics: Metrics | dict[str, float]) -> None:
     for name, value in metrics.items():
         sums[name] += float(value)
-
-
-__all__ = ["Judged", "Round", "Trainer"]

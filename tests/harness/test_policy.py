@@ -175,6 +175,8 @@ def test_what_stands_at_masked_positions_changes_nothing(kind: str) -> None:
     first, second = (policy.forward(b, NONE) for b in batches)
     assert torch.equal(first.logp_NT, second.logp_NT) and torch.equal(first.entropy_NT, second.entropy_NT)
     same_gradient(gradient(policy, algo, [batches[1]]), gradient(policy, algo, [batches[0]]), 1e-12)
+    losses, metrics = zip(*(algo.loss(b, policy.forward(b, NONE)) for b in batches), strict=True)
+    assert losses[0] == losses[1] and metrics[0] == metrics[1]
 
 
 # ---------------------------------------------------------------- one denominator

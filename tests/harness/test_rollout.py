@@ -20,7 +20,9 @@ from tests.helpers import close
 
 PROMPTS = prompts_of(6)
 G, T = 4, 24
-WARM = Sampling(temperature=0.8, max_new_tokens=T, seed=5)
+# A token flips where rounding moves a boundary of the cumulative distribution across its u: about once in 50,000
+# tokens of these flat distributions.  With seed 15 every u is 5e-6 or more away from all boundaries.
+WARM = Sampling(temperature=0.8, max_new_tokens=T, seed=15)
 
 
 def greedy(limit: int, **changes: object) -> Sampling:
