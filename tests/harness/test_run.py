@@ -16,11 +16,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import harness.evaluate
 from algos.types import Credit, Rollouts
+from evals.tasks import Problem
 from evals.tasks.arithmetic import Arithmetic
 from evals.verify import Verdict
 from harness.config import resolve
 from harness.display import Display
 from harness.prepare import Run, prepare
+from harness.reward import rule
 from harness.run import execute
 from harness.train import Trainer
 from tests.harness.small import SETTINGS, build, files_of
@@ -216,6 +218,15 @@ def test_samples_are_what_was_judged(base: Done) -> None:
         right = f"#### {s['gold']}" in s["completion"] and s["completion"].count("####") == 1
         assert s["reward"] == float(right) and (s["verdict"] == "correct") == right
     assert {s["reward"] for s in samples} == {0.0, 1.0}
+    for line in base.lines:
+        close(line["reward"], line["accuracy/strict"], rtol=0, atol=1e-6)
+
+
+def test_the_reward_is_the_strict_reading() -> None:
+    problem = Problem("id", "1+1=", "2")
+    verdicts = [("correct", "correct"), ("wrong", "correct"), ("unparseable", "correct"), ("verifier_error", "wrong")]
+    found = [rule(problem, "", Verdict(strict, lenient, None)) for strict, lenient in verdicts]  # type: ignore[arg-type]
+    assert found == [1.0, 0.0, 0.0, 0.0]
 
 
 # ---------------------------------------------------------------- the ledger
@@ -280,6 +291,7 @@ def test_flops_token_by_token(taught: Path, out: Path, monkeypatch: pytest.Monke
             expected += prompt + completion  # the reference, forward
             expected += 2 * 3 * (prompt + completion)  # two epochs, forward and backward
     close(done.record["spend"]["flops"], expected)
+    assert done.record["phases"]["annotate"]["tokens"] == sum(int(r.attend_NS.sum()) for r, _ in seen)
     assert done.record["spend"]["updates"] == 2 * 4
     assert done.record["spend"]["trained_tokens"] == 2 * done.record["spend"]["generated_tokens"]
 
@@ -429,7 +441,7 @@ def test_a_chat_template_is_applied_everywhere(base: Done, taught: Path, out: Pa
 
 def test_the_same_seed_gives_the_same_run(base: Done, taught: Path, out: Path) -> None:
     torch.manual_seed(123)  # nothing hangs on the global generators
-    again = go(taught, out, "again", budget="completions=160")
+    again = go(taught, out / "elsewhere", "again", budget="completions=160")
     assert again.metrics == base.metrics and same_weights(again, base)
     for fraction in (0.0, 0.5, 1.0):
         assert again.scores(fraction) == base.scores(fraction)
