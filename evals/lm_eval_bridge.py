@@ -169,10 +169,17 @@ def _stock_manager() -> TaskManager:
     return TaskManager()
 
 
+def check_stock(names: Sequence[str], ours: Sequence[str] = ()) -> None:
+    """Raises ValueError where a name is none of lm-eval's tasks (nor one of `ours`)."""
+    if unknown := [name for name in names if name not in _stock_manager().all_tasks]:
+        raise ValueError(
+            f"eval_tasks: no task {', '.join(unknown)}: neither one of {', '.join(ours)} nor one of lm-eval's"
+        )
+
+
 def _stock(names: list[str], ours: list[str]) -> dict[str, Any]:
+    check_stock(names, ours)
     manager = _stock_manager()
-    if unknown := [name for name in names if name not in manager.all_tasks]:
-        raise ValueError(f"no task {', '.join(unknown)}: neither one of {', '.join(ours)} nor one of lm-eval's")
     return _ready(manager.load(names)["tasks"])
 
 

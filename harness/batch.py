@@ -40,13 +40,14 @@ def _split(rollouts: Rollouts, credit: Credit, member_N: torch.Tensor, horizon: 
         nothing = replace(nothing, mask_NT=torch.zeros_like(nothing.mask_NT))
         return [Batch(nothing, credit.take(first), totals)]
     # Rows of like length share a micro-batch, whose padding is then trimmed.
-    length_N = rollouts.attend_NS[kept].sum(1)
-    kept = kept[torch.argsort(length_N, stable=True)]
-    widths = rollouts.attend_NS[kept].sum(1).tolist()
-    batches, start = [], 0
+    kept = kept[torch.argsort(rollouts.attend_NS[kept].sum(1), stable=True)]
+    completions = rollouts.mask_NT[kept].sum(1).tolist()
+    prompts = (rollouts.attend_NS[kept].sum(1) - rollouts.mask_NT[kept].sum(1)).tolist()
+    batches: list[Batch] = []
+    start = 0
     for end in range(1, len(kept) + 1):
-        full = end == len(kept) or widths[end] * (end + 1 - start) > micro_tokens
-        if full:
+        width = max(prompts[start : end + 1]) + max(completions[start : end + 1])  # with one row more
+        if end == len(kept) or width * (end + 1 - start) > micro_tokens:
             rows = kept[start:end]
             batches.append(Batch(*trim(rollouts.take(rows), credit.take(rows)), totals))
             start = end

@@ -76,7 +76,7 @@ class Planner:
     bound: float | None  # None: unknown until tried (seconds)
     costs: list[tuple[int, float]] = field(default_factory=list)  # (groups, cost) of the rounds so far
 
-    MARGIN = 1.05  # groups get dearer as completions grow: the last rounds are planned with this much to spare
+    MARGIN = 2.0  # towards the end a round takes half of what would fit: groups get dearer as completions grow
 
     def observe(self, groups: int, cost: float) -> None:
         self.costs.append((groups, cost))

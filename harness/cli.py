@@ -189,12 +189,14 @@ def main() -> None:
     except RunFailed as error:
         code = _say(f"the run failed: {error}", 1)
     except (KeyboardInterrupt, typer.Abort):
-        code = _say("interrupted", 130)
+        code = 130
+    if code == 130:  # Typer may turn the interrupt into a code itself
+        typer.echo("interrupted", err=True)
     sys.exit(code if isinstance(code, int) else 0)
 
 
 def _say(message: str, code: int) -> int:
-    typer.echo(f"error: {' '.join(message.split())}" if code != 130 else message, err=True)
+    typer.echo(f"error: {' '.join(message.split())}", err=True)
     return code
 
 

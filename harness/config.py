@@ -7,6 +7,7 @@ algorithm from the algorithm's own file.  A field that nobody knows is an error 
 from __future__ import annotations
 
 import dataclasses
+import math
 import tomllib
 import types
 import typing
@@ -136,10 +137,11 @@ def check(config: RunConfig) -> RunConfig:
     for name in ("prompts", "group_size", "max_new_tokens", "micro_tokens", "rollout_rows", "checkpoint_every"):
         if getattr(config, name) < 1:
             raise ValueError(f"{name}: must be at least 1, not {getattr(config, name)}")
-    if config.temperature <= 0:
-        raise ValueError(f"temperature: training samples at a positive temperature, not {config.temperature}")
-    if config.lr <= 0:
-        raise ValueError(f"lr: must be positive, not {config.lr}")
+    for name in ("temperature", "lr"):
+        if not 0 < getattr(config, name) < math.inf:
+            raise ValueError(f"{name}: must be positive and finite, not {getattr(config, name)}")
+    if config.warmup < 0:
+        raise ValueError(f"warmup: must be at least 0, not {config.warmup}")
     if config.keep_checkpoints < 0:
         raise ValueError(f"keep_checkpoints: must be at least 0, not {config.keep_checkpoints}")
     if config.eval_limit is not None and config.eval_limit < 1:
@@ -184,7 +186,7 @@ def coerce(value: Any, hint: Any, name: str) -> Any:
             return None
         return coerce(value, next(a for a in arguments if a is not type(None)), name)
     if origin is tuple:
-        items = value.split(",") if isinstance(value, str) else value
+        items = [x for x in value.split(",") if x.strip()] if isinstance(value, str) else value
         if not isinstance(items, (list, tuple)):
             raise ValueError(f"{name}: '{value}' is not a list")
         return tuple(coerce(x.strip() if isinstance(x, str) else x, arguments[0], name) for x in items)
@@ -207,7 +209,9 @@ def _scalar(value: Any, hint: type, name: str) -> Any:
     if isinstance(value, bool) or value is None:
         raise wrong
     if hint is str:
-        return value if isinstance(value, str) else str(value)
+        if isinstance(value, (str, int, float)):
+            return str(value)
+        raise wrong
     try:
         number = hint(value.replace("_", "") if isinstance(value, str) else value)
     except (TypeError, ValueError):

@@ -37,7 +37,7 @@ class Evaluator:
         return [Completion(t, e) for t, e in zip(texts, done.ended_N.tolist(), strict=True)]
 
     def scores(self, point: str) -> Scores:
-        """Rows and outcomes; `point` names the outcome files, e.g. "0.50"."""
+        """Rows and outcomes; `point` names the outcome files, e.g. "0.5"."""
         outcomes = f"outcomes/{{task}}-{point}.jsonl.gz"
         if available():
             from evals.lm_eval_bridge import score_lm_eval
@@ -47,7 +47,7 @@ class Evaluator:
 
     def record(self, fraction: float, spend: Spend, meter: Meter, recorder: Recorder, number: int) -> list[Any]:
         """Score, and write rows and outcomes into the record."""
-        point = f"{fraction:.2f}"
+        point = f"{fraction:g}"
         with meter("eval") as phase:
             before = self.tokens
             found = self.scores(point)

@@ -15,6 +15,7 @@ import torch
 import algos
 from algos import Schedule
 from evals import tasks
+from evals.score import available
 from evals.tasks import EvalSet, Task
 from harness.budget import Budget, Planner, Spend
 from harness.config import RunConfig, build
@@ -91,14 +92,28 @@ def prepare(config: RunConfig) -> Run:
         spend=spend,
         checks={},
     )
-    names = [s.name for s in eval_sets] + list(config.eval_tasks)
-    evaluator = Evaluator(sampler, encoder, folder / "tasks", names, config.seed)
+    evaluator = Evaluator(sampler, encoder, folder / "tasks", eval_names(config, eval_sets), config.seed)
     record = new_record(
         config, dataclasses.asdict(algo), task, schedule, budget, identity, eval_sets, str(policy.device)
     )
     if config.resume:
         check_same(folder, record)
-    return Run(config, folder, trainer, evaluator, eval_sets, record, task.notices())
+    notices = task.notices()
+    if trainer.planner.groups(spend) == 0:
+        notices.append(f"the budget {config.budget} does not pay for one group: nothing will be trained")
+    return Run(config, folder, trainer, evaluator, eval_sets, record, notices)
+
+
+def eval_names(config: RunConfig, eval_sets: list[EvalSet]) -> list[str]:
+    """The task's sets, then lm-eval's stock tasks.  Raises ValueError where lm-eval is absent or has no such task."""
+    ours = [s.name for s in eval_sets]
+    if config.eval_tasks:
+        if not available():
+            raise ValueError("eval_tasks: lm-eval and datasets are not installed here; leave the stock tasks out")
+        from evals.lm_eval_bridge import check_stock
+
+        check_stock(config.eval_tasks, ours)
+    return [*ours, *config.eval_tasks]
 
 
 def run_folder(config: RunConfig, task: str) -> Path:

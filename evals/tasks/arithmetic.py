@@ -46,6 +46,11 @@ class Arithmetic(Task):
     test_size: int = 500  # in-domain test problems
     other_size: int = 200  # problems of each other test
 
+    def __post_init__(self) -> None:
+        for name in ("train_size", "test_size", "other_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"task.{name}: must be at least 1, not {getattr(self, name)}")
+
     def spec(self) -> dict[str, Any]:
         return {"class": "evals.tasks.arithmetic:Arithmetic", "fields": {}}
 
