@@ -5,9 +5,9 @@
                #### 15
     bare       #### 14                                        the commonest; a guess of mixed quality
 
-The careful style is mastered but rare, so that neither greedy nor sampled decoding shows much of it at the start and RL
-has something to elicit: written-out steps, as R1-Zero elicits long solutions from a base model.  `harness pretrain nano` trains
-on this; nothing else imports it.
+The careful style is mastered but rare, so that neither greedy nor sampled decoding shows much of it at the
+start and RL has something to elicit: written-out steps, as R1-Zero elicits long solutions from a base model.
+`harness pretrain nano` trains on this; nothing else imports it.
 """
 
 from __future__ import annotations
