@@ -61,12 +61,16 @@ class RunConfig:
         return dataclasses.asdict(self)
 
 
+def profile_file(model: str) -> Path | None:
+    """The profile.toml of an embedded model (by name) or of a model's folder, where it has one."""
+    found = (folder / "profile.toml" for folder in (MODELS / model, Path(model)))
+    return next((file for file in found if file.is_file()), None)
+
+
 def profile_of(model: str) -> dict[str, Any]:
-    """The profile of an embedded model (by name), of a folder that has a profile.toml, or the general one."""
-    for folder in (MODELS / model, Path(model)):
-        if (folder / "profile.toml").is_file():
-            return load_toml(folder / "profile.toml")
-    return {}
+    """What its profile says; nothing, and the general defaults stand, where there is none."""
+    file = profile_file(model)
+    return load_toml(file) if file else {}
 
 
 def embedded_models() -> list[str]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from typing import Any
 
 from evals import taskfiles
 from harness import checkpoint
+from harness.config import profile_file
 from harness.display import Display
 from harness.load import save_model
 from harness.metrics import warnings
@@ -37,7 +39,10 @@ def execute(run: Run, display: Display) -> dict[str, Any]:
         _rounds(run, recorder, display, fractions)
         with trainer.meter("checkpoint"):
             model = trainer.policy.accelerator.unwrap_model(trainer.policy.model)
-            save_model(model, trainer.encoder.tokenizer, run.folder / "checkpoints" / "final")
+            final = run.folder / "checkpoints" / "final"
+            save_model(model, trainer.encoder.tokenizer, final)
+            if profile := profile_file(run.config.model):  # its scale settings hold for what became of it
+                shutil.copyfile(profile, final / "profile.toml")
         run.record["status"] = "finished"
     except KeyboardInterrupt:
         run.record.update(status="interrupted", reason="interrupted by the user")

@@ -126,7 +126,9 @@ def pretrain(
     device = pick_device(device)
     if task is None:
         if model is None or model not in embedded_models():
-            raise ValueError(f"pretrain: no model '{model}'; valid: {', '.join(embedded_models())}, or use --task")
+            raise ValueError(
+                f"pretrain: {model or 'nothing'} is no embedded model; valid: {', '.join(embedded_models())}, or --task"
+            )
         return rebuild(model, _free(out or Path(f"{model}-rebuilt")), say, device)
     if model is not None:
         raise ValueError(f"pretrain: give a model to rebuild ({model}) or --task, not both")
