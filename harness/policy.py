@@ -49,7 +49,7 @@ class LMPolicy(Policy):
         progress: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self.accelerator, self.optim, self.temperature = accelerator, optim, temperature
-        self.micro_tokens, self.progress, self.updates = micro_tokens, progress, 0
+        self.micro_tokens, self.progress, self.updates, self.gradient_bytes = micro_tokens, progress, 0, 0
         model.eval()
         self.reference = copy.deepcopy(model).requires_grad_(False).to(accelerator.device) if reference else None
         optimizer = torch.optim.AdamW(model.parameters(), lr=optim.lr, betas=optim.betas, eps=optim.eps, weight_decay=0)
@@ -107,6 +107,7 @@ class LMPolicy(Policy):
         norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.optim.max_norm)
         if not torch.isfinite(norm):
             raise FloatingPointError(f"the gradient's norm is {float(norm)} at update {self.updates + 1}")
+        self.gradient_bytes = sum(p.grad.nbytes for p in self.model.parameters() if p.grad is not None)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.updates += 1
@@ -117,14 +118,13 @@ class LMPolicy(Policy):
         return self.accelerator.device
 
     def memory_parts(self) -> dict[str, int]:
-        """Bytes of the tensors that live for the whole run, counted.  Gradients are the policy's size."""
+        """Bytes of the tensors that live for the whole run, and of the gradients at the last step, counted."""
 
         def size(tensors: Any) -> int:
             return sum(t.numel() * t.element_size() for t in tensors)
 
         state = [t for s in self.optimizer.state.values() for t in s.values() if isinstance(t, Tensor)]
-        trained = [p for p in self.model.parameters() if p.requires_grad]
-        parts = {"policy": size(self.model.parameters()), "gradients": size(trained), "optimizer": size(state)}
+        parts = {"policy": size(self.model.parameters()), "gradients": self.gradient_bytes, "optimizer": size(state)}
         if self.reference is not None:
             parts["reference"] = size(self.reference.parameters())
         return parts

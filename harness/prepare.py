@@ -101,6 +101,7 @@ def prepare(config: RunConfig) -> Run:
     notices = task.notices()
     if trainer.planner.groups(spend) == 0:
         notices.append(f"the budget {config.budget} does not pay for one group: nothing will be trained")
+    record["notices"] = notices
     return Run(config, folder, trainer, evaluator, eval_sets, record, notices)
 
 

@@ -60,7 +60,7 @@ def config_differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "
 
 def environment(device: str, threads: int) -> dict[str, Any]:
     """Versions, machine and commit: what a number needs beside it."""
-    packages = {}
+    packages, commit = {}, _git("rev-parse", "HEAD")
     for name in PACKAGES:
         try:
             packages[name] = metadata.version(name)
@@ -72,8 +72,8 @@ def environment(device: str, threads: int) -> dict[str, Any]:
         "device": device,
         "threads": threads,
         "cpu": _cpu(),
-        "commit": _git("rev-parse", "HEAD"),
-        "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "commit": commit or None,
+        "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")) if commit else None,  # None: no repository
     }
 
 

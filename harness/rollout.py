@@ -121,13 +121,6 @@ class Sampler:
             torch.cat([p.ended_N for p in parts]),
         )
 
-    @property
-    def _cache_bytes_per_token(self) -> int:
-        config = self.model.config.get_text_config()
-        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-        size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        return int(2 * config.num_hidden_layers * heads * size * self.model.dtype.itemsize)
-
     def _uniforms(self, sampling: Sampling, ordinals: list[int], group_size: int) -> Tensor | None:
         if sampling.temperature == 0:
             return None
@@ -155,6 +148,7 @@ class Sampler:
         if group_size > 1:
             cache.batch_repeat_interleave(group_size)
         logits = logits.repeat_interleave(group_size, 0)
+        self.peak_cache_bytes = max(self.peak_cache_bytes, _held_bytes(cache))
         attend = attend_PL.repeat_interleave(group_size, 0)
         rows = len(prompts) * group_size
         tokens_NT = torch.full((rows, horizon), self.pad, dtype=torch.long, device=device)
@@ -179,7 +173,6 @@ class Sampler:
                 cache.batch_select_indices(keep)
                 live, attend, token = live[keep], attend[keep], token[keep]
             attend = torch.cat([attend, attend.new_ones(len(live), 1)], 1)
-            self.peak_cache_bytes = max(self.peak_cache_bytes, attend.numel() * self._cache_bytes_per_token)
             logits = self.model(
                 input_ids=token[:, None],
                 attention_mask=attend.long(),
@@ -188,6 +181,7 @@ class Sampler:
                 use_cache=True,
                 logits_to_keep=1,
             ).logits[:, -1]
+            self.peak_cache_bytes = max(self.peak_cache_bytes, _held_bytes(cache))
         width = int(length_N.max())
         return Completions(tokens_NT[:, :width], logp_NT[:, :width], length_N, ended_N)
 
@@ -207,6 +201,12 @@ class Sampler:
         for s in stop:
             texts = [text.split(s)[0] for text in texts]
         return texts
+
+
+def _held_bytes(cache: DynamicCache) -> int:
+    """Bytes of the keys and values that a cache holds now, in whatever precision they were computed."""
+    held = [getattr(layer, name, None) for layer in cache.layers for name in ("keys", "values")]
+    return sum(x.nbytes for x in held if isinstance(x, Tensor))
 
 
 def _fit(x_NT: Tensor, width: int, fill: float) -> Tensor:

@@ -414,9 +414,10 @@ def test_dropout_is_off() -> None:
 def test_memory_is_counted_in_bytes() -> None:
     policy = policy_of("llama", reference=True)
     weights = 4 * sum(p.numel() for p in build("llama").parameters())
-    assert policy.memory_parts() == {"policy": weights, "gradients": weights, "optimizer": 0, "reference": weights}
+    assert policy.memory_parts() == {"policy": weights, "gradients": 0, "optimizer": 0, "reference": weights}
     for p in policy.model.parameters():
         p.grad = torch.ones_like(p)
     policy.step()
     steps = 4 * len(list(policy.model.parameters()))  # Adam's counter of each tensor
+    assert policy.memory_parts()["gradients"] == weights
     assert policy.memory_parts()["optimizer"] == 2 * weights + steps

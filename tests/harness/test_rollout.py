@@ -432,3 +432,14 @@ def test_choose_greedily_takes_the_likeliest() -> None:
     assert tokens.tolist() == [0, 0, 2]
     total = [math.log(sum(math.exp(x) for x in row)) for row in LOGITS]
     close(logp, [2.0 - total[0], 0.0 - total[1], 3.0 - total[2]], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("limit", [1, 4])
+def test_the_cache_is_counted_as_it_is_held(limit: int) -> None:
+    """Prompt and all but the last token (it is never fed back), keys and values of each layer, four bytes a number."""
+    config, sampler = build("llama").config, sampler_of("llama")
+    sampler = Sampler(sampler.model, sampler.tokenizer)
+    done = sampler([[5, 6, 7]], 1, greedy(limit))
+    tokens = 3 + int(done.length_N[0]) - 1
+    heads = config.num_key_value_heads * (config.hidden_size // config.num_attention_heads)
+    assert sampler.peak_cache_bytes == 4 * 2 * config.num_hidden_layers * heads * tokens
