@@ -1,13 +1,14 @@
 """What is learned: pure tensor maths.  Imports torch and the standard library, nothing else."""
 
 from algos.algorithm import Algorithm, load, names
-from algos.policy import Policy
-from algos.types import Batch, Credit, Fresh, Metrics, Need, Rollouts, Schedule, Totals
+from algos.policy import Policy, ValueHead
+from algos.types import Batch, Credit, Critic, Fresh, Metrics, Need, Rollouts, Schedule, Totals
 
 __all__ = [
     "Algorithm",
     "Batch",
     "Credit",
+    "Critic",
     "Fresh",
     "Metrics",
     "Need",
@@ -15,6 +16,7 @@ __all__ = [
     "Rollouts",
     "Schedule",
     "Totals",
+    "ValueHead",
     "load",
     "names",
 ]

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Self
 
 from torch import Tensor
 
@@ -34,6 +35,10 @@ class Algorithm(ABC):
         Raises ValueError, naming the field, where the algorithm cannot work with it.
         """
         return base
+
+    def adapt(self, rollouts: Rollouts) -> Self:
+        """This algorithm as it goes on after a round: the place of a coefficient that follows a target."""
+        return self
 
     @abstractmethod
     def credit(self, rollouts: Rollouts) -> Credit:

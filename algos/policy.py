@@ -5,13 +5,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from algos.types import Batch, Fresh, Need, Rollouts
 
 
 class Policy(ABC):
     """A model that can be read (`annotate`, `forward`) and moved (`backward`, `step`)."""
+
+    frozen: bool = False  # the critic's warm-up: `forward` gives values a gradient, and nothing else
 
     @abstractmethod
     def annotate(self, rollouts: Rollouts, needs: frozenset[Need]) -> Rollouts:
@@ -32,3 +35,19 @@ class Policy(ABC):
     @abstractmethod
     def step(self) -> dict[str, float]:
         """Clip, take one optimiser step, clear the gradient.  Returns what the step was (norm, rate)."""
+
+
+class ValueHead(nn.Module):
+    """V(s) = w . h + b: one number a token from the trunk's hidden state h.
+
+    Zero at the start (w = 0, b = 0), as in the RLHF implementations that 1909.08593 began: the first advantages
+    are then the rewards themselves, not noise.  (N, T, hidden) -> (N, T), in the head's own precision.
+    """
+
+    def __init__(self, hidden: int, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(hidden, dtype=dtype))
+        self.bias = nn.Parameter(torch.zeros((), dtype=dtype))
+
+    def forward(self, hidden_NTH: Tensor) -> Tensor:
+        return hidden_NTH.to(self.weight.dtype) @ self.weight + self.bias

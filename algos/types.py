@@ -15,9 +15,10 @@ from torch import Tensor
 
 from algos.ops.aggregate import Totals
 
-__all__ = ["Batch", "Credit", "Fresh", "Metrics", "Need", "Rollouts", "Schedule", "Totals"]
+__all__ = ["Batch", "Credit", "Critic", "Fresh", "Metrics", "Need", "Rollouts", "Schedule", "Totals"]
 
 Need = Literal["reference", "values", "entropy"]
+Critic = Literal["none", "shared", "separate"]
 Metrics = Mapping[str, Tensor]
 
 
@@ -50,7 +51,7 @@ class Rollouts:
     step_end_NT: Tensor | None = None  # bool, 1 at the last token of each step
     step_reward_NT: Tensor | None = None  # the step's reward at step_end_NT, 0 elsewhere
     ref_logp_NT: Tensor | None = None  # annotate, where an algorithm needs "reference"
-    value_NT: Tensor | None = None  # annotate, where an algorithm needs "values"
+    value_NT: Tensor | None = None  # V of the state in which each token was chosen; annotate, for "values"
 
     def take(self, index: Tensor) -> Rollouts:
         return replace(self, **_rows(self, index))
@@ -96,6 +97,10 @@ class Schedule:
     """How a round is drawn and how often it is trained on.
 
     Schedule(prompts=32, group_size=16): 512 completions a round, one update on all of them.
+
+    source="live" samples from the policy as it is, round by round.  source="start" samples the start model with
+    `sampling_share` of the budget, and then trains on what was kept of that, `prompts` groups an update, for `epochs`
+    passes (where training is paid in the budget's unit: for as many passes as the rest of it pays for).
     """
 
     prompts: int  # P, a round
@@ -104,7 +109,11 @@ class Schedule:
     minibatches: int = 1  # updates a pass, by whole groups
     rounds: int | None = None  # None: as many as the budget pays for
     source: Literal["live", "start", "dataset"] = "live"  # who wrote the completions
-    restart: bool = False  # train from the start model again at every round
+    restart: bool = False  # training begins at the start model, whoever wrote the completions
+    sampling_share: float = 1.0  # of a budget that sampling and training both draw on; source="start"
+    critic: Critic = "none"  # shared: a head on the policy's trunk; separate: a model of its own
+    critic_lr: float = 1.0  # the critic's learning rate over the policy's
+    critic_warmup: int = 0  # first rounds in which only the critic learns
 
     @property
     def updates(self) -> int:

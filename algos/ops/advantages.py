@@ -111,3 +111,15 @@ def relative(
     measured_N = reward_N if scale == "group" else centred_N
     advantage_N = centred_N / spread(measured_N, group_N, valid_N, scale, ddof)
     return torch.where(valid_N, advantage_N, 0)
+
+
+def whiten(x_NT: Tensor, mask_NT: Tensor) -> Tensor:
+    """z = (x - mean x) / std x over every token at mask 1, population deviation; 0 at mask 0.  Shape (N, T).
+
+    PPO's advantage whitening (Huang et al. 2023, detail 9; biased variance), over whatever it is given: give it
+    the whole update.  Degenerate case: where all are *equal* the result is 0, as in `spread`.
+    """
+    x = x_NT[mask_NT]
+    if len(x) == 0 or bool((x == x[0]).all()):
+        return torch.zeros_like(x_NT)
+    return torch.where(mask_NT, (x_NT - x.mean()) / x.std(unbiased=False), 0)

@@ -35,3 +35,13 @@ def estimate(new_NT: Tensor, ref_NT: Tensor, mask_NT: Tensor, estimator: Estimat
     if estimator == "k3":
         return torch.expm1(-x_NT) + x_NT
     raise ValueError(f"kl_estimator must be k1, k2 or k3, not {estimator!r}")
+
+
+def adapted(coef: float, kl: float, target: float, count: int, horizon: float) -> float:
+    """beta' = beta (1 + clip(KL / target - 1, -0.2, 0.2) count / horizon): the controller of 1909.08593 §2.2.
+
+    `kl` is a completion's mean KL in nats (summed over its tokens), as `target`; `count` completions were seen; after
+    `horizon` of them beta has moved by at most about 20 %.  At KL = target, or count = 0, beta stands.
+    """
+    error = min(max(kl / target - 1, -0.2), 0.2)
+    return coef * (1 + error * count / horizon)

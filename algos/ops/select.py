@@ -31,3 +31,27 @@ def keep_groups(reward_N: Tensor, group_N: Tensor, valid_N: Tensor, drop: Drop) 
     valid_rewards = reward_N[valid_N]
     extreme = valid_rewards.min() if drop == "all_wrong" else valid_rewards.max()
     return ~(silent_N & (reward_N == extreme))
+
+
+def first(keep_N: Tensor, group_N: Tensor, limit: int) -> Tensor:
+    """The first `limit` kept completions of each group: keep_i and #{j <= i : keep_j, group_j = group_i} <= limit.
+
+    Shape (N,), bool.  A cap a prompt: 2308.01825 samples k and keeps what is right; equal treatment of easy and
+    hard prompts wants a limit.  Degenerate cases: a group with fewer keeps all it has; limit 0 keeps nothing.
+    """
+    order = torch.argsort(group_N, stable=True)
+    sorted_N, kept_N = group_N[order], keep_N[order].long()
+    total_P = kept_N.new_zeros(int(group_N.max()) + 1).index_add_(0, sorted_N, kept_N)
+    before_N = (total_P.cumsum(0) - total_P)[sorted_N]  # kept in the groups before this one
+    chosen_N = torch.empty_like(keep_N)
+    chosen_N[order] = keep_N[order] & (kept_N.cumsum(0) - before_N <= limit)
+    return chosen_N
+
+
+def distinct(keep_N: Tensor, group_N: Tensor, key_N: Tensor) -> Tensor:
+    """The first kept completion of each (group, key): one of every distinct solution of a prompt (2308.01825).
+
+    Shape (N,), bool.  The key says what counts as the same solution; 2308.01825 has the list of equations.
+    """
+    _, pair_N = torch.stack([group_N, key_N], 1).unique(dim=0, return_inverse=True)
+    return first(keep_N, pair_N, 1)

@@ -40,7 +40,8 @@ class BanditPolicy(Policy):
         return rollouts
 
     def forward(self, batch: Batch, needs: frozenset[Need]) -> Fresh:
-        logp_NTV = self.logits_CTV[batch.rollouts.tokens_NS[:, 0]].log_softmax(2)
+        logits_CTV = self.logits_CTV.detach() if self.frozen else self.logits_CTV
+        logp_NTV = logits_CTV[batch.rollouts.tokens_NS[:, 0]].log_softmax(2)
         entropy_NT = torch.where(batch.rollouts.mask_NT, -(logp_NTV.exp() * logp_NTV).sum(2), 0)
         return Fresh(
             logp_NT=_chosen(logp_NTV, batch.rollouts),
@@ -110,11 +111,14 @@ def train(algo: Algorithm, seed: int = 0) -> BanditPolicy:
     """Sample, reward, credit, loss, step.  Every algorithm gets the same number of completions."""
     schedule = algo.schedule(BASE)
     rounds = schedule.rounds or ROUNDS
-    schedule = replace(schedule, prompts=schedule.prompts * ROUNDS // rounds)
+    together = ROUNDS // rounds  # where all is collected before it is trained on, an update still sees `prompts` groups
+    minibatches = schedule.minibatches * (together if schedule.source == "start" else 1)
+    schedule = replace(schedule, prompts=schedule.prompts * together, minibatches=minibatches)
     policy, start, rng = BanditPolicy(), BanditPolicy(), torch.Generator().manual_seed(seed)
-    for _ in range(rounds):
+    for number in range(rounds):
         rollouts = sample(start if schedule.source == "start" else policy, schedule, rng)
         policy = BanditPolicy() if schedule.restart else policy
+        policy.frozen = number < schedule.critic_warmup
         with torch.no_grad():
             rollouts = policy.annotate(rollouts, algo.needs)
             credit = algo.credit(rollouts)
@@ -123,4 +127,5 @@ def train(algo: Algorithm, seed: int = 0) -> BanditPolicy:
                 loss, _ = algo.loss(batch, policy.forward(batch, algo.needs))
                 policy.backward(loss)
             policy.step()
+        algo = algo.adapt(rollouts)
     return policy

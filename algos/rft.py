@@ -1,0 +1,61 @@
+"""RFT: rejection-sampling fine-tuning (2308.01825), with data source and start as in DeepSeekMath's Table 10.
+
+    D      = { o ~ pi_start : o is correct, its key is new to its prompt, at most `cap` a prompt }
+    grad J = avg_{o in D} (1/|o|) sum_t grad log pi(o_t),   from pi_start, `epochs` times over D     (2402.03300 eq. 10)
+
+Everything is sampled from the start model before anything is trained; the mean is over what was kept, as in
+supervised fine-tuning.  Differs from 2308.01825 in training the start model itself (as Table 10) rather than the
+pretrained base on start data and samples together.  A start model that is never right leaves nothing to train on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from algos.algorithm import Algorithm
+from algos.ops import aggregate, select
+from algos.types import Batch, Credit, Fresh, Metrics, Rollouts, Schedule
+
+
+@dataclass(frozen=True, kw_only=True)
+class RFT(Algorithm):
+    """Sample once, keep what is right and new, fine-tune on it."""
+
+    correct_at: float = 1.0  # a completion is correct where its reward reaches this: eq. 10's rule
+    distinct: bool = True  # 2308.01825: one completion of each distinct solution of a prompt
+    cap: int | None = None  # at most so many a prompt, the first ones; 2308.01825 keeps every distinct one
+    epochs: int = 3  # 2308.01825's script; not binding where training is paid in the budget's unit
+    sampling_share: float = 0.5  # of a budget that sampling and training both draw on (FLOPs, seconds); chosen
+    average: aggregate.Over = "sequence"  # eq. 10: 1/|o|
+
+    def __post_init__(self) -> None:
+        if not 0 < self.sampling_share < 1:
+            raise ValueError(f"algo.sampling_share: must lie between 0 and 1, not {self.sampling_share}")
+        for name in ("cap", "epochs"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise ValueError(f"algo.{name}: must be at least 1, not {getattr(self, name)}")
+
+    def schedule(self, base: Schedule) -> Schedule:
+        return replace(
+            base, source="start", restart=True, rounds=1, epochs=self.epochs, sampling_share=self.sampling_share
+        )
+
+    def credit(self, rollouts: Rollouts) -> Credit:
+        r = rollouts
+        assert r.reward_N is not None and r.valid_N is not None and r.key_N is not None
+        keep_N = correct_N = r.valid_N & (r.reward_N >= self.correct_at)
+        if self.distinct:
+            keep_N = select.distinct(keep_N, r.group_N, r.key_N)
+        distinct = float(keep_N.sum() / correct_N.sum().clamp(min=1))
+        if self.cap is not None:
+            keep_N = select.first(keep_N, r.group_N, self.cap)
+        advantage_NT = torch.where(r.mask_NT & keep_N[:, None], torch.ones_like(r.logp_NT), 0)
+        return Credit(advantage_NT, keep_N=keep_N, metrics={"distinct": distinct})
+
+    def loss(self, batch: Batch, fresh: Fresh) -> tuple[Tensor, Metrics]:
+        mask_NT = batch.rollouts.mask_NT
+        loss = -aggregate.mean(batch.credit.advantage_NT * fresh.logp_NT, mask_NT, batch.totals, self.average)
+        return loss, {"entropy": aggregate.mean(fresh.entropy_NT.detach(), mask_NT, batch.totals, "token")}
