@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,15 +23,21 @@ def updates(
     """
     groups = int(rollouts.group_N.max()) + 1
     for epoch in range(schedule.epochs):
-        order = torch.arange(groups)
-        if schedule.minibatches > 1:
-            order = torch.from_numpy(permutation(seed, f"minibatches/{ordinal}", epoch, groups))
-        for part in order.tensor_split(schedule.minibatches):
-            member_N = torch.isin(rollouts.group_N, part.to(rollouts.group_N.device))
-            yield _split(rollouts, credit, member_N, horizon, micro_tokens)
+        for part in deal(groups, schedule.minibatches, seed, ordinal, epoch):
+            yield split(rollouts, credit, part, horizon, micro_tokens)
 
 
-def _split(rollouts: Rollouts, credit: Credit, member_N: torch.Tensor, horizon: int, micro_tokens: int) -> list[Batch]:
+def deal(groups: int, minibatches: int, seed: int, ordinal: int, epoch: int) -> tuple[torch.Tensor, ...]:
+    """The groups of each update of one pass."""
+    order = torch.arange(groups)
+    if minibatches > 1:
+        order = torch.from_numpy(permutation(seed, f"minibatches/{ordinal}", epoch, groups))
+    return order.tensor_split(minibatches)
+
+
+def split(rollouts: Rollouts, credit: Credit, part: torch.Tensor, horizon: int, micro_tokens: int) -> list[Batch]:
+    """The update on the groups `part`, in micro-batches of at most `micro_tokens` tokens (or one row)."""
+    member_N = torch.isin(rollouts.group_N, part.to(rollouts.group_N.device))
     kept = (member_N & credit.keep_N).nonzero()[:, 0]
     totals = Totals(len(kept), int(rollouts.mask_NT[kept].sum()), horizon)
     if len(kept) == 0:  # an empty share: every sum in it is over nothing
@@ -67,3 +73,23 @@ def trim(rollouts: Rollouts, credit: Credit) -> tuple[Rollouts, Credit]:
         return {k: v[:, cut] for k, v in vars(rows).items() if k.endswith("_NT") and v is not None}
 
     return replace(rollouts, **whole, **columns(rollouts)), replace(credit, **columns(credit))
+
+
+def join(rounds: Sequence[Rollouts], pad: int) -> Rollouts:
+    """Rounds under one another: padded to one width, prompts on the left and completions on the right."""
+    prompt = max(r.tokens_NS.shape[1] - r.mask_NT.shape[1] for r in rounds)
+    width = max(r.mask_NT.shape[1] for r in rounds)
+
+    def column(name: str) -> torch.Tensor:
+        parts = []
+        for r in rounds:
+            x, right = getattr(r, name), width - r.mask_NT.shape[1]
+            left = prompt + r.mask_NT.shape[1] - r.tokens_NS.shape[1]
+            if name.endswith(("_NS", "_NT")):
+                around = (left if name.endswith("_NS") else 0, right)
+                x = torch.nn.functional.pad(x, around, value=pad if name == "tokens_NS" else 0)
+            parts.append(x)
+        return torch.cat(parts)
+
+    present = [name for name, x in vars(rounds[0]).items() if x is not None]
+    return Rollouts(**{name: column(name) for name in present})

@@ -1,14 +1,17 @@
 """All the state of a run, written whole or not at all, so that a run that was cut off goes on to the same bits.
 
-    checkpoints/round-00010/   state.pt (weights, optimiser)   state.json (ledger, meter, evaluations so far)
+    checkpoints/round-00010/
+        policy.safetensors  critic.safetensors  reference.safetensors     weights, of the models that there are
+        optimizer.pt                                                      moments, rates, counts of updates
+        replay.safetensors                                                completions that are still to be trained on
+        state.json                                                        ledger, controller, meter, evaluations so far
 
 There is no generator to save: every draw of noise and of prompts is a function of the seed and of counters
-that the ledger holds (harness/noise.py).  The reference is the start model, which is loaded again.
+that the ledger holds (harness/noise.py).
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import shutil
@@ -16,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors.torch import load_file, load_model, save_file, save_model
 
 from harness.record import write_json
 
@@ -28,29 +32,37 @@ def _rounds(folder: Path) -> list[Path]:
 
 
 def save(trainer: Trainer, evals: list[Any], folder: Path, keep: int) -> None:
-    """Write checkpoint `round-<n>` and drop all but the newest `keep`; the old ones go after the new one stands."""
+    """Write checkpoint `round-<n>` and drop all but the newest `keep`; the old ones go after the new one stands.
+
+    Where it cannot be written (a full disk) what was written of it is removed, the old ones stand, and OSError
+    says why.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     target, temporary = folder / f"round-{trainer.rounds:05d}", folder / ".writing"
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    policy = trainer.policy
-    torch.save({"model": policy.model.state_dict(), "optimizer": policy.optimizer.state_dict()}, temporary / "state.pt")
-    state = {
-        "rounds": trainer.rounds,
-        "updates": policy.updates,
-        "spend": trainer.spend.as_dict(),
-        "phases": trainer.meter.as_dict(),
-        "checks": trainer.checks,
-        "costs": trainer.planner.costs,
-        "activation_bytes": trainer.activation_bytes,
-        "peak_cache_bytes": trainer.sampler.peak_cache_bytes,
-        "evals": evals,
-    }
-    write_json(temporary / "state.json", state)
-    shutil.rmtree(target, ignore_errors=True)
+    try:
+        temporary.mkdir()
+        _write(trainer, evals, temporary)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    shutil.rmtree(target, ignore_errors=True)  # the same state, written before an interruption
     os.replace(temporary, target)
     for old in _rounds(folder)[:-keep]:
         shutil.rmtree(old)
+
+
+def _write(trainer: Trainer, evals: list[Any], folder: Path) -> None:
+    for name, module in trainer.policy.modules().items():
+        save_model(module, str(folder / f"{name}.safetensors"))
+    torch.save(trainer.policy.optimizer.state_dict(), folder / "optimizer.pt")
+    numbers, tensors = trainer.state()
+    if tensors:
+        save_file({name: x.contiguous() for name, x in tensors.items()}, folder / "replay.safetensors")
+    write_json(folder / "state.json", {**numbers, "evals": evals})
+    for file in folder.iterdir():  # on the disk before the name is: a power cut leaves the old checkpoint
+        with file.open("rb") as written:
+            os.fsync(written.fileno())
 
 
 def restore(trainer: Trainer, folder: Path) -> list[Any] | None:
@@ -58,17 +70,13 @@ def restore(trainer: Trainer, folder: Path) -> list[Any] | None:
     found = _rounds(folder)
     if not found:
         return None
-    tensors = torch.load(found[-1] / "state.pt", map_location=trainer.policy.device, weights_only=True)
-    state = json.loads((found[-1] / "state.json").read_text())
-    trainer.policy.model.load_state_dict(tensors["model"])
-    trainer.policy.optimizer.load_state_dict(tensors["optimizer"])
-    trainer.policy.updates, trainer.rounds = state["updates"], state["rounds"]
-    for f in dataclasses.fields(trainer.spend):
-        setattr(trainer.spend, f.name, state["spend"][f.name])
-    trainer.meter.load(state["phases"])
-    trainer.checks.update(state["checks"])
-    trainer.planner.costs[:] = [(int(groups), float(cost)) for groups, cost in state["costs"]]
-    trainer.activation_bytes, trainer.sampler.peak_cache_bytes = state["activation_bytes"], state["peak_cache_bytes"]
+    newest, policy = found[-1], trainer.policy
+    for name, module in policy.modules().items():
+        load_model(module, newest / f"{name}.safetensors", device=str(policy.device))
+    policy.optimizer.load_state_dict(torch.load(newest / "optimizer.pt", map_location=policy.device, weights_only=True))
+    state = json.loads((newest / "state.json").read_text())
+    replay = newest / "replay.safetensors"
+    trainer.load(state, load_file(replay) if replay.exists() else {})
     return list(state["evals"])
 
 

@@ -170,8 +170,12 @@ def _guarded(execute: Callable[[], dict[str, Any]], folder: Path) -> dict[str, A
     except Exception as error:
         import traceback
 
-        (folder / "traceback.txt").write_text(traceback.format_exc())
-        raise RunFailed(f"{type(error).__name__}: {error} (see {folder / 'traceback.txt'})") from error
+        said = f"{type(error).__name__}: {error}"
+        try:
+            (folder / "traceback.txt").write_text(traceback.format_exc())
+        except OSError:  # a full disk: the reason is in the record, and here
+            raise RunFailed(said) from error
+        raise RunFailed(f"{said} (see {folder / 'traceback.txt'})") from error
 
 
 def main() -> None:

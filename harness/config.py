@@ -44,6 +44,7 @@ class RunConfig:
     eval_fractions: tuple[float, ...] = (0.0, 0.5, 1.0)  # of the budget
     eval_tasks: tuple[str, ...] = ()  # lm-eval's stock tasks, as further columns
     eval_limit: int | None = None  # problems of each evaluation
+    eval_split: Literal["test", "selection"] = "test"  # selection: what settings are tuned on
     # machine
     device: str = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float64"] = "auto"  # auto: fp32 on CPU, bf16 autocast on CUDA

@@ -13,6 +13,14 @@ from dataclasses import dataclass
 from typing import Any
 
 
+def _attention(config: Any) -> float:
+    """4 x layers x heads x head size: queries times keys and weights times values, for one token attended to."""
+    config = config.get_text_config()
+    heads = config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // heads
+    return 4.0 * config.num_hidden_layers * heads * size
+
+
 @dataclass(frozen=True)
 class FlopsModel:
     """`matrix` = 2 x parameters that multiply a token; `attention` = 4 x layers x heads x head size."""
@@ -23,15 +31,21 @@ class FlopsModel:
     @classmethod
     def of(cls, model: Any) -> FlopsModel:
         """From a transformers causal LM: its configuration and its parameter count."""
-        config = model.config.get_text_config()
         embedding = model.get_input_embeddings().weight.numel()
         head = model.get_output_embeddings()
         parameters = sum(p.numel() for p in model.parameters()) - embedding
         if head is not None and head.weight is model.get_input_embeddings().weight:
             parameters += embedding
-        heads = config.num_attention_heads
-        size = getattr(config, "head_dim", None) or config.hidden_size // heads
-        return cls(2.0 * parameters, 4.0 * config.num_hidden_layers * heads * size)
+        return cls(2.0 * parameters, _attention(model.config))
+
+    @classmethod
+    def of_critic(cls, critic: Any) -> FlopsModel:
+        """A trunk of its own and its head; on a shared trunk, which the policy has paid for, the head alone."""
+        parameters = sum(p.numel() for p in critic.parameters())
+        if critic.trunk is None:
+            return cls(2.0 * parameters, 0.0)
+        embedding = critic.trunk.get_input_embeddings().weight.numel()
+        return cls(2.0 * (parameters - embedding), _attention(critic.trunk.config))
 
     def span(self, start: int, length: int) -> float:
         """Forward FLOPs of `length` tokens that follow `start` others.
@@ -45,10 +59,26 @@ class FlopsModel:
         total = sum(self.span(0, p) for p in prompts)
         return total + sum(self.span(p, c) for p, group in zip(prompts, completions, strict=True) for c in group)
 
-    def train(self, prompts: list[int], completions: list[list[int]]) -> float:
-        """Forward and backward: three forwards, the prompt once a completion."""
-        return 3 * self.score(prompts, completions)
+    def read(self, lengths: list[int]) -> float:
+        """One forward over whole sequences of these lengths: what a reference or a critic costs."""
+        return sum(self.span(0, length) for length in lengths)
 
-    def score(self, prompts: list[int], completions: list[list[int]]) -> float:
-        """One forward over whole sequences: what a reference or a critic costs."""
-        return sum(self.span(0, p + c) for p, group in zip(prompts, completions, strict=True) for c in group)
+
+@dataclass(frozen=True)
+class RunFlops:
+    """What the models of a run cost together.  The policy always; a reference and a critic where there are any."""
+
+    policy: FlopsModel
+    reference: FlopsModel | None = None
+    critic: FlopsModel | None = None
+
+    def explore(self, prompts: list[int], completions: list[list[int]]) -> float:
+        """Rollout and annotation of a round: prompt lengths, and the completion lengths of each prompt."""
+        lengths = [p + c for p, group in zip(prompts, completions, strict=True) for c in group]
+        readers = [model for model in (self.reference, self.critic) if model is not None]
+        return self.policy.rollout(prompts, completions) + sum(model.read(lengths) for model in readers)
+
+    def update(self, lengths: list[int], frozen: bool = False) -> float:
+        """Forward and backward over sequences of these lengths: three forwards.  A frozen policy is only read."""
+        policy = (1 if frozen else 3) * self.policy.read(lengths)
+        return policy + (3 * self.critic.read(lengths) if self.critic else 0.0)

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 PHASES = ("rollout", "reward", "annotate", "update", "eval", "checkpoint")
+BRANCH = "branch"  # training that a curve's point needs and the run does not; entered only where there is any
 CHARGED = ("rollout", "reward", "annotate", "update")  # what the budget pays for
 
 
@@ -33,12 +34,12 @@ class Meter:
     """
 
     def __init__(self, device: str) -> None:
-        self.cuda = device.startswith("cuda")
+        self.device, self.cuda = device, device.startswith("cuda")
         self.phases = {name: Phase() for name in PHASES}
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[Phase]:
-        phase = self.phases[name]
+        phase = self.phases.setdefault(name, Phase())
         level = self._reset_peak()
         start = self._now()
         try:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from algos import Credit, Rollouts
+from algos import Credit
 from algos.ops.advantages import silent
-from evals.tasks import Problem
 from harness.budget import Budget, Spend
 from harness.meter import Meter
-from harness.reward import Judged
+
+if TYPE_CHECKING:
+    from harness.train import Explored
 
 
 @dataclass(frozen=True)
@@ -19,24 +21,38 @@ class Round:
     """A finished round, before it is written down."""
 
     number: int
-    rollouts: Rollouts
-    credit: Credit
-    judged: Judged
-    problems: Sequence[Problem]  # of each completion
-    texts: Sequence[str]
-    update: dict[str, float]  # means over the round's updates
+    explored: Explored | None  # None: a pass over what was sampled before
+    credit: Credit | None
+    update: dict[str, float]  # means over the round's updates; empty where there was none
     spend: Spend
-    seconds: float
+    started: float  # time.perf_counter()
 
     def metrics(self, budget: Budget, meter: Meter) -> dict[str, float]:
         """One line of metrics.jsonl.  Shares are of completions, except frac_reward_zero_std (of groups)."""
-        r, judged = self.rollouts, self.judged
-        assert r.reward_N is not None and r.valid_N is not None and r.ended_N is not None
-        length_N = r.mask_NT.sum(1).float()
-        reward_N = r.reward_N[r.valid_N]
         phases = meter.phases
         return {
             "budget/fraction": budget.fraction(self.spend),
+            **self._sampled(),
+            **self.update,
+            **((self.credit and self.credit.metrics) or {}),
+            "num_tokens": float(self.spend.generated_tokens),
+            "step_time": time.perf_counter() - self.started,
+            "perf/rollout_tok_s": _rate(phases["rollout"].tokens, phases["rollout"].seconds),
+            "perf/train_tok_s": _rate(phases["update"].tokens, phases["update"].seconds),
+            "perf/effective_tok_s": _rate(self.spend.generated_tokens, meter.charged_seconds),
+            **{f"mem/peak_{name}": float(p.peak_bytes) for name, p in phases.items() if p.peak_bytes},
+            **{f"spend/{unit}": float(value) for unit, value in self.spend.as_dict().items()},
+        }
+
+    def _sampled(self) -> dict[str, float]:
+        """What the completions of this round say."""
+        if self.explored is None or self.credit is None:
+            return {}
+        r, judged = self.explored.rollouts, self.explored.judged
+        assert r.reward_N is not None and r.valid_N is not None and r.ended_N is not None
+        length_N = r.mask_NT.sum(1).float()
+        reward_N = r.reward_N[r.valid_N]
+        return {
             "reward": float(reward_N.mean()) if len(reward_N) else 0.0,
             "reward_std": float(reward_N.std(unbiased=False)) if len(reward_N) else 0.0,
             "frac_reward_zero_std": float(silent(r.reward_N, r.group_N, r.valid_N).float().mean()),
@@ -51,30 +67,24 @@ class Round:
             "completions/clipped_ratio": float((~r.ended_N).float().mean()),
             "advantage/abs_mean": float(self.credit.advantage_NT.abs().sum() / r.mask_NT.sum().clamp(min=1)),
             "completions/kept": float(self.credit.keep_N.float().mean()),
-            **self.update,
-            **(self.credit.metrics or {}),
-            "num_tokens": float(self.spend.generated_tokens),
-            "step_time": self.seconds,
-            "perf/rollout_tok_s": _rate(phases["rollout"].tokens, phases["rollout"].seconds),
-            "perf/train_tok_s": _rate(phases["update"].tokens, phases["update"].seconds),
-            "perf/effective_tok_s": _rate(self.spend.generated_tokens, meter.charged_seconds),
-            **{f"mem/peak_{name}": float(p.peak_bytes) for name, p in phases.items() if p.peak_bytes},
-            **{f"spend/{unit}": float(value) for unit, value in self.spend.as_dict().items()},
         }
 
     def samples(self, count: int = 3) -> list[dict[str, Any]]:
         """A few completions of the round, evenly spaced, with their verdicts."""
-        assert self.rollouts.reward_N is not None
-        step = max(1, len(self.texts) // count)
+        if self.explored is None:
+            return []
+        e, reward_N = self.explored, self.explored.rollouts.reward_N
+        assert reward_N is not None
+        step = max(1, len(e.texts) // count)
         return [
             {
-                "prompt": self.problems[i].prompt,
-                "completion": self.texts[i],
-                "gold": self.problems[i].gold,
-                "reward": float(self.rollouts.reward_N[i]),
-                "verdict": self.judged.verdicts[i].strict,
+                "prompt": e.problems[i].prompt,
+                "completion": e.texts[i],
+                "gold": e.problems[i].gold,
+                "reward": float(reward_N[i]),
+                "verdict": e.judged.verdicts[i].strict,
             }
-            for i in range(0, len(self.texts), step)
+            for i in range(0, len(e.texts), step)
         ][:count]
 
 
@@ -85,21 +95,21 @@ def _rate(tokens: int, seconds: float) -> float:
 def warnings(history: Sequence[dict[str, float]], exact: bool) -> list[str]:
     """What looks wrong, in plain words.  `history` is metrics.jsonl so far; `exact` says fp32 on the CPU,
     where sampler and trainer must agree to 1e-3."""
-    if not history:
-        return []
-    now, first = history[-1], history[0]
-    said = []
-    recent = history[-3:]
-    if len(recent) == 3 and all(m["frac_reward_zero_std"] == 1.0 for m in recent):
+    said: list[str] = []
+    if history and history[-1].get("sampling/max_abs_logratio", 0.0) > (1e-3 if exact else 0.5):
+        said.append(
+            f"the ratio is not 1 before the first update (max |log ratio| "
+            f"{history[-1]['sampling/max_abs_logratio']:.2g}): sampler and trainer disagree"
+        )
+    sampled = [m for m in history if "reward" in m]  # a pass over earlier completions says nothing new of them
+    if not sampled or sampled[-1] is not history[-1]:
+        return said
+    now, first, recent = sampled[-1], sampled[0], sampled[-3:]
+    if len(recent) == 3 and all(m["advantage/abs_mean"] == 0 for m in recent):
         level = "right" if now["reward"] > 0.5 else "wrong"
         said.append(
-            f"every group was silent for three rounds (all {level}): nothing is learned; take problems that "
+            f"no completion had any credit for three rounds (all {level}): nothing is learned; take problems that "
             f"are sometimes solved, or a larger group"
-        )
-    if now["sampling/max_abs_logratio"] > (1e-3 if exact else 0.5):
-        said.append(
-            f"the ratio is not 1 before the first update (max |log ratio| {now['sampling/max_abs_logratio']:.2g}): "
-            f"sampler and trainer disagree"
         )
     for name, what in (("truncated", "cut at the token limit"), ("unparseable", "without a final answer")):
         if now[name] > max(0.2, 2 * first[name]):

@@ -1,9 +1,8 @@
-"""A transformers causal LM behind the `Policy` interface: scoring, gradient, step, and the frozen reference."""
+"""A transformers causal LM behind the `Policy` interface: scoring, gradient, step, the frozen reference, the critic."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +10,8 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from algos import Batch, Fresh, Need, Policy, Rollouts
+from algos import Batch, Critic, Fresh, Need, Policy, Rollouts
+from harness.critic import LMCritic, inputs_of
 from harness.rollout import positions
 
 
@@ -33,9 +33,11 @@ class Optim:
 
 
 class LMPolicy(Policy):
-    """The live model, its optimiser and, where an algorithm needs it, a frozen copy as reference.
+    """The live model and its optimiser; a frozen copy as reference and a critic where an algorithm needs them.
 
-    Dropout is off throughout: the policy that is trained is the one that was sampled.
+    Dropout is off throughout: the policy that is trained is the one that was sampled.  Policy and critic are two
+    parameter groups of one optimiser, each with its own count of updates, rate and clipped norm: a critic that has
+    much to learn does not shorten the policy's steps.
     """
 
     def __init__(
@@ -46,43 +48,56 @@ class LMPolicy(Policy):
         temperature: float,
         reference: bool,
         micro_tokens: int,
-        progress: Callable[[], float] = lambda: 0.0,
+        critic: Critic = "none",
+        critic_lr: float = 1.0,
     ) -> None:
         self.accelerator, self.optim, self.temperature = accelerator, optim, temperature
-        self.micro_tokens, self.progress, self.updates, self.gradient_bytes = micro_tokens, progress, 0, 0
+        self.micro_tokens, self.progress, self.gradient_bytes = micro_tokens, 0.0, {"policy": 0, "critic": 0}
         model.eval()
         self.reference = copy.deepcopy(model).requires_grad_(False).to(accelerator.device) if reference else None
-        optimizer = torch.optim.AdamW(model.parameters(), lr=optim.lr, betas=optim.betas, eps=optim.eps, weight_decay=0)
+        self.critic = None if critic == "none" else LMCritic(model, critic).to(accelerator.device)
+        groups: list[dict[str, Any]] = [{"params": list(model.parameters()), "scale": 1.0, "taken": 0}]
+        if self.critic is not None:
+            groups.append({"params": list(self.critic.parameters()), "scale": critic_lr, "taken": 0})
+        optimizer = torch.optim.AdamW(groups, lr=optim.lr, betas=optim.betas, eps=optim.eps, weight_decay=0)
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
         self.model.eval()
 
     def annotate(self, rollouts: Rollouts, needs: frozenset[Need]) -> Rollouts:
+        if "reference" in needs:
+            assert self.reference is not None
+            rollouts = replace(rollouts, ref_logp_NT=self.score(rollouts, self.reference))
         if "values" in needs:
-            raise ValueError("this policy has no value head")
-        if "reference" not in needs:
-            return rollouts
-        assert self.reference is not None
-        return replace(rollouts, ref_logp_NT=self.score(rollouts, self.reference))
+            rollouts = replace(rollouts, value_NT=self.values(rollouts))
+        return rollouts
 
     @torch.inference_mode()
     def score(self, rollouts: Rollouts, model: Any | None = None) -> Tensor:
         """log pi of every sampled token under `model` (default: the live one), without gradient.  (N, T)."""
-        rows = max(1, self.micro_tokens // rollouts.tokens_NS.shape[1])
-        parts = [
-            self._read(rollouts.take(torch.arange(i, min(i + rows, len(rollouts.group_N)), device=self.device)), model)
-            for i in range(0, len(rollouts.group_N), rows)
-        ]
-        return torch.cat([logp for logp, _ in parts]).clone()
+        return torch.cat([self._read(part, model)[0] for part in self._parts(rollouts)]).clone()
+
+    @torch.inference_mode()
+    def values(self, rollouts: Rollouts) -> Tensor:
+        """V of the state in which every sampled token was chosen, without gradient.  (N, T)."""
+        return torch.cat([self._value(part) for part in self._parts(rollouts)]).clone()
+
+    def _parts(self, rollouts: Rollouts) -> list[Rollouts]:
+        rows, count = max(1, self.micro_tokens // rollouts.tokens_NS.shape[1]), len(rollouts.group_N)
+        starts = range(0, count, rows)
+        return [rollouts.take(torch.arange(i, min(i + rows, count), device=self.device)) for i in starts]
 
     def forward(self, batch: Batch, needs: frozenset[Need]) -> Fresh:
-        logp_NT, entropy_NT = self._read(batch.rollouts, None, "entropy" in needs)
-        return Fresh(logp_NT=logp_NT, entropy_NT=entropy_NT)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            logp_NT, entropy_NT, hidden = self._read(batch.rollouts, None, "entropy" in needs)
+        value_NT = self._value(batch.rollouts, hidden) if "values" in needs else None
+        return Fresh(logp_NT=logp_NT, entropy_NT=entropy_NT, value_NT=value_NT)
 
-    def _read(self, r: Rollouts, model: Any | None = None, entropy: bool = False) -> tuple[Tensor, Tensor]:
-        """Log-probability and entropy of each completion token; both 0 at mask 0."""
+    def _read(self, r: Rollouts, model: Any | None = None, entropy: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+        """Log-probability and entropy of each completion token, both 0 at mask 0, and the states they come from."""
         width = r.mask_NT.shape[1]
         model = self.model if model is None else model
-        with self.accelerator.autocast():
+        head = self.accelerator.unwrap_model(model).get_output_embeddings()
+        with self.accelerator.autocast(), inputs_of(head) as states:
             logits_NTV = model(
                 input_ids=r.tokens_NS,
                 attention_mask=r.attend_NS.long(),
@@ -95,36 +110,66 @@ class LMPolicy(Policy):
         logp_NT = logp_NTV.gather(2, r.tokens_NS[:, -width:, None])[..., 0]
         with torch.set_grad_enabled(entropy and torch.is_grad_enabled()):
             entropy_NT = -(logp_NTV.exp() * logp_NTV).sum(-1)
-        return torch.where(r.mask_NT, logp_NT, 0), torch.where(r.mask_NT, entropy_NT, 0)
+        hidden_NTH = states[0][:, -(width + 1) : -1]
+        return torch.where(r.mask_NT, logp_NT, 0), torch.where(r.mask_NT, entropy_NT, 0), hidden_NTH
+
+    def _value(self, r: Rollouts, shared_NTH: Tensor | None = None) -> Tensor:
+        """The critic's view of a batch; `shared_NTH` are the policy's states, where they are at hand."""
+        if self.critic is None:
+            raise ValueError("this policy has no value head")
+        if self.critic.trunk is not None:
+            with self.accelerator.autocast():
+                shared_NTH = self.critic.hidden(r)
+        elif shared_NTH is None:
+            shared_NTH = self._read(r)[2]
+        return self.critic(r, shared_NTH)
 
     def backward(self, loss: Tensor) -> None:
         self.accelerator.backward(loss)
 
     def step(self) -> dict[str, float]:
-        rate = self.optim.rate(self.updates, self.progress())
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.optim.max_norm)
-        if not torch.isfinite(norm):
-            raise FloatingPointError(f"the gradient's norm is {float(norm)} at update {self.updates + 1}")
-        self.gradient_bytes = sum(p.grad.nbytes for p in self.model.parameters() if p.grad is not None)
+        told: dict[str, float] = {}
+        for name, group in zip(("policy", "critic"), self.optimizer.param_groups, strict=False):
+            if name == "policy" and self.frozen:
+                continue
+            rate = self.optim.rate(group["taken"], self.progress) * group["scale"]
+            norm = self.accelerator.clip_grad_norm_(group["params"], self.optim.max_norm)
+            if not torch.isfinite(norm):
+                raise FloatingPointError(f"the {name}'s gradient norm is {float(norm)} at update {group['taken'] + 1}")
+            self.gradient_bytes[name] = sum(p.grad.nbytes for p in group["params"] if p.grad is not None)
+            group["lr"], group["taken"] = rate, group["taken"] + 1
+            prefix = "" if name == "policy" else f"{name}/"
+            told |= {f"{prefix}grad_norm": float(norm), f"{prefix}learning_rate": rate}
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        self.updates += 1
-        return {"grad_norm": float(norm), "learning_rate": rate}
+        return told
 
     @property
     def device(self) -> torch.device:
         return self.accelerator.device
 
+    def modules(self) -> dict[str, Any]:
+        """The models that a checkpoint keeps, by the name of their part of memory."""
+        found = {"policy": self.accelerator.unwrap_model(self.model), "critic": self.critic}
+        return {name: m for name, m in {**found, "reference": self.reference}.items() if m is not None}
+
+    def state(self) -> dict[str, Any]:
+        """What training changes: weights, and the optimiser's moments, rates and counts.  Not a copy."""
+        weights = {name: m.state_dict() for name, m in self.modules().items() if name != "reference"}
+        return {**weights, "optimizer": self.optimizer.state_dict()}
+
+    def load(self, state: dict[str, Any]) -> None:
+        for name, module in self.modules().items():
+            if name in state:
+                module.load_state_dict(state[name])
+        self.optimizer.load_state_dict(state["optimizer"])
+
     def memory_parts(self) -> dict[str, int]:
         """Bytes of the tensors that live for the whole run, and of the gradients at the last step, counted."""
-
-        def size(tensors: Any) -> int:
-            return sum(t.numel() * t.element_size() for t in tensors)
-
+        parts = {name: sum(p.nbytes for p in module.parameters()) for name, module in self.modules().items()}
         state = [t for s in self.optimizer.state.values() for t in s.values() if isinstance(t, Tensor)]
-        parts = {"policy": size(self.model.parameters()), "gradients": self.gradient_bytes, "optimizer": size(state)}
-        if self.reference is not None:
-            parts["reference"] = size(self.reference.parameters())
-        return parts
+        return {
+            **parts,
+            "gradients": sum(self.gradient_bytes.values()),
+            "optimizer": sum(t.nbytes for t in state),
+        }

@@ -13,16 +13,17 @@ from typing import Any
 import torch
 
 import algos
-from algos import Schedule
+from algos import Algorithm, Schedule
 from evals import tasks
 from evals.score import available
 from evals.tasks import EvalSet, Task
 from harness.budget import Budget, Planner, Spend
 from harness.config import RunConfig, build
 from harness.evaluate import Evaluator
-from harness.flops import FlopsModel
+from harness.flops import FlopsModel, RunFlops
 from harness.load import accelerator, context_of, load_model, pick_device
 from harness.meter import Meter
+from harness.offline import Offline, sampling_budget
 from harness.policy import LMPolicy, Optim
 from harness.prompts import Draws, Encoder
 from harness.record import SCHEMA, config_differences, config_sha256, environment, sha256
@@ -49,7 +50,7 @@ def prepare(config: RunConfig) -> Run:
     algorithm = algos.load(config.algo_name)
     algo = build(algorithm, config.algo, "algo.")
     base = Schedule(prompts=config.prompts, group_size=config.group_size)
-    schedule = algo.schedule(base)
+    schedule = check_schedule(algo.schedule(base), algo)
     task = build(tasks.load(config.task_name), config.task, "task.")
     reward = load_reward(config.reward)
     budget = Budget.parse(config.budget)
@@ -59,12 +60,11 @@ def prepare(config: RunConfig) -> Run:
     if tokenizer.eos_token_id is None:
         raise ValueError(f"model: the tokenizer of '{config.model}' has no end token")
     encoder = Encoder(tokenizer, context_of(model), config.max_new_tokens)
-    problems, eval_sets = task.train(config.seed), task.eval_sets(config.eval_limit)
+    problems, eval_sets = task.train(config.seed), sets_of(task, config)
     longest = longest_prompt(encoder, task.name, (p.prompt for p in problems))
     for s in eval_sets:
         longest_prompt(encoder, s.name, (p.prompt for p in s.problems))
 
-    spend, meter, flops = Spend(), Meter(device), FlopsModel.of(model)
     policy = LMPolicy(
         model,
         accelerator(device, config.dtype),
@@ -72,10 +72,13 @@ def prepare(config: RunConfig) -> Run:
         config.temperature,
         reference="reference" in algo.needs,
         micro_tokens=config.micro_tokens,
-        progress=lambda: budget.fraction(spend),
+        critic=schedule.critic,
+        critic_lr=schedule.critic_lr,
     )
+    flops = flops_of(policy)
+    drawn = sampling_budget(budget, schedule) if schedule.source == "start" else budget
     sampler = Sampler(policy.model, tokenizer, config.rollout_rows)
-    trainer = Trainer(
+    trainer = (Offline if schedule.source == "start" else Trainer)(
         algo=algo,
         schedule=schedule,
         policy=policy,
@@ -85,11 +88,12 @@ def prepare(config: RunConfig) -> Run:
         reward=reward,
         draws=Draws(problems, config.seed),
         sampling=Sampling(config.temperature, config.max_new_tokens, config.seed, "train", task.stop),
-        planner=Planner(budget, schedule.prompts, group_bound(budget.unit, schedule, config, flops, longest)),
+        budget=budget,
+        planner=Planner(drawn, schedule.prompts, group_bound(drawn.unit, schedule, config, flops, longest)),
         flops=flops,
-        meter=meter,
+        meter=Meter(device),
         micro_tokens=config.micro_tokens,
-        spend=spend,
+        spend=Spend(),
         checks={},
     )
     evaluator = Evaluator(sampler, encoder, folder / "tasks", eval_names(config, eval_sets), config.seed)
@@ -99,10 +103,39 @@ def prepare(config: RunConfig) -> Run:
     if config.resume:
         check_same(folder, record)
     notices = task.notices()
-    if trainer.planner.groups(spend) == 0:
+    if trainer.planner.groups(trainer.spend) == 0:
         notices.append(f"the budget {config.budget} does not pay for one group: nothing will be trained")
     record["notices"] = notices
     return Run(config, folder, trainer, evaluator, eval_sets, record, notices)
+
+
+def check_schedule(schedule: Schedule, algo: Algorithm) -> Schedule:
+    """Raises ValueError where an algorithm asks for a round that the harness cannot draw."""
+    if (schedule.source, schedule.restart) not in (("live", False), ("start", True)):
+        raise ValueError(
+            f"algo: source={schedule.source} with restart={schedule.restart} is not there; "
+            f"valid: live without restart, start with restart"
+        )
+    if ("values" in algo.needs) != (schedule.critic != "none"):
+        raise ValueError(f"algo: critic={schedule.critic} in the schedule does not go with needs {set(algo.needs)}")
+    return schedule
+
+
+def sets_of(task: Task, config: RunConfig) -> list[EvalSet]:
+    """The test sets; while tuning, the selection split and nothing else."""
+    if config.eval_split == "test":
+        return task.eval_sets(config.eval_limit)
+    chosen = list(task.selection())[: config.eval_limit]
+    if not chosen:
+        raise ValueError(f"eval_split: task '{task.name}' has no selection split")
+    return [EvalSet(f"{task.name}_selection", "in", chosen)]
+
+
+def flops_of(policy: LMPolicy) -> RunFlops:
+    """By the models that the run has."""
+    model = FlopsModel.of(policy.modules()["policy"])
+    critic = FlopsModel.of_critic(policy.critic) if policy.critic is not None else None
+    return RunFlops(model, model if policy.reference is not None else None, critic)
 
 
 def eval_names(config: RunConfig, eval_sets: list[EvalSet]) -> list[str]:
@@ -160,17 +193,19 @@ def longest_prompt(encoder: Encoder, name: str, prompts: Iterator[str]) -> int:
     return max(len(encoder.ids(encoder.render(prompt), name)) for prompt in prompts)
 
 
-def group_bound(unit: str, schedule: Schedule, config: RunConfig, flops: FlopsModel, longest: int) -> float | None:
+def group_bound(unit: str, schedule: Schedule, config: RunConfig, flops: RunFlops, longest: int) -> float | None:
     """The most that one group can cost, in the budget's unit (for `updates`: what a round costs)."""
     tokens = schedule.group_size * config.max_new_tokens
-    whole = [longest], [[config.max_new_tokens] * schedule.group_size]
+    lengths = [longest + config.max_new_tokens] * schedule.group_size
+    explored = flops.explore([longest], [[config.max_new_tokens] * schedule.group_size])
+    trained = flops.update(lengths) if schedule.source == "live" else 0.0
     bounds = {
         "prompts": 1.0,
         "completions": float(schedule.group_size),
         "updates": float(schedule.updates),
         "generated_tokens": float(tokens),
         "trained_tokens": float(tokens * schedule.epochs),
-        "flops": flops.rollout(*whole) + flops.score(*whole) + schedule.epochs * flops.train(*whole),
+        "flops": explored + schedule.epochs * trained,
     }
     return bounds.get(unit)  # seconds: nobody knows before they have passed
 

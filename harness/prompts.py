@@ -19,6 +19,10 @@ class Draws:
 
     def take(self, ordinal: int, count: int) -> list[Problem]:
         """Draws ordinal .. ordinal+count-1.  Every epoch visits each problem once, in an order of its own."""
+        return [self.problems[place] for place in self.places(ordinal, count)]
+
+    def places(self, ordinal: int, count: int) -> list[int]:
+        """Where those draws stand among the problems."""
         drawn, size = [], len(self.problems)
         order, epoch = None, -1
         for k in range(ordinal, ordinal + count):
@@ -26,7 +30,7 @@ class Draws:
                 epoch = k // size
                 order = permutation(self.seed, "prompts", epoch, size)
             assert order is not None
-            drawn.append(self.problems[int(order[k % size])])
+            drawn.append(int(order[k % size]))
         return drawn
 
 

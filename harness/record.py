@@ -30,8 +30,12 @@ PACKAGES = ("torch", "transformers", "accelerate", "lm_eval", "datasets", "token
 def write_json(path: Path, value: Any) -> None:
     """Whole or not at all: a crash leaves the old file."""
     temporary = path.with_suffix(path.suffix + ".tmp")
-    temporary.write_text(json.dumps(value, indent=1) + "\n")
-    os.replace(temporary, path)
+    try:
+        temporary.write_text(json.dumps(value, indent=1) + "\n")
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def sha256(data: bytes) -> str:

@@ -5,28 +5,43 @@ It is blind to what it trains: no algorithm and no task is named here.
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from torch import Tensor
 
-from algos import Algorithm, Credit, Metrics, Rollouts, Schedule
+from algos import Algorithm, Batch, Metrics, Rollouts, Schedule
 from evals.tasks import Problem, Task
 from harness.batch import updates
-from harness.budget import Planner, Spend
-from harness.flops import FlopsModel
+from harness.budget import Budget, Planner, Spend
+from harness.flops import RunFlops
 from harness.meter import Meter
 from harness.metrics import Round
 from harness.policy import LMPolicy
 from harness.prompts import Draws, Encoder
-from harness.reward import RewardFunction, score
+from harness.reward import Judged, RewardFunction, score
 from harness.rollout import Sampler, Sampling, left_pad
+
+
+@dataclass(frozen=True)
+class Explored:
+    """Completions with their rewards, and what the algorithms do not see: text, problems, verdicts."""
+
+    rollouts: Rollouts
+    problems: Sequence[Problem]  # of each completion
+    texts: Sequence[str]
+    judged: Judged
 
 
 @dataclass
 class Trainer:
-    """Everything a run is made of, and the state that a checkpoint keeps: `spend`, `rounds`, `checks`."""
+    """Everything a run is made of.  Its state, which a checkpoint keeps, is `state()` and the policy's."""
 
     algo: Algorithm
     schedule: Schedule
@@ -37,8 +52,9 @@ class Trainer:
     reward: RewardFunction
     draws: Draws
     sampling: Sampling
+    budget: Budget
     planner: Planner
-    flops: FlopsModel
+    flops: RunFlops
     meter: Meter
     micro_tokens: int
     spend: Spend
@@ -51,31 +67,38 @@ class Trainer:
         groups = self.planner.groups(self.spend)
         if groups == 0 or (self.schedule.rounds is not None and self.rounds >= self.schedule.rounds):
             return None
-        started, before = time.perf_counter(), self.planner.budget.used(self.spend)
+        started, before, ordinal = time.perf_counter(), self.planner.budget.used(self.spend), self.spend.prompts
+        self.policy.progress = self.budget.fraction(self.spend)
+        self.policy.frozen = self.rounds < self.schedule.critic_warmup
+        explored = self.explore(groups)
+        credit = self.algo.credit(explored.rollouts)
+        held = self.policy.memory_parts()["optimizer"]
+        with self.meter("update") as phase:
+            horizon, seed = self.sampling.max_new_tokens, self.draws.seed
+            parts = updates(explored.rollouts, credit, self.schedule, horizon, self.micro_tokens, seed, ordinal)
+            trained, metrics = self.update(parts, on_policy=True)
+            phase.tokens += trained
+        self.measure_activations(phase.rise_bytes, held)
+        self.algo = self.algo.adapt(explored.rollouts)
+        return self.closing(groups, before, Round(self.rounds + 1, explored, credit, metrics, self.spend, started))
+
+    def explore(self, groups: int) -> Explored:
+        """Draw prompts, sample, judge and annotate; all of it is entered in the ledger."""
         ordinal = self.spend.prompts
         problems = self.draws.take(ordinal, groups)
         with self.meter("rollout") as phase:
-            rollouts, texts = self.explore(problems, ordinal)
+            rollouts, texts = self.sample(problems, ordinal)
             phase.tokens += int(rollouts.mask_NT.sum())
         with self.meter("reward"):
             owners = [p for p in problems for _ in range(self.schedule.group_size)]
             rollouts, judged = score(rollouts, owners, texts, self.task, self.reward)
         with self.meter("annotate") as phase:
             rollouts = self.policy.annotate(rollouts, self.algo.needs)
-            phase.tokens += int(rollouts.attend_NS.sum()) * ("reference" in self.algo.needs)
-        credit = self.algo.credit(rollouts)
-        with self.meter("update") as phase:
-            trained, metrics = self.update(rollouts, credit, ordinal)
-            phase.tokens += trained
-        self.measure_activations(phase.rise_bytes)
-        self.charge(rollouts, groups, trained)
-        self.planner.observe(groups, self.planner.budget.used(self.spend) - before)
-        self.rounds += 1
-        return Round(
-            self.rounds, rollouts, credit, judged, owners, texts, metrics, self.spend, time.perf_counter() - started
-        )
+            phase.tokens += int(rollouts.attend_NS.sum()) * len(self.algo.needs & {"reference", "values"})
+        self.charge(rollouts, groups)
+        return Explored(rollouts, owners, texts, judged)
 
-    def explore(self, problems: list[Problem], ordinal: int) -> tuple[Rollouts, list[str]]:
+    def sample(self, problems: list[Problem], ordinal: int) -> tuple[Rollouts, list[str]]:
         """Sample G completions of each problem; `ordinal` numbers the first draw."""
         prompts = [self.encoder.ids(self.encoder.render(p.prompt), p.id) for p in problems]
         ordinals = list(range(ordinal, ordinal + len(problems)))
@@ -94,13 +117,11 @@ class Trainer:
         )
         return rollouts, self.sampler.texts(done, self.sampling.stop)
 
-    def update(self, rollouts: Rollouts, credit: Credit, ordinal: int) -> tuple[int, dict[str, float]]:
-        """Every update of the round.  Returns the completion tokens trained and the metrics, averaged."""
-        trained, taken = 0, 0
+    def update(self, parts: Iterable[list[Batch]], on_policy: bool) -> tuple[int, dict[str, float]]:
+        """Take the updates and enter them in the ledger.  Returns the completion tokens trained and the metrics,
+        averaged over the updates.  `on_policy`: the first one's batch was sampled from the policy as it is."""
+        trained, taken, first = 0, 0, {}
         sums: defaultdict[str, float] = defaultdict(float)
-        parts = updates(
-            rollouts, credit, self.schedule, self.sampling.max_new_tokens, self.micro_tokens, self.draws.seed, ordinal
-        )
         for micro in parts:
             apart = 0.0
             for batch in micro:
@@ -111,36 +132,78 @@ class Trainer:
                 apart = max(apart, float(torch.where(batch.rollouts.mask_NT, gap_NT, 0).max()))
                 _add(sums, {"loss": loss.detach(), **metrics})
             _add(sums, self.policy.step())
-            self.checks.setdefault("first_update_max_abs_logratio", apart)
-            sums["sampling/max_abs_logratio"] += apart if taken == 0 else 0.0
-            trained, taken = trained + micro[0].totals.tokens, taken + 1
-        self.spend.updates += taken
-        once = sums.pop("sampling/max_abs_logratio")
-        return trained, {**{k: v / taken for k, v in sums.items()}, "sampling/max_abs_logratio": once}
+            if on_policy and taken == 0:
+                first = {"sampling/max_abs_logratio": apart}
+                self.checks.setdefault("first_update_max_abs_logratio", apart)
+            totals, taken = micro[0].totals, taken + 1
+            lengths = [n for batch in micro for n in batch.rollouts.attend_NS.sum(1).tolist() if totals.sequences]
+            self.spend.updates += 1
+            self.spend.trained_tokens += totals.tokens
+            self.spend.flops += self.flops.update(lengths, self.policy.frozen)
+            trained += totals.tokens
+        return trained, {**{k: v / taken for k, v in sums.items()}, **first}
 
-    def measure_activations(self, rise: int) -> None:
-        """What an update rose by, less its gradients (and, the first time, the optimiser's state)."""
-        parts = self.policy.memory_parts()
-        lasting = parts["gradients"] + (parts["optimizer"] if self.rounds == 0 else 0)
-        self.activation_bytes = max(self.activation_bytes, rise - lasting)
-
-    def charge(self, rollouts: Rollouts, groups: int, trained: int) -> None:
-        """Enter a round in the ledger (its updates are already there)."""
-        lengths = rollouts.mask_NT.sum(1).tolist()
-        size = self.schedule.group_size
+    def charge(self, rollouts: Rollouts, groups: int) -> None:
+        """Enter an exploration in the ledger; updates enter themselves."""
+        size, lengths = self.schedule.group_size, rollouts.mask_NT.sum(1).tolist()
         completions = [lengths[i : i + size] for i in range(0, len(lengths), size)]
         prompts = (rollouts.attend_NS.sum(1) - rollouts.mask_NT.sum(1)).tolist()[::size]
-        passes = self.schedule.epochs
-        flops = self.flops.rollout(prompts, completions) + passes * self.flops.train(prompts, completions)
-        if "reference" in self.algo.needs:
-            flops += self.flops.score(prompts, completions)
         self.spend.prompts += groups
         self.spend.completions += len(lengths)
         self.spend.generated_tokens += sum(lengths)
-        self.spend.trained_tokens += trained
-        self.spend.flops += flops
+        self.spend.flops += self.flops.explore(prompts, completions)
         self.spend.verifier_calls += len(lengths)
+
+    def closing(self, groups: int, before: float, done: Round) -> Round:
+        """What every round ends with: the clock, the planner, the count."""
         self.spend.device_seconds = self.meter.charged_seconds
+        self.planner.observe(groups, self.planner.budget.used(self.spend) - before)
+        self.rounds += 1
+        return done
+
+    def measure_activations(self, rise: int, held: int) -> None:
+        """What an update rose by, less its gradients and what the optimiser's state, `held` before, has grown by."""
+        parts = self.policy.memory_parts()
+        self.activation_bytes = max(self.activation_bytes, rise - parts["gradients"] - (parts["optimizer"] - held))
+
+    # What a curve, a record and a checkpoint ask.
+
+    @property
+    def progress(self) -> float:
+        """How far along the curve the run is, 0 .. 1."""
+        return self.budget.fraction(self.spend)
+
+    @contextmanager
+    def at(self, fraction: float) -> Iterator[Spend]:
+        """While this holds, the policy is what `fraction` of the budget buys; yields what that has spent."""
+        yield self.spend
+
+    def split(self) -> dict[str, Any]:
+        """How the spend divides between sampling and training, where they are stages of their own."""
+        return {}
+
+    def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """What a run is beside its policy: numbers and tensors."""
+        return {
+            "algo": dataclasses.asdict(self.algo),
+            "rounds": self.rounds,
+            "spend": self.spend.as_dict(),
+            "phases": self.meter.as_dict(),
+            "checks": self.checks,
+            "costs": self.planner.costs,
+            "activation_bytes": self.activation_bytes,
+            "peak_cache_bytes": self.sampler.peak_cache_bytes,
+        }, {}
+
+    def load(self, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        """Go on from there."""
+        self.algo, self.rounds = dataclasses.replace(self.algo, **state["algo"]), state["rounds"]
+        for f in dataclasses.fields(self.spend):
+            setattr(self.spend, f.name, state["spend"][f.name])
+        self.meter.load(state["phases"])
+        self.checks.update(state["checks"])
+        self.planner.costs[:] = [(int(groups), float(cost)) for groups, cost in state["costs"]]
+        self.activation_bytes, self.sampler.peak_cache_bytes = state["activation_bytes"], state["peak_cache_bytes"]
 
 
 def _add(sums: defaultdict[str, float], metrics: Metrics | dict[str, float]) -> None:

@@ -65,6 +65,10 @@ class Task(ABC):
     def eval_sets(self, limit: int | None = None) -> list[EvalSet]:
         """What a run is measured on, in-domain first.  `limit` caps the problems of each set."""
 
+    def selection(self) -> Sequence[Problem]:
+        """What settings are tuned on, disjoint from training and test; empty where there is no such split."""
+        return []
+
     @abstractmethod
     def judge(self, problem: Problem, completion: str, ended: bool) -> Verdict:
         """Is the completion right?  `ended` is False where it was cut at its token limit."""

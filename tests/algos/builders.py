@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from algos import Batch, Credit, Fresh, Rollouts, Totals
+from algos import Algorithm, Batch, Credit, Fresh, Rollouts, Totals
+from tests.helpers import close
 
 HORIZON = 9
 
@@ -78,3 +79,40 @@ def moved(rollouts: Rollouts, step: float, seed: int = 1) -> Fresh:
     logp_NT = torch.where(rollouts.mask_NT, rollouts.logp_NT + noise_NT, 0)
     entropy_NT = torch.where(rollouts.mask_NT, torch.rand(noise_NT.shape, generator=rng, dtype=torch.float64), 0)
     return Fresh(logp_NT=logp_NT.requires_grad_(), entropy_NT=entropy_NT)
+
+
+def take(fresh: Fresh, index: Tensor) -> Fresh:
+    """The live policy's view of some of the rows."""
+    value_NT = None if fresh.value_NT is None else fresh.value_NT[index]
+    return Fresh(logp_NT=fresh.logp_NT[index], entropy_NT=fresh.entropy_NT[index], value_NT=value_NT)
+
+
+def loss_of(algo: Algorithm, rollouts: Rollouts, fresh: Fresh) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss and metrics of the whole round as one update."""
+    credit = algo.credit(rollouts)
+    loss, metrics = algo.loss(batch_of(rollouts, credit), take(fresh, credit.keep_N.nonzero()[:, 0]))
+    return loss, dict(metrics)
+
+
+def gradient_of(algo: Algorithm, rollouts: Rollouts, fresh: Fresh) -> Tensor:
+    return torch.autograd.grad(loss_of(algo, rollouts, fresh)[0], fresh.logp_NT)[0]
+
+
+def check_shares(algo: Algorithm, rollouts: Rollouts, fresh: Fresh) -> None:
+    """However an update is cut into micro-batches, its loss, gradients and metrics are those of the whole."""
+    leaves = [x for x in (fresh.logp_NT, fresh.value_NT) if x is not None]
+    whole, metrics = loss_of(algo, rollouts, fresh)
+    slopes = torch.autograd.grad(whole, leaves)
+    credit = algo.credit(rollouts)
+    index, totals = credit.keep_N.nonzero()[:, 0], batch_of(rollouts, credit).totals
+    for size in (1, 4, 5):
+        loss, sums = torch.zeros(()), dict.fromkeys(metrics, 0.0)
+        for part in index.split(size):
+            portion, shares = algo.loss(Batch(rollouts.take(part), credit.take(part), totals), take(fresh, part))
+            loss = loss + portion
+            sums = {name: sums[name] + shares[name].item() for name in sums}
+        close(loss, whole)
+        for got, slope in zip(torch.autograd.grad(loss, leaves, retain_graph=True), slopes, strict=True):
+            close(got, slope)
+        for name, value in metrics.items():
+            close(sums[name], value)

@@ -304,3 +304,33 @@ def test_silent_is_equality_of_valid_members() -> None:
 def test_group_sum_adds_valid_members() -> None:
     got = advantages.group_sum(f64([1, 2, 4, math.nan]), integers([0, 2, 0, 2]), booleans([1, 1, 1, 0]))
     assert got.tolist() == [5, 0, 2]
+
+
+# --- whitening -----------------------------------------------------------------------------------------------
+
+
+def test_whitening_by_hand() -> None:
+    # 1, 3, 5: mean 3, variance (4 + 0 + 4)/3, so +-2 / sqrt(8/3) = +-sqrt(3/2); the 9s are masked.
+    got_NT = advantages.whiten(f64([[1, 9, 3], [5, 9, 9]]), booleans([[1, 0, 1], [1, 0, 0]]))
+    close(got_NT, [[-math.sqrt(1.5), 0, 0], [math.sqrt(1.5), 0, 0]])
+
+
+@pytest.mark.parametrize("junk", [0.0, 7.0, math.nan, math.inf, -math.inf])
+def test_whitened_tokens_have_mean_0_and_population_deviation_1(junk: float) -> None:
+    rng = random.Random(4)
+    mask = [[int(rng.random() < 0.6) for _ in range(6)] for _ in range(5)]
+    x = [[rng.gauss(3, 10) if m else junk for m in row] for row in mask]
+    got_NT = advantages.whiten(f64(x), booleans(mask))
+    chosen = [y for row, ms in zip(x, mask, strict=True) for y, m in zip(row, ms, strict=True) if m]
+    mean, deviation = statistics.fmean(chosen), statistics.pstdev(chosen)
+    rows = zip(x, mask, strict=True)
+    close(got_NT, [[(y - mean) / deviation if m else 0 for y, m in zip(*r, strict=True)] for r in rows])
+    white = got_NT[booleans(mask)].tolist()
+    close(statistics.fmean(white), 0)
+    close(statistics.pstdev(white), 1)
+
+
+@pytest.mark.parametrize("mask", [[1, 1, 1, 0], [0, 0, 0, 1], [0, 0, 0, 0]], ids=["equal", "one", "none"])
+@pytest.mark.parametrize("x", [0.0, 0.1, -1 / 3])
+def test_what_is_all_equal_is_whitened_to_exactly_nothing(mask: list[int], x: float) -> None:
+    assert advantages.whiten(f64([[x, x, x, 5.0]]), booleans([mask])).tolist() == [[0.0] * 4]

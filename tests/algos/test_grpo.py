@@ -12,11 +12,21 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
-from algos import Batch, Credit, Fresh, Rollouts, Schedule
+from algos import Credit, Fresh, Rollouts, Schedule
 from algos.grpo import GRPO
-from tests.algos.builders import HORIZON, batch_of, booleans, f64, integers, moved, random_round, simple_round
+from tests.algos.builders import (
+    HORIZON,
+    booleans,
+    check_shares,
+    f64,
+    gradient_of,
+    integers,
+    loss_of,
+    moved,
+    random_round,
+    simple_round,
+)
 from tests.helpers import close
 
 # The settings of the module's docstring, word for word.
@@ -88,19 +98,6 @@ def second_update(seed: int = 0, step: float = 0.5) -> tuple[Rollouts, Fresh]:
         assert ratio_NT.min() < 0.7
         assert ratio_NT.max() > 1.4
     return rollouts, fresh
-
-
-def loss_of(algo: GRPO, rollouts: Rollouts, fresh: Fresh) -> tuple[Tensor, dict[str, Tensor]]:
-    """The loss and metrics of the whole round as one update."""
-    credit = algo.credit(rollouts)
-    index = credit.keep_N.nonzero()[:, 0]
-    kept = Fresh(logp_NT=fresh.logp_NT[index], entropy_NT=fresh.entropy_NT[index])
-    loss, metrics = algo.loss(batch_of(rollouts, credit), kept)
-    return loss, dict(metrics)
-
-
-def gradient_of(algo: GRPO, rollouts: Rollouts, fresh: Fresh) -> Tensor:
-    return torch.autograd.grad(loss_of(algo, rollouts, fresh)[0], fresh.logp_NT)[0]
 
 
 # --- against the paper ---------------------------------------------------------------------------------------
@@ -332,24 +329,7 @@ def test_dr_grpo_by_hand() -> None:
 
 @pytest.mark.parametrize("average", ["sequence", "token", "sum", "horizon"])
 def test_micro_batches_change_no_gradient_and_no_metric(average: str) -> None:
-    rollouts, fresh = second_update()
-    algo = GRPO(average=average, kl_coef=0.3, entropy_coef=0.1)
-    whole, metrics = loss_of(algo, rollouts, fresh)
-    slope_NT = torch.autograd.grad(whole, fresh.logp_NT)[0]
-    credit = algo.credit(rollouts)
-    batch = batch_of(rollouts, credit)
-    for size in (1, 4, 5):
-        loss, sums = torch.zeros(()), dict.fromkeys(metrics, 0.0)
-        for part in torch.arange(12).split(size):
-            share = Batch(rollouts.take(part), credit.take(part), batch.totals)
-            some = Fresh(logp_NT=fresh.logp_NT[part], entropy_NT=fresh.entropy_NT[part])
-            portion, shares = algo.loss(share, some)
-            loss = loss + portion
-            sums = {name: sums[name] + shares[name].item() for name in sums}
-        close(loss, whole)
-        close(torch.autograd.grad(loss, fresh.logp_NT, retain_graph=True)[0], slope_NT)
-        for name, value in metrics.items():
-            close(sums[name], value)
+    check_shares(GRPO(average=average, kl_coef=0.3, entropy_coef=0.1), *second_update())
 
 
 @pytest.mark.parametrize("junk", [math.inf, -math.inf, math.nan])

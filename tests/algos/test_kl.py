@@ -159,3 +159,28 @@ def test_masked_positions_change_nothing(estimator: str, junk: float) -> None:
 def test_an_unknown_estimator_lists_the_valid_ones() -> None:
     with pytest.raises(ValueError, match="kl_estimator must be k1, k2 or k3, not 'k4'"):
         kl.estimate(f64([[0]]), f64([[0]]), booleans([[1]]), "k4")
+
+
+# beta = 0.1, target 6, 512 completions, horizon 10000: beta' = 0.1 (1 + error 0.0512)
+ADAPTED = [
+    (6.0, 0.1),  # at the target it stands
+    (6.6, 0.100512),  # error 0.1
+    (5.4, 0.099488),
+    (7.2, 0.101024),  # error 0.2: the bound
+    (60.0, 0.101024),
+    (4.8, 0.098976),
+    (0.0, 0.098976),
+    (-3.0, 0.098976),  # a mean of k1 may be negative
+]
+
+
+@pytest.mark.parametrize(("found", "coef"), ADAPTED)
+def test_the_controller_follows_its_target(found: float, coef: float) -> None:
+    close(kl.adapted(0.1, found, 6.0, 512, 10_000.0), coef)
+
+
+def test_the_controllers_step_is_a_share_of_beta_and_of_the_horizon() -> None:
+    close(kl.adapted(0.1, 99.0, 6.0, 10_000, 10_000.0), 0.12)  # a whole horizon: 20 %
+    close(kl.adapted(0.1, 0.0, 6.0, 10_000, 10_000.0), 0.08)
+    close(kl.adapted(5.0, 3.3, 3.0, 50, 100.0), 5.25)  # 5 (1 + 0.1 / 2)
+    assert kl.adapted(0.1, 99.0, 6.0, 0, 10_000.0) == 0.1

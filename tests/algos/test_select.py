@@ -75,3 +75,66 @@ def test_a_round_without_valid_rows_is_no_error(drop: str) -> None:
 def test_an_unknown_choice_lists_the_valid_ones() -> None:
     with pytest.raises(ValueError, match="drop must be none, silent, all_wrong or all_right, not 'best'"):
         keep(REWARDS, GROUPS, None, "best")
+
+
+# --- the first, and the new ----------------------------------------------------------------------------------
+
+
+def first_oracle(keep: list[bool], groups: list[int], limit: int) -> list[bool]:
+    """One completion after the other, with a count for each group."""
+    counts: dict[int, int] = {}
+    chosen = []
+    for kept, g in zip(keep, groups, strict=True):
+        chosen.append(kept and counts.get(g, 0) < limit)
+        counts[g] = counts.get(g, 0) + kept
+    return chosen
+
+
+def distinct_oracle(keep: list[bool], groups: list[int], keys: list[int]) -> list[bool]:
+    seen: set[tuple[int, int]] = set()
+    chosen = []
+    for kept, *pair in zip(keep, groups, keys, strict=True):
+        chosen.append(kept and tuple(pair) not in seen)
+        seen |= {tuple(pair)} if kept else set()
+    return chosen
+
+
+def first(keep: list[int], groups: list[int], limit: int) -> list[int]:
+    return select.first(booleans(keep), integers(groups), limit).int().tolist()
+
+
+def distinct(keep: list[int], groups: list[int], keys: list[int]) -> list[int]:
+    return select.distinct(booleans(keep), integers(groups), integers(keys)).int().tolist()
+
+
+def test_the_first_of_each_group_by_hand() -> None:
+    keep, groups = [0, 1, 1, 1, 1, 1, 0], [2, 0, 2, 0, 2, 0, 0]  # group 0: rows 1, 3, 5; group 2: rows 2, 4
+    assert first(keep, groups, 0) == [0] * 7
+    assert first(keep, groups, 1) == [0, 1, 1, 0, 0, 0, 0]
+    assert first(keep, groups, 2) == [0, 1, 1, 1, 1, 0, 0]
+    assert first(keep, groups, 3) == first(keep, groups, 99) == keep
+
+
+def test_the_distinct_of_each_group_by_hand() -> None:
+    groups, keys = [0, 1, 0, 1, 0, 1], [7, 7, 7, 8, 9, 7]
+    assert distinct([1] * 6, groups, keys) == [1, 1, 0, 1, 1, 0]  # 7 in group 0 is not 7 in group 1
+    assert distinct([0, 1, 1, 1, 1, 1], groups, keys) == [0, 1, 1, 1, 1, 0]  # the first that is *kept*
+    assert distinct([0] * 6, groups, keys) == [0] * 6
+
+
+def test_keys_may_be_any_integers() -> None:
+    low, high = -(2**63), 2**63 - 1
+    assert distinct([1] * 6, [0, 0, 0, 0, 1, 1], [low, high, low, 0, -1, low]) == [1, 1, 0, 1, 1, 1]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.9, 1.0])
+def test_first_and_distinct_against_their_loops(share: float) -> None:
+    rng = random.Random(share)
+    for _ in range(25):
+        rows = rng.randint(1, 24)
+        groups = [rng.choice([0, 1, 3, 4]) for _ in range(rows)]  # interleaved, and group 2 has nobody
+        keys = [rng.randint(-2, 2) for _ in range(rows)]
+        keep = [rng.random() < share for _ in range(rows)]
+        for limit in (0, 1, 2, 1000):
+            assert first(keep, groups, limit) == first_oracle(keep, groups, limit)
+        assert distinct(keep, groups, keys) == distinct_oracle(keep, groups, keys)

@@ -24,7 +24,7 @@ from transformers import (
     Qwen2Config,
 )
 
-from algos import Rollouts
+from algos import Critic, Rollouts
 from harness.load import accelerator, silenced
 from harness.policy import LMPolicy, Optim
 from harness.rollout import Completions, Sampler, Sampling
@@ -156,7 +156,8 @@ def policy_of(
     reference: bool = False,
     micro_tokens: int = 8192,
     optim: Optim | None = None,
-    progress: Any = lambda: 0.0,
+    critic: Critic = "none",
+    critic_lr: float = 1.0,
     **changes: Any,
 ) -> LMPolicy:
     """A fresh copy of the model that `explored` sampled from."""
@@ -168,7 +169,8 @@ def policy_of(
         temperature,
         reference,
         micro_tokens,
-        progress,
+        critic,
+        critic_lr,
     )
 
 

@@ -1,0 +1,46 @@
+"""Ctrl-C that loses nothing: it waits for the end of a round, where the state is whole and can be kept."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType, TracebackType
+
+
+class Interrupt:
+    """`with Interrupt(say) as interrupt: ... with interrupt.held(): ...`
+
+    Inside `held` a first Ctrl-C is noted, and raised as KeyboardInterrupt where the block ends; a second one is
+    raised at once.  Outside it is raised as always.  `whole` says whether the state can be kept.
+    """
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self.say, self.whole, self.asked = say, True, False
+
+    def __enter__(self) -> Interrupt:
+        self.ours = threading.current_thread() is threading.main_thread()  # signals are the main thread's
+        if self.ours:
+            self.before = signal.signal(signal.SIGINT, self._hear)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.ours:
+            signal.signal(signal.SIGINT, self.before)
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        if self.whole or self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+        self.say("interrupted: this round is finished first; once more to stop at once")
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        self.whole = False
+        yield
+        self.whole = True  # not after an exception: the state is then between two rounds
+        if self.asked:
+            raise KeyboardInterrupt
