@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import algos
 from algos import Algorithm, Schedule
 from evals import tasks
 from evals.score import available
-from evals.tasks import EvalSet, Task
+from evals.tasks import EvalSet, Problem, Task
 from harness.budget import Budget, Planner, Spend
 from harness.config import RunConfig, build
 from harness.evaluate import Evaluator
@@ -27,7 +27,7 @@ from harness.offline import Offline, sampling_budget
 from harness.policy import LMPolicy, Optim
 from harness.prompts import Draws, Encoder
 from harness.record import SCHEMA, config_differences, config_sha256, environment, sha256
-from harness.reward import load_reward
+from harness.reward import RewardFunction, load_reward
 from harness.rollout import Sampler, Sampling
 from harness.train import Trainer
 
@@ -52,8 +52,7 @@ def prepare(config: RunConfig) -> Run:
     base = Schedule(prompts=config.prompts, group_size=config.group_size)
     schedule = check_schedule(algo.schedule(base), algo)
     task = build(tasks.load(config.task_name), config.task, "task.")
-    reward = load_reward(config.reward)
-    budget = Budget.parse(config.budget)
+    reward, budget = load_reward(config.reward), Budget.parse(config.budget)
     folder = run_folder(config, task.name)
     device = pick_device(config.device)
     model, tokenizer, identity = load_model(config.model, config.dtype)
@@ -65,6 +64,34 @@ def prepare(config: RunConfig) -> Run:
     for s in eval_sets:
         longest_prompt(encoder, s.name, (p.prompt for p in s.problems))
 
+    trainer = build_trainer(config, device, model, encoder, task, reward, algo, schedule, budget, problems, longest)
+    evaluator = Evaluator(trainer.sampler, encoder, folder / "tasks", eval_names(config, eval_sets), config.seed)
+    record = new_record(
+        config, dataclasses.asdict(algo), task, schedule, budget, identity, eval_sets, str(trainer.policy.device)
+    )
+    if config.resume:
+        check_same(folder, record)
+    notices = task.notices()
+    if trainer.planner.groups(trainer.spend) == 0:
+        notices.append(f"the budget {config.budget} does not pay for one group: nothing will be trained")
+    record["notices"] = notices
+    return Run(config, folder, trainer, evaluator, eval_sets, record, notices)
+
+
+def build_trainer(
+    config: RunConfig,
+    device: str,
+    model: Any,
+    encoder: Encoder,
+    task: Task,
+    reward: RewardFunction,
+    algo: Algorithm,
+    schedule: Schedule,
+    budget: Budget,
+    problems: Sequence[Problem],
+    longest: int,
+) -> Trainer:
+    """The loop of a live schedule, or the two stages of an offline one; `longest` prompt in tokens."""
     policy = LMPolicy(
         model,
         accelerator(device, config.dtype),
@@ -75,14 +102,13 @@ def prepare(config: RunConfig) -> Run:
         critic=schedule.critic,
         critic_lr=schedule.critic_lr,
     )
-    flops = flops_of(policy)
-    drawn = sampling_budget(budget, schedule) if schedule.source == "start" else budget
-    sampler = Sampler(policy.model, tokenizer, config.rollout_rows)
-    trainer = (Offline if schedule.source == "start" else Trainer)(
+    flops, offline = flops_of(policy), schedule.source == "start"
+    drawn = sampling_budget(budget, schedule) if offline else budget
+    return (Offline if offline else Trainer)(
         algo=algo,
         schedule=schedule,
         policy=policy,
-        sampler=sampler,
+        sampler=Sampler(policy.model, encoder.tokenizer, config.rollout_rows),
         encoder=encoder,
         task=task,
         reward=reward,
@@ -96,17 +122,6 @@ def prepare(config: RunConfig) -> Run:
         spend=Spend(),
         checks={},
     )
-    evaluator = Evaluator(sampler, encoder, folder / "tasks", eval_names(config, eval_sets), config.seed)
-    record = new_record(
-        config, dataclasses.asdict(algo), task, schedule, budget, identity, eval_sets, str(policy.device)
-    )
-    if config.resume:
-        check_same(folder, record)
-    notices = task.notices()
-    if trainer.planner.groups(trainer.spend) == 0:
-        notices.append(f"the budget {config.budget} does not pay for one group: nothing will be trained")
-    record["notices"] = notices
-    return Run(config, folder, trainer, evaluator, eval_sets, record, notices)
 
 
 def check_schedule(schedule: Schedule, algo: Algorithm) -> Schedule:

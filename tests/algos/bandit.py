@@ -23,13 +23,13 @@ ROUNDS = 80
 
 
 class BanditPolicy(Policy):
-    """A table of logits, a table of values, and Adam."""
+    """A table of logits, a table of values (whose state is the context, the place and the arm before), and Adam."""
 
     def __init__(self, lr: float = 0.15) -> None:
         self.logits_CTV = torch.zeros(len(RIGHT), WIDTH, ARMS, dtype=torch.float64, requires_grad=True)
-        self.value_CT = torch.zeros(len(RIGHT), WIDTH, dtype=torch.float64, requires_grad=True)
+        self.value_CTV = torch.zeros(len(RIGHT), WIDTH, ARMS, dtype=torch.float64, requires_grad=True)
         self.reference_CTV = self.logits_CTV.detach().clone()
-        self.optimizer = torch.optim.Adam([self.logits_CTV, self.value_CT], lr=lr)
+        self.optimizer = torch.optim.Adam([self.logits_CTV, self.value_CTV], lr=lr)
 
     def annotate(self, rollouts: Rollouts, needs: frozenset[Need]) -> Rollouts:
         context_N = rollouts.tokens_NS[:, 0]
@@ -58,7 +58,10 @@ class BanditPolicy(Policy):
         return {}
 
     def _values(self, rollouts: Rollouts) -> Tensor:
-        return torch.where(rollouts.mask_NT, self.value_CT[rollouts.tokens_NS[:, 0]], 0)
+        context_N, token_NT = rollouts.tokens_NS[:, 0], rollouts.tokens_NS[:, -WIDTH:]
+        before_NT = torch.cat([torch.zeros_like(token_NT[:, :1]), token_NT[:, :-1]], 1)
+        value_NT = self.value_CTV[context_N].gather(2, before_NT[:, :, None])[:, :, 0]
+        return torch.where(rollouts.mask_NT, value_NT, 0)
 
     def expected_reward(self) -> float:
         """Exactly: the probability of the right answer, averaged over the contexts."""

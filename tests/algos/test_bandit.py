@@ -16,8 +16,12 @@ import torch
 import algos
 from algos import Algorithm, Credit, Rollouts
 from algos.grpo import GRPO
+from algos.online_rft import OnlineRFT
+from algos.ppo import PPO
+from algos.rft import RFT
 from tests.algos import bandit
 from tests.algos.test_grpo import RELATIVES
+from tests.algos.test_ppo import RELATIVES as RELATIVES_OF_PPO
 from tests.helpers import close
 
 SOLVED = 0.9
@@ -50,6 +54,36 @@ def test_every_algorithm_solves_the_bandit(name: str) -> None:
 @pytest.mark.parametrize("name", RELATIVES)
 def test_every_relative_of_grpo_solves_the_bandit(name: str) -> None:
     assert bandit.train(GRPO(**RELATIVES[name])).expected_reward() > SOLVED
+
+
+@pytest.mark.parametrize("name", RELATIVES_OF_PPO)
+def test_every_relative_of_ppo_solves_the_bandit(name: str) -> None:
+    algo = PPO(**RELATIVES_OF_PPO[name])
+    algo = replace(algo, critic_warmup=min(algo.critic_warmup, 5))  # of 80 rounds
+    assert bandit.train(algo).expected_reward() > SOLVED
+
+
+OTHERS = {
+    "PPO with a shared critic": PPO(critic="shared"),
+    "PPO with a target for its KL": PPO(kl_target=0.5, kl_horizon=1000),
+    "PPO with several updates": PPO(epochs=2, minibatches=3),
+    "RFT with copies": RFT(distinct=False),
+    "RFT with a cap": RFT(cap=2),
+    "RFT with copies and a cap": RFT(distinct=False, cap=2),
+    "RAFT": OnlineRFT(positives=1),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_settings_solve_the_bandit(name: str) -> None:
+    assert bandit.train(OTHERS[name]).expected_reward() > SOLVED
+
+
+def test_while_the_critic_warms_up_the_policy_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bandit, "ROUNDS", 5)
+    policy = bandit.train(PPO(critic_warmup=5))
+    close(policy.expected_reward(), START)
+    assert policy.value_CTV.abs().max() > 0.01
 
 
 def test_several_updates_a_round_solve_the_bandit() -> None:

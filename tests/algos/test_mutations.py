@@ -11,7 +11,8 @@ import pytest
 from tests.algos.mutants import MUTANTS
 from tests.helpers import ROOT
 
-FAST = [f"tests/algos/test_{name}.py" for name in ("advantages", "ratios", "kl", "aggregate", "select", "grpo")]
+OPS = ("advantages", "ratios", "kl", "aggregate", "select", "values")
+FAST = [f"tests/algos/test_{name}.py" for name in (*OPS, "grpo", "ppo", "rft")]
 PASSED, FAILED = 0, 1  # pytest's exit codes; 2 and above: it could not run
 
 

@@ -19,12 +19,12 @@ from algos.types import Credit, Rollouts
 from evals.tasks import Problem
 from evals.tasks.arithmetic import Arithmetic
 from evals.verify import Verdict
+from harness import train
 from harness.config import resolve
 from harness.display import Display
 from harness.prepare import Run, prepare
 from harness.reward import rule
 from harness.run import execute
-from harness.train import Trainer
 from tests.harness.small import SETTINGS, build, files_of
 from tests.helpers import close
 
@@ -259,13 +259,13 @@ def test_evaluation_and_checkpoints_are_metered_apart(base: Done) -> None:
 def spied(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Rollouts, Credit]]:
     """What each round trained on."""
     seen: list[tuple[Rollouts, Credit]] = []
-    update = Trainer.update
+    updates = train.updates
 
-    def spy(self: Trainer, rollouts: Rollouts, credit: Credit, ordinal: int) -> Any:
+    def spy(rollouts: Rollouts, credit: Credit, *rest: Any) -> Any:
         seen.append((rollouts, credit))
-        return update(self, rollouts, credit, ordinal)
+        return updates(rollouts, credit, *rest)
 
-    monkeypatch.setattr(Trainer, "update", spy)
+    monkeypatch.setattr(train, "updates", spy)
     return seen
 
 
