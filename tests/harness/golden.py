@@ -21,7 +21,17 @@ from harness.prepare import prepare
 from tests.harness.small import build
 
 FOLDER = Path(__file__).parent.parent / "golden"
-METRICS = ("loss", "reward", "kl", "entropy", "grad_norm", "completions/mean_length")
+METRICS = (
+    "loss",
+    "reward",
+    "kl",
+    "entropy",
+    "grad_norm",
+    "completions/mean_length",
+    "value_loss",
+    "kl_coef",
+    "distinct",
+)
 ROUNDS = {"float32": 1, "float64": 10}
 
 REWARD = """
@@ -33,8 +43,13 @@ SETTINGS = (
     "prompts=4", "group_size=4", "max_new_tokens=8", "lr=0.01", "warmup=2", "temperature=0.9", "eval_fractions=1",
     "task.train_size=12", "task.test_size=1", "task.other_size=1", "eval_limit=1", "keep_checkpoints=0",
 )  # fmt: skip
+ALGORITHMS = {"grpo_twice": "grpo", "ppo_shared": "ppo"}  # of the arms that are not named after theirs
 ARMS: dict[str, tuple[str, ...]] = {
     "grpo": (),
+    "ppo": ("algo.kl_target=0.01", "algo.kl_horizon=50"),
+    "ppo_shared": ("algo.critic=shared", "algo.kl_coef=0", "algo.lam=0.95", "algo.epochs=2"),
+    "online_rft": ("algo.correct_at=0.5",),
+    "rft": ("algo.correct_at=0.5", "algo.cap=2"),
     "grpo_twice": ("algo.epochs=2", "algo.minibatches=2", "algo.clip_high=0.28", "algo.average=token"),
 }
 
@@ -63,6 +78,7 @@ def metrics_of(arm: str, dtype: str) -> list[dict[str, float]]:
         folder = Path(name)
         (folder / "reward.py").write_text(REWARD)
         flags = {
+            "algo_name": ALGORITHMS.get(arm, arm),
             "model": str(model_folder(folder / "model")),
             "out": str(folder / "out"),
             "reward": f"{folder / 'reward.py'}:vowels",
@@ -75,7 +91,7 @@ def metrics_of(arm: str, dtype: str) -> list[dict[str, float]]:
         rounds = []
         while (done := run.trainer.round()) is not None:
             found = done.metrics(run.trainer.planner.budget, run.trainer.meter)
-            rounds.append({name: found[name] for name in METRICS})
+            rounds.append({name: found[name] for name in METRICS if name in found})
     return rounds
 
 
