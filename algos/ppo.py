@@ -126,7 +126,8 @@ class PPO(Algorithm):
         objective_NT = ratios.clipped_surrogate(
             ratio_NT, credit.advantage_NT, self.clip_low, self.clip_high, self.clip_dual
         )
-        error_NT = values.value_loss(fresh.value_NT, r.value_NT, credit.return_NT, self.value_clip)
+        value_NT, old_NT = (torch.where(mask_NT, x, 0) for x in (fresh.value_NT, r.value_NT))  # before 0 * inf is NaN
+        error_NT = values.value_loss(value_NT, old_NT, credit.return_NT, self.value_clip)
         below_NT, above_NT = ratios.clip_fractions(
             ratio_NT.detach(), credit.advantage_NT, mask_NT, self.clip_low, self.clip_high
         )

@@ -45,9 +45,10 @@ class RFT(Algorithm):
 
     def credit(self, rollouts: Rollouts) -> Credit:
         r = rollouts
-        assert r.reward_N is not None and r.valid_N is not None and r.key_N is not None
+        assert r.reward_N is not None and r.valid_N is not None
         keep_N = correct_N = r.valid_N & (r.reward_N >= self.correct_at)
         if self.distinct:
+            assert r.key_N is not None
             keep_N = select.distinct(keep_N, r.group_N, r.key_N)
         distinct = float(keep_N.sum() / correct_N.sum().clamp(min=1))
         if self.cap is not None:

@@ -29,6 +29,7 @@ def gae(reward_NT: Tensor, value_NT: Tensor, mask_NT: Tensor, gamma: float, lam:
     Degenerate cases: gamma = lam = 1 with a reward at the end is R - V_t; lam = 0 is delta_t; V = 0 with
     gamma = lam = 1 is the reward to go (REINFORCE).
     """
+    lam = lam.to(reward_NT.dtype) if isinstance(lam, Tensor) else lam
     advantage_NT = torch.zeros_like(reward_NT)
     running_N, next_N = torch.zeros_like(reward_NT[:, 0]), torch.zeros_like(reward_NT[:, 0])
     for t in reversed(range(mask_NT.shape[1])):
@@ -46,7 +47,7 @@ def length_lambda(mask_NT: Tensor, alpha: float) -> Tensor:
     The reach 1 / (1 - lam) is a share alpha of the completion, whatever its length.  With alpha = 0.05 a completion of
     1000 tokens has 0.98, and one of 20 or fewer 0.
     """
-    return (1 - 1 / (alpha * mask_NT.sum(1).clamp(min=1))).clamp(min=0)
+    return (1 - 1 / (alpha * mask_NT.sum(1).clamp(min=1).double())).clamp(min=0)
 
 
 def value_loss(value_NT: Tensor, old_NT: Tensor, return_NT: Tensor, clip: float | None) -> Tensor:

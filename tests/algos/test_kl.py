@@ -184,3 +184,4 @@ def test_the_controllers_step_is_a_share_of_beta_and_of_the_horizon() -> None:
     close(kl.adapted(0.1, 0.0, 6.0, 10_000, 10_000.0), 0.08)
     close(kl.adapted(5.0, 3.3, 3.0, 50, 100.0), 5.25)  # 5 (1 + 0.1 / 2)
     assert kl.adapted(0.1, 99.0, 6.0, 0, 10_000.0) == 0.1
+    close(kl.adapted(0.1, 0.0, 6.0, 512, 10.0), 0.08)  # a round of many horizons: no further, and never below 0

@@ -79,6 +79,16 @@ def value_gradient(algo: PPO, rollouts: Rollouts, fresh: Fresh) -> Tensor:
     return torch.autograd.grad(loss_of(algo, rollouts, fresh)[0], fresh.value_NT)[0]
 
 
+@pytest.mark.parametrize("junk", [math.nan, math.inf])
+def test_what_stands_at_mask_0_reaches_no_gradient(junk: float) -> None:
+    rollouts, fresh = critic_round()
+    assert fresh.value_NT is not None and rollouts.value_NT is not None
+    live = torch.where(rollouts.mask_NT, fresh.value_NT.detach(), junk).requires_grad_()
+    dirty = replace(rollouts, value_NT=torch.where(rollouts.mask_NT, rollouts.value_NT, junk))
+    clean = value_gradient(PPO(), rollouts, fresh)
+    close(value_gradient(PPO(), dirty, replace(fresh, value_NT=live)), clean)
+
+
 def weights(rollouts: Rollouts, average: str) -> list[list[float]]:
     """What one token counts in the average, 0 at mask 0."""
     mask = rollouts.mask_NT.int().tolist()
