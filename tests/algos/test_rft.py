@@ -73,10 +73,18 @@ def test_online_rft_is_grpo_with_another_coefficient(average: str) -> None:
 def test_every_right_completion_pulls_alike(cls: type[Algorithm]) -> None:
     """Equation 10: d loss / d log pi_it = -1{right} / (N |o_i|), N all completions online and the kept ones offline."""
     rollouts, fresh = judged_round(step=0.5)  # no ratio: it does not matter how far the policy has moved
-    algo = cls(distinct=False) if cls is RFT else cls()
+    algo = cls(distinct=False, average="sequence") if cls is RFT else cls()
     rows = {RFT: 6, OnlineRFT: 12}[cls]
     pairs = zip(rollouts.reward_N.tolist(), rollouts.mask_NT.int().tolist(), strict=True)
     close(gradient_of(algo, rollouts, fresh), [[-r * m / sum(row) / rows for m in row] for r, row in pairs])
+
+
+def test_offline_every_token_of_a_right_completion_pulls_alike() -> None:
+    """Cross-entropy: d loss / d log pi_it = -1{right} / (the kept completions' tokens)."""
+    rollouts, fresh = judged_round(step=0.5)
+    pairs = list(zip(rollouts.reward_N.tolist(), rollouts.mask_NT.int().tolist(), strict=True))
+    tokens = sum(r * sum(row) for r, row in pairs)
+    close(gradient_of(RFT(distinct=False), rollouts, fresh), [[-r * m / tokens for m in row] for r, row in pairs])
 
 
 @pytest.mark.parametrize("average", AVERAGES)
