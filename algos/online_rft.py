@@ -4,8 +4,8 @@
 
 The mean is over all N sampled completions, correct or not: a prompt that is rarely solved pulls rarely.  There is no
 baseline and no negative example, so a group that is all right still pulls, and one that is all wrong is silent.
-1/|o| makes the tokens of short completions pull harder, and nothing pulls back: where short guesses are sometimes right,
-they take over (measured on nano: README).  `average=token` gives every token the same pull.
+1/|o| makes the tokens of short completions pull harder, and nothing pulls back: where short guesses are sometimes
+right, they take over (measured on nano: README).  `average=token` gives every token the same pull.
 RAFT (2304.06767) is its relative with `positives=1`.
 """
 
