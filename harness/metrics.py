@@ -5,15 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from algos import Credit
 from algos.ops.advantages import silent
 from harness.budget import Budget, Spend
 from harness.meter import Meter
-
-if TYPE_CHECKING:
-    from harness.train import Explored
+from harness.reward import Explored
 
 
 @dataclass(frozen=True)

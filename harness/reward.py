@@ -48,6 +48,16 @@ class Judged:
         return counts[outcome] / max(len(self.verdicts), 1)
 
 
+@dataclass(frozen=True)
+class Explored:
+    """Completions with their rewards, and what the algorithms do not see: text, problems, verdicts."""
+
+    rollouts: Rollouts
+    problems: Sequence[Problem]  # of each completion
+    texts: Sequence[str]
+    judged: Judged
+
+
 def score(
     rollouts: Rollouts, problems: Sequence[Problem], texts: Sequence[str], task: Task, reward: RewardFunction
 ) -> tuple[Rollouts, Judged]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -25,18 +25,8 @@ from harness.meter import Meter
 from harness.metrics import Round
 from harness.policy import LMPolicy
 from harness.prompts import Draws, Encoder
-from harness.reward import Judged, RewardFunction, score
+from harness.reward import Explored, RewardFunction, score
 from harness.rollout import Sampler, Sampling, left_pad
-
-
-@dataclass(frozen=True)
-class Explored:
-    """Completions with their rewards, and what the algorithms do not see: text, problems, verdicts."""
-
-    rollouts: Rollouts
-    problems: Sequence[Problem]  # of each completion
-    texts: Sequence[str]
-    judged: Judged
 
 
 @dataclass
