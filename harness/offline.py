@@ -146,7 +146,8 @@ class Offline(Trainer):
 
     @property
     def progress(self) -> float:
-        return self.planner.budget.fraction(self.spend)
+        """The share of the stream that is sampled: every point before the end is due before training begins."""
+        return self.planner.budget.fraction(self.spend) if self.planner.groups(self.spend) else 1.0
 
     @contextmanager
     def at(self, fraction: float) -> Iterator[Spend]:

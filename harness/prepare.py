@@ -133,6 +133,8 @@ def check_schedule(schedule: Schedule, algo: Algorithm) -> Schedule:
         )
     if ("values" in algo.needs) != (schedule.critic != "none"):
         raise ValueError(f"algo: critic={schedule.critic} in the schedule does not go with needs {set(algo.needs)}")
+    if schedule.critic_warmup and schedule.critic == "none":
+        raise ValueError("algo: critic_warmup without a critic: there is nothing to warm up")
     return schedule
 
 

@@ -111,8 +111,8 @@ def _rounds(run: Run, recorder: Recorder, display: Display, interrupt: Interrupt
             display.round(metrics, warnings(history, exact))
             _settle(run)
             recorder.save()
-    if waiting:
-        evaluate(waiting[-1])
+    while waiting:  # the end, and what lies between it and the last round that the budget paid for
+        evaluate(waiting.pop(0))
 
 
 def _settle(run: Run) -> None:

@@ -65,12 +65,16 @@ def value_loss(value_NT: Tensor, old_NT: Tensor, return_NT: Tensor, clip: float 
 def explained_variance(value_NT: Tensor, return_NT: Tensor, mask_NT: Tensor) -> float | None:
     """1 - Var(R - V) / Var(R) over the tokens at mask 1: 1 is a perfect critic, 0 one no better than a constant.
 
-    As in Schulman's PPO code.  None where the returns are all equal: there is nothing to explain.
+    As in Schulman's PPO code.  None where the returns are all equal, up to rounding (they are sums of values and
+    advantages: a deviation of a millionth of their size): there is nothing to explain.
     """
     value, target = value_NT[mask_NT].double(), return_NT[mask_NT].double()
-    if len(target) == 0 or bool((target == target[0]).all()):
+    if len(target) == 0:
         return None
-    return float(1 - (target - value).var(unbiased=False) / target.var(unbiased=False))
+    spread, size = target.var(unbiased=False), torch.maximum(value.square().mean(), target.square().mean())
+    if spread <= 1e-12 * size:
+        return None
+    return float(1 - (target - value).var(unbiased=False) / spread)
 
 
 def explained_by_position(value_NT: Tensor, return_NT: Tensor, mask_NT: Tensor, parts: int = 4) -> dict[str, float]:

@@ -260,3 +260,12 @@ def test_what_cannot_be_said_is_left_out() -> None:
     }
     assert values.explained_by_position(one, zero, first) == {}
     assert values.explained_by_position(zero, one, torch.zeros_like(first)) == {}
+
+
+def test_returns_that_differ_by_rounding_alone_explain_nothing() -> None:
+    """R = A + V with A = -V up to fp32's rounding: every return is 0 but for the last bit."""
+    value_NT = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+    mask_NT = torch.ones(4, 3, dtype=torch.bool)
+    return_NT = values.gae(torch.zeros(4, 3), value_NT, mask_NT, 1.0, 1.0) + value_NT
+    assert return_NT.abs().max() > 0
+    assert values.explained_variance(value_NT, return_NT, mask_NT) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from harness.critic import LMCritic
 from harness.flops import FlopsModel, RunFlops
 from tests.harness.small import VOCABULARY, build
 from tests.helpers import close
@@ -76,3 +77,62 @@ def test_training_reads_it_once_a_completion_and_backward_is_twice_forward() -> 
 def test_a_group_must_have_a_prompt() -> None:
     with pytest.raises(ValueError):
         MODEL.rollout([5], COMPLETIONS)
+
+
+# ---------------------------------------------------------------- a critic, a reference, a frozen policy
+
+
+TRUNKS = {
+    # parameters that multiply a token in a trunk without its output head
+    "llama": LAYERS * llama_layer(2) + H,
+    "llama_tied": LAYERS * llama_layer(4) + H,
+    "gpt2": BY_HAND["gpt2"][0] - V * H,
+}
+
+
+@pytest.mark.parametrize("kind", TRUNKS)
+def test_a_critic_of_its_own_is_a_trunk_and_a_head(kind: str) -> None:
+    """The head is 32 weights and a bias, in the place of 300 x 32 weights."""
+    flops = FlopsModel.of_critic(LMCritic(build(kind), "separate"))
+    assert flops.matrix == 2 * (TRUNKS[kind] + H + 1)
+    assert flops.attention == 4 * LAYERS * BY_HAND[kind][1] == FlopsModel.of(build(kind)).attention
+
+
+@pytest.mark.parametrize("kind", TRUNKS)
+def test_a_critic_on_the_policys_trunk_is_its_head_alone(kind: str) -> None:
+    flops = FlopsModel.of_critic(LMCritic(build(kind), "shared"))
+    assert (flops.matrix, flops.attention) == (2 * (H + 1), 0)
+
+
+CRITIC = FlopsModel(matrix=700.0, attention=3.0)
+LENGTHS = [5 + 3, 5 + 7, 1 + 1, 1 + 1, 30 + 12, 30 + 40]
+
+
+def read(model: FlopsModel) -> float:
+    return sum(forward(model.matrix, model.attention, 1, length) for length in LENGTHS)
+
+
+@pytest.mark.parametrize("reference", [None, MODEL])
+@pytest.mark.parametrize("critic", [None, CRITIC])
+def test_exploring_is_the_rollout_and_one_reading_by_each_that_annotates(
+    reference: FlopsModel | None, critic: FlopsModel | None
+) -> None:
+    expected = 0.0
+    for p, group in zip(PROMPTS, COMPLETIONS, strict=True):
+        expected += forward(1000.0, 8.0, 1, p) + sum(forward(1000.0, 8.0, p + 1, p + c) for c in group)
+    expected += read(MODEL) if reference else 0.0
+    expected += read(CRITIC) if critic else 0.0
+    close(RunFlops(MODEL, reference, critic).explore(PROMPTS, COMPLETIONS), expected)
+
+
+@pytest.mark.parametrize("reference", [None, MODEL])
+@pytest.mark.parametrize(
+    ("critic", "frozen", "policies", "critics"),
+    [(None, False, 3, 0), (CRITIC, False, 3, 3), (CRITIC, True, 1, 3)],
+)
+def test_an_update_is_three_readings_of_what_learns_and_one_of_a_frozen_policy(
+    reference: FlopsModel | None, critic: FlopsModel | None, frozen: bool, policies: int, critics: int
+) -> None:
+    """The reference has been read when the round was explored; it has no part in an update."""
+    found = RunFlops(MODEL, reference, critic).update(LENGTHS, frozen)
+    close(found, policies * read(MODEL) + critics * read(CRITIC))

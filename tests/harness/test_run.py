@@ -317,6 +317,15 @@ def test_a_budget_in_each_unit(taught: Path, out: Path, budget: str, monkeypatch
     assert done.record["spend"]["completions"] == 4 * groups == sum(len(r.group_N) for r, _ in seen)
 
 
+@pytest.mark.parametrize("name", ["grpo", "rft"])
+def test_no_point_of_the_curve_is_left_out(taught: Path, out: Path, name: str) -> None:
+    """48 of 50 completions are spent: the point at 0.98 lies between the last round and the end, and is made."""
+    settings = ("eval_fractions=0.5,0.98,1", "algo.epochs=2")
+    done = go(taught, out, f"late-{name}", *settings, budget="completions=50", eval_limit=1, algo_name=name)
+    assert done.record["spend"]["completions"] == 48
+    assert [f for f in (0.5, 0.98, 1.0) if done.scores(f)] == [0.5, 0.98, 1.0]
+
+
 def test_a_budget_smaller_than_a_group_trains_nothing(taught: Path, out: Path) -> None:
     """Evaluated all the same, and honest about it."""
     done = go(taught, out, "little", budget="completions=3", eval_limit=2)
