@@ -39,6 +39,8 @@ def save(trainer: Trainer, evals: list[Any], folder: Path, keep: int) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     target, temporary = folder / f"round-{trainer.rounds:05d}", folder / ".writing"
+    if target.exists():  # written before an interruption; a round has one state
+        return
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir()
@@ -46,7 +48,6 @@ def save(trainer: Trainer, evals: list[Any], folder: Path, keep: int) -> None:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-    shutil.rmtree(target, ignore_errors=True)  # the same state, written before an interruption
     os.replace(temporary, target)
     for old in _rounds(folder)[:-keep]:
         shutil.rmtree(old)

@@ -76,6 +76,16 @@ def _fixed(x: float | None, digits: int) -> str:
     return "-" if x is None else f"{x:.{digits}f}"
 
 
+def split_line(split: dict[str, Any]) -> str:
+    """How a run that samples first and trains after has divided its spend."""
+    shares = []
+    for unit, name in (("flops", "FLOPs"), ("device_seconds", "device time")):
+        whole = split["sampling"][unit] + split["training"][unit]
+        shares.append(f"{percent(split['sampling'][unit] / whole if whole else None, 0)} of the {name}")
+    passes, kept = split["passes"], split["kept_completions"]
+    return f"sampling took {' and '.join(shares)}; training {passes} passes over {kept:,} kept completions"
+
+
 class Display:
     """`with Display() as display: ...`: start, then phases, rounds and evaluations, then finish.
 
@@ -163,6 +173,8 @@ class Display:
             self.console.print()
             self.console.print(Tables(record))
             self.console.print()
+            if split := record.get("split"):
+                self._print(split_line(split) + "\n")
         self._print(f"record: {Path(folder) / 'record.json'}")
 
     def _estimate(self, fraction: float | None) -> None:

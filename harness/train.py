@@ -20,6 +20,7 @@ from algos import Algorithm, Batch, Metrics, Rollouts, Schedule
 from evals.tasks import Problem, Task
 from harness.batch import updates
 from harness.budget import Budget, Planner, Spend
+from harness.config import build
 from harness.flops import RunFlops
 from harness.meter import Meter
 from harness.metrics import Round
@@ -187,7 +188,7 @@ class Trainer:
 
     def load(self, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         """Go on from there."""
-        self.algo, self.rounds = dataclasses.replace(self.algo, **state["algo"]), state["rounds"]
+        self.algo, self.rounds = build(type(self.algo), state["algo"], "algo."), state["rounds"]
         for f in dataclasses.fields(self.spend):
             setattr(self.spend, f.name, state["spend"][f.name])
         self.meter.load(state["phases"])

@@ -186,3 +186,16 @@ def test_quiet_shows_nothing(terminal: bool) -> None:
         display.message("text")
         display.finish(a_record(), "x")
     assert out.getvalue() == ""
+
+
+def test_a_run_in_two_stages_says_how_it_divided_its_spend() -> None:
+    display, out, _ = a_display()
+    stage = {"sampling": {"flops": 1e12, "device_seconds": 30.0}, "training": {"flops": 4e12, "device_seconds": 10.0}}
+    display.finish({**a_record(), "split": {**stage, "passes": 3, "kept_completions": 1347}}, "x")
+    said = "sampling took 20 % of the FLOPs and 75 % of the device time; training 3 passes over 1,347 kept completions"
+    assert said in out.getvalue()
+    nothing = {"flops": 0.0, "device_seconds": 0.0}
+    display.finish(
+        {**a_record(), "split": {"sampling": nothing, "training": nothing, "passes": 0, "kept_completions": 0}}, "x"
+    )
+    assert "sampling took - of the FLOPs" in out.getvalue()

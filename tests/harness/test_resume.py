@@ -272,6 +272,8 @@ def test_ctrl_c_during_an_evaluation(
     with monkeypatch.context() as patch:
         patch.setattr(Evaluator, "record", interrupted)
         assert call("cut", arm)[0] == 130
+        if fraction == 0.5:  # and there again: the checkpoint of that round stands
+            assert call("cut", arm, "--resume")[0] == 130
     done = {0.0: 0, 0.5: 5, 1.0: ROUNDS.get(arm, 10)}[fraction]
     kept = [p.name for p in (tmp_path / "cut/checkpoints").glob("round-*")]
     assert kept == ([f"round-{done:05d}"] if done else [])
