@@ -29,6 +29,7 @@ from tqdm import tqdm
 
 from evals import taskfiles
 from evals.score import (
+    Completion,
     Decoding,
     EvalRow,
     Generate,
@@ -197,7 +198,7 @@ def _evaluate(model: LM, tasks: dict[str, Any], files: dict[str, TaskFile], outc
     by_set: dict[str, list[ProblemOutcome]] = {}
     for name, file in files.items():
         texts: list[Any] = [instance.resps[0] for instance in tasks[name].instances]
-        by_set[name] = outcomes_of(file, [t.verdict for t in texts], [t.ended for t in texts])
+        by_set[name] = outcomes_of(file, [Completion(str(t), t.ended) for t in texts], [t.verdict for t in texts])
         ours = rows_of(file, by_set[name], "lm_eval", outcomes.format(task=name))
         rows += [_aggregated(row, found["results"][name]) for row in ours]
     for name in tasks:

@@ -39,7 +39,7 @@ class Completion:
     """The text of a completion, without its prompt, end token and stop string.  Completion("5-3=2 #### 2", True)"""
 
     text: str
-    ended: bool  # by an end token or a stop string; False where it was cut at the token limit
+    ended: bool | None  # by an end token or a stop string; False: cut at the token limit; None: the model did not say
 
 
 Generate = Callable[[list[str], Decoding], list[Completion]]  # as many completions as prompts, in their order
@@ -66,6 +66,9 @@ class ProblemOutcome(TypedDict):
     """What became of one problem.  `ended` is None where the model did not say."""
 
     id: str
+    prompt: str
+    gold: str
+    text: str
     strict: Outcome
     lenient: Outcome
     answer: str | None
@@ -122,17 +125,28 @@ def score_direct(
     for file in [taskfiles.read(folder, name) for name in names]:
         task = taskfiles.build(file.spec)
         completions = complete(generate, file.prompts, decoding_of(file))
-        verdicts = [task.judge(p, c.text, c.ended) for p, c in zip(file.problems, completions, strict=True)]
-        by_set[file.name] = outcomes_of(file, verdicts, [c.ended for c in completions])
+        verdicts = [
+            task.judge(p, c.text, c.ended is not False) for p, c in zip(file.problems, completions, strict=True)
+        ]
+        by_set[file.name] = outcomes_of(file, completions, verdicts)
         rows += rows_of(file, by_set[file.name], "direct", outcomes.format(task=file.name))
     return Scores(rows, by_set)
 
 
-def outcomes_of(file: TaskFile, verdicts: Sequence[Verdict], ended: Sequence[bool | None]) -> list[ProblemOutcome]:
-    """Verdicts, in file order, as records."""
+def outcomes_of(file: TaskFile, completions: Sequence[Completion], verdicts: Sequence[Verdict]) -> list[ProblemOutcome]:
+    """Completions and their verdicts, in file order, as records."""
     return [
-        {"id": p.id, "strict": v.strict, "lenient": v.lenient, "answer": v.answer, "ended": e}
-        for p, v, e in zip(file.problems, verdicts, ended, strict=True)
+        {
+            "id": p.id,
+            "prompt": p.prompt,
+            "gold": p.gold,
+            "text": c.text,
+            "strict": v.strict,
+            "lenient": v.lenient,
+            "answer": v.answer,
+            "ended": c.ended,
+        }
+        for p, c, v in zip(file.problems, completions, verdicts, strict=True)
     ]
 
 

@@ -53,7 +53,7 @@ class Evaluator:
             found = self.scores(point)
             phase.tokens += self.tokens - before
         for name, outcomes in found.outcomes.items():
-            recorder.outcomes(f"{name}-{point}", ({**outcome} for outcome in outcomes))
+            recorder.outcomes(f"{name}-{point}", outcomes)
         rows = [{"fraction": fraction, "spend": spend.as_dict(), **row} for row in found.rows]
         recorder.evaluation(number, rows)
         return rows

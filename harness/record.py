@@ -3,7 +3,7 @@
     record.json     the schema of DESIGN, rewritten whole and atomically whenever something changed
     metrics.jsonl   one line a round
     samples.jsonl   a few completions a round
-    outcomes/       one line a problem, for each evaluation
+    outcomes/       one line a problem, for each evaluation, in the order of the set (`environment.data` has its hash)
     tensorboard/    the same scalars, under the names that TRL's users know
 
 `metrics.jsonl` and `record.json` are the truth; the rest is convenience.
@@ -17,12 +17,14 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 SCHEMA = 1
+SHOWN = 8  # problems of a set whose completions are kept as text
+VERDICT = ("strict", "lenient", "answer", "ended")
 NEUTRAL = ("name", "out", "keep_checkpoints", "checkpoint_every", "resume", "sources")
 PACKAGES = ("torch", "transformers", "accelerate", "lm_eval", "datasets", "tokenizers", "numpy", "math-verify")
 
@@ -31,11 +33,37 @@ def write_json(path: Path, value: Any) -> None:
     """Whole or not at all: a crash leaves the old file."""
     temporary = path.with_suffix(path.suffix + ".tmp")
     try:
-        temporary.write_text(json.dumps(value, indent=1) + "\n")
+        temporary.write_text(spread(value) + "\n")
         os.replace(temporary, path)
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def spread(value: Any) -> str:
+    """JSON that a person can read and git can compare: a field a line, and of a list of tables a table a line.
+
+    >>> print(spread({"a": {"b": 1}, "c": [{"d": 2, "e": 3}, {"d": 4, "e": 5}]}))
+    {
+     "a": {
+      "b": 1
+     },
+     "c": [
+      {"d": 2, "e": 3},
+      {"d": 4, "e": 5}
+     ]
+    }
+    """
+    if not isinstance(value, dict):
+        return json.dumps(value, indent=1)
+    fields = []
+    for name, inner in value.items():
+        if isinstance(inner, list) and inner and isinstance(inner[0], dict):
+            said = "[\n" + ",\n".join(f"  {json.dumps(row)}" for row in inner) + "\n ]"
+        else:
+            said = json.dumps(inner, indent=1).replace("\n", "\n ")
+        fields.append(f" {json.dumps(name)}: {said}")
+    return "{\n" + ",\n".join(fields) + "\n}" if fields else "{}"
 
 
 def sha256(data: bytes) -> str:
@@ -124,10 +152,15 @@ class Recorder:
         self._scalars(round_number, scalars)
         self.save()
 
-    def outcomes(self, name: str, lines: Iterable[dict[str, Any]]) -> str:
-        """Per-problem outcomes, compressed (with no time stamp, so that equal outcomes are equal files)."""
+    def outcomes(self, name: str, found: Iterable[Mapping[str, Any]]) -> str:
+        """Per-problem outcomes, compressed (with no time stamp, so that equal outcomes are equal files).
+
+        The first SHOWN problems keep their text, to be read side by side; the others their verdict alone, for ids and
+        prompts are the set's and would be nine tenths of the file.
+        """
         file = f"outcomes/{name}.jsonl.gz"
-        text = "".join(json.dumps(line) + "\n" for line in lines)
+        kept = [{k: v for k, v in row.items() if i < SHOWN or k in VERDICT} for i, row in enumerate(found)]
+        text = "".join(json.dumps(line) + "\n" for line in kept)
         (self.folder / file).write_bytes(gzip.compress(text.encode(), mtime=0))
         return file
 

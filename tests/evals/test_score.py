@@ -73,6 +73,9 @@ def test_rows_and_outcomes(tmp_path: Path) -> None:
     assert [o["strict"] for o in found.outcomes["tiny"]] == STRICT * 2
     assert found.outcomes["tiny"][7] == {
         "id": "id7",
+        "prompt": "7+1=",
+        "gold": "8",
+        "text": "#### 8",
         "strict": "correct",
         "lenient": "correct",
         "answer": "8",

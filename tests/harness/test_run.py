@@ -23,6 +23,7 @@ from harness import train
 from harness.config import resolve
 from harness.display import Display
 from harness.prepare import Run, prepare
+from harness.record import SHOWN
 from harness.reward import rule
 from harness.run import execute
 from tests.harness.small import SETTINGS, build, files_of
@@ -394,7 +395,9 @@ def test_every_score_is_the_share_of_its_outcomes(base: Done) -> None:
         wanted = "correct" if row["metric"] == "exact_match" else row["metric"]
         hits = [o[row["filter"]] == wanted for o in outcomes]
         share = sum(hits) / len(hits)
-        assert len(hits) == row["n"] and len({o["id"] for o in outcomes}) == row["n"]
+        assert len(hits) == row["n"]
+        shown = [o for o in outcomes if "text" in o]
+        assert len({o["id"] for o in shown}) == len(shown) == min(SHOWN, row["n"]) and shown == outcomes[:SHOWN]
         close([row["value"], row["stderr"]], [share, math.sqrt(share * (1 - share) / (len(hits) - 1))])
     strict, lenient = (sum(v for (_, f), v in base.scores(0.0).items() if f == kind) for kind in ("strict", "lenient"))
     assert 0 < strict < lenient, "strict and lenient cannot be told apart here"
