@@ -1,12 +1,26 @@
-"""Estimators and intervals over plain arrays.  No torch, no model."""
+"""Estimators, intervals and verdicts over plain arrays.  No torch, no model.
+
+The unit is the training run: what varies is the seed, and the estimand is an arm's mean over training seeds, on this
+test set, for this starting model.  Runs of one seed share prompts and noise, so arms are compared in pairs.
+
+Shapes: A arms, S seeds, I items (problems), B resamples.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Literal
 
 import numpy as np
+from scipy import optimize, stats
+
+LEVEL = 0.95
+MARGIN = 0.02  # of equivalence: two points of accuracy
+POWER = 0.8
+FEWEST = 3  # seeds: with one there is no spread, with two a t-interval that spans most of the scale
 
 
 def mean_stderr(values: Sequence[float] | np.ndarray) -> tuple[float, float]:
@@ -49,3 +63,187 @@ def wilson(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
     low = 0.0 if successes == 0 else (center - half) / scale
     high = 1.0 if successes == n else (center + half) / scale
     return low, high
+
+
+def clopper_pearson(successes: int, n: int, level: float = LEVEL) -> tuple[float, float]:
+    """The exact interval of a proportion (Clopper & Pearson 1934): its ends are quantiles of Beta distributions,
+
+        low = Beta^-1(a/2; k, n-k+1),   high = Beta^-1(1 - a/2; k+1, n-k),   a = 1 - level
+
+    It covers at least `level` at every n, which is why it is used for counts of few runs.  clopper_pearson(0, 10) =
+    (0, 0.308).  Degenerate case: n = 0 says nothing, (0, 1).
+    """
+    if n == 0:
+        return 0.0, 1.0
+    found = stats.binomtest(successes, n).proportion_ci(level, method="exact")
+    return float(found.low), float(found.high)
+
+
+def iqm(values_S: Sequence[float] | np.ndarray) -> float:
+    """Interquartile mean: the mean of the middle half (Agarwal et al. 2021, 2108.13264); floor(n/4) values are cut
+    off each end.  iqm([0, 1, 2, 9]) = 1.5."""
+    return float(stats.trim_mean(np.asarray(values_S, dtype=np.float64), 0.25)) if len(values_S) else math.nan
+
+
+def probability_of_improvement(a_S: Sequence[float] | np.ndarray, b_S: Sequence[float] | np.ndarray) -> float:
+    """P(a run of A beats a run of B) = mean over all pairs of [a > b] + [a = b] / 2 (2108.13264 §4.3; Mann-Whitney's
+    U / n m).  Not paired: it asks what happens when each is run once.  Empty input gives nan."""
+    a_S1, b_1S = np.asarray(a_S, dtype=np.float64)[:, None], np.asarray(b_S, dtype=np.float64)[None, :]
+    return float(((a_S1 > b_1S) + 0.5 * (a_S1 == b_1S)).mean()) if a_S1.size and b_1S.size else math.nan
+
+
+# --- pairs of arms ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Paired:
+    """A minus B, seed by seed.
+
+    `why` says why there is no interval, and is empty where there is one.  `correlation` is that of the two arms over
+    seeds: what sharing prompts and noise has bought (nan where an arm does not vary).
+    """
+
+    n: int
+    mean: float
+    sd: float  # s of the differences, with n - 1
+    p: float  # two-sided, of mean 0, before any correction; nan without an interval
+    correlation: float
+    why: str = ""
+
+    def interval(self, level: float = LEVEL) -> tuple[float, float] | None:
+        """mean -+ t(n-1; (1 + level)/2) s / sqrt(n)."""
+        if self.why:
+            return None
+        half = float(stats.t.ppf((1 + level) / 2, self.n - 1)) * self.sd / math.sqrt(self.n)
+        return self.mean - half, self.mean + half
+
+    def detectable(self, level: float = LEVEL, power: float = POWER) -> float:
+        """The true difference that this many seeds, with this spread, would have separated with probability `power`:
+        delta with P(|T'| > t(n-1; (1 + level)/2)) = power, T' noncentral t of shift delta sqrt(n) / s."""
+        if self.why or self.sd == 0:
+            return math.nan
+        critical, df = stats.t.ppf((1 + level) / 2, self.n - 1), self.n - 1
+
+        def missing(shift: float) -> float:
+            return float(stats.nct.sf(critical, df, shift) + stats.nct.cdf(-critical, df, shift)) - power
+
+        return float(optimize.brentq(missing, 0.0, 3 * critical + 10)) * self.sd / math.sqrt(self.n)
+
+
+def paired(a_S: Sequence[float] | np.ndarray, b_S: Sequence[float] | np.ndarray) -> Paired:
+    """The paired t-test of arms whose i-th entries have the i-th seed.
+
+        t = mean(d) / (s / sqrt(n)),   d_i = a_i - b_i,   p = 2 P(T_{n-1} > |t|)
+
+    paired([3, 5, 7], [1, 2, 3]) has mean 3, sd 1, t = 5.196, p = 0.0351.
+
+    Degenerate cases, all without an error: fewer than FEWEST seeds and differences that are all equal but not 0 have no
+    interval (`why` says so); differences that are all 0 (the same runs, bit for bit) have the interval 0 to 0, p = 1.
+    Raises ValueError on arrays that do not pair.
+    """
+    a, b = np.asarray(a_S, dtype=np.float64), np.asarray(b_S, dtype=np.float64)
+    if a.shape != b.shape or a.ndim != 1:
+        raise ValueError(f"pairs need as many values on both sides, not {a.shape} and {b.shape}")
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        raise ValueError("pairs need finite values")
+    n, d = len(a), a - b
+    mean = float(d.mean()) if n else math.nan
+    if n < FEWEST:
+        return Paired(n, mean, math.nan, math.nan, math.nan, f"{n} seed{'s' * (n != 1)}; {FEWEST} at least")
+    correlation = float(np.corrcoef(a, b)[0, 1]) if np.ptp(a) > 0 and np.ptp(b) > 0 else math.nan
+    if np.ptp(d) <= 1e-12:  # equal to the last bits of a mean of rights and wrongs
+        if abs(mean) <= 1e-12:
+            return Paired(n, 0.0, 0.0, 1.0, correlation)
+        return Paired(n, mean, 0.0, math.nan, correlation, "every seed differs by the same amount")
+    sd = float(d.std(ddof=1))
+    p = 2 * float(stats.t.sf(abs(mean) / (sd / math.sqrt(n)), n - 1))
+    return Paired(n, mean, sd, p, correlation)
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Adjusted p-values that keep the chance of any false rejection in the family at the level (Holm 1979).
+
+        p~_(i) = max_{j <= i} min(1, (m - j + 1) p_(j)),   p sorted upwards
+
+    holm([0.01, 0.04, 0.03]) = [0.03, 0.06, 0.06].  A nan (no test was made) stays one and is not in the family.
+    """
+    made = sorted((x, i) for i, x in enumerate(p) if not math.isnan(x))
+    adjusted, highest = [math.nan] * len(p), 0.0
+    for rank, (x, i) in enumerate(made):
+        highest = max(highest, min(1.0, (len(made) - rank) * x))
+        adjusted[i] = highest
+    return adjusted
+
+
+Kind = Literal["A better", "B better", "equivalent", "not separated", "identical", "no interval"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What may be said of one pair, given all the pairs that were looked at."""
+
+    kind: Kind
+    pair: Paired
+    p_holm: float
+    low: float  # of the simultaneous interval; nan without one
+    high: float
+    detectable: float  # at the level of that interval; nan without one
+
+
+def judge(pairs: Sequence[Paired], margin: float = MARGIN, level: float = LEVEL) -> list[Verdict]:
+    """Verdicts on a family of m pairs.  With a = 1 - level:
+
+    *A better*, *B better*: Holm's adjusted p is below a, so the chance of any false one in the family is at most a.
+    *equivalent*: not so, and the interval lies within -margin..margin (two one-sided tests, each at a/2m).
+    *not separated*: neither.  *identical*: no seed differs.
+
+    The interval shown is the simultaneous one, each pair's at level 1 - a/m (Bonferroni): it covers all m differences
+    at once with at least `level`.  It cannot contradict the verdict: it excludes 0 wherever Bonferroni separates, and
+    includes it wherever Holm does not; in the gap between the two, where Holm separates and it would still reach
+    across 0, it is cut off at 0.  (Where some differences are exactly 0 and others are not, those cuts can cost some
+    of the joint coverage, at most a; uncut intervals have it whole.)
+    """
+    m = sum(not pair.why for pair in pairs)
+    each = 1 - (1 - level) / max(m, 1)
+    return [_judge(pair, p, margin, 1 - level, each) for pair, p in zip(pairs, holm([x.p for x in pairs]), strict=True)]
+
+
+def _judge(pair: Paired, p: float, margin: float, alpha: float, each: float) -> Verdict:
+    found = pair.interval(each)
+    if found is None:
+        return Verdict("no interval", pair, p, math.nan, math.nan, math.nan)
+    low, high = found
+    kind: Kind = "not separated"
+    if pair.sd == 0:
+        kind = "identical"
+    elif p < alpha:
+        kind = "A better" if pair.mean > 0 else "B better"
+        low, high = (max(low, 0.0), high) if pair.mean > 0 else (low, min(high, 0.0))
+    elif -margin < low and high < margin:
+        kind = "equivalent"
+    return Verdict(kind, pair, p, low, high, pair.detectable(each))
+
+
+# --- resampling -------------------------------------------------------------------------------------------------
+
+
+def crossed_bootstrap(hit_ASI: np.ndarray, generator: np.random.Generator, resamples: int = 2000) -> np.ndarray:
+    """Means of the arms [B, A] under resampled seeds and resampled items, both shared by all arms (and all seeds).
+
+        m_ba = 1/(S I) sum_s sum_i u_bs v_bi hit_asi,   u_b, v_b multinomial counts
+
+    It answers what the t-interval does not: how the figures would move on other problems of the same kind.
+    Raises ValueError on an empty array.
+    """
+    if hit_ASI.ndim != 3 or 0 in hit_ASI.shape:
+        raise ValueError(f"arms x seeds x items, none empty; not {hit_ASI.shape}")
+    _, seeds, items = hit_ASI.shape
+    u_BS = generator.multinomial(seeds, np.full(seeds, 1 / seeds), resamples)
+    v_BI = generator.multinomial(items, np.full(items, 1 / items), resamples)
+    return np.einsum("bs,bas->ba", u_BS, np.einsum("asi,bi->bas", hit_ASI, v_BI, optimize=True)) / (seeds * items)
+
+
+def percentiles(draws: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
+    """The central interval of resampled values."""
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)

@@ -92,7 +92,7 @@ def resolve(flags: dict[str, Any], settings: list[str], file: str | None) -> Run
     """Merge the four layers.  `settings` are the `--set field=value` words; flags that are None are unset."""
     layers: list[tuple[str, dict[str, Any]]] = []
     if file is not None:
-        layers.append(("file", _nested(load_toml(Path(file)))))
+        layers.append(("file", load_toml(Path(file))))
     asked = {k: v for k, v in flags.items() if v is not None}
     for word in settings:
         name, equals, value = word.partition("=")
@@ -100,6 +100,12 @@ def resolve(flags: dict[str, Any], settings: list[str], file: str | None) -> Run
             raise ValueError(f"--set: '{word}' is not field=value")
         _put(asked, name, value)
     layers.append(("flag", asked))
+    return merge(layers)
+
+
+def merge(layers: list[tuple[str, dict[str, Any]]]) -> RunConfig:
+    """(source, table) layers, later ones over earlier ones, under them the profile of the model that they name."""
+    layers = [(source, _nested(layer)) for source, layer in layers]
     model = next((layer["model"] for _, layer in reversed(layers) if "model" in layer), RunConfig.model)
     layers.insert(0, ("profile", _nested(profile_of(model))))
     merged: dict[str, Any] = {}
@@ -169,6 +175,9 @@ def build(cls: type[Built], values: dict[str, Any], prefix: str) -> Built:
     for name in values:
         if name not in valid:
             raise ValueError(f"{prefix}{name}: unknown field; valid: {', '.join(prefix + v for v in valid)}")
+    for f in dataclasses.fields(cls):  # type: ignore[arg-type]
+        if f.name not in values and f.default is f.default_factory is dataclasses.MISSING:
+            raise ValueError(f"{prefix}{f.name}: missing")
     return cls(**{name: coerce(value, hints[name], prefix + name) for name, value in values.items()})
 
 
@@ -190,6 +199,14 @@ def coerce(value: Any, hint: Any, name: str) -> Any:
         if empty and type(None) in arguments:
             return None
         return coerce(value, next(a for a in arguments if a is not type(None)), name)
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(value, dict):
+            raise ValueError(f"{name}: must be a table, not {value!r}")
+        return build(hint, value, f"{name}.")  # type: ignore[arg-type]
+    if origin is list:
+        if not isinstance(value, list):
+            raise ValueError(f"{name}: must be a list, not {value!r}")
+        return [coerce(x, arguments[0], name) for x in value]
     if origin is tuple:
         items = [x for x in value.split(",") if x.strip()] if isinstance(value, str) else value
         if not isinstance(items, (list, tuple)):
@@ -197,7 +214,7 @@ def coerce(value: Any, hint: Any, name: str) -> Any:
         return tuple(coerce(x.strip() if isinstance(x, str) else x, arguments[0], name) for x in items)
     if origin is dict or hint is dict:
         if isinstance(value, dict):
-            return value
+            return {k: coerce(v, arguments[1], f"{name}.{k}") for k, v in value.items()} if arguments else value
         raise ValueError(f"{name}: '{value}' is not a table of fields")
     return _scalar(value, hint, name)
 

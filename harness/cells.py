@@ -1,0 +1,128 @@
+"""The cells of a study and their records: what is done, what is to do, and which trial was best.
+
+A cell that is finished is skipped, one that was cut off goes on from its checkpoint, one that failed is kept and
+shown, and not tried again unless asked.  A cell whose record was made under another configuration is an error.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.config import RunConfig
+from harness.record import config_differences
+from harness.study import Cell, Fields, Study, label
+
+
+def resolved(config: RunConfig) -> dict[str, Any]:
+    """The configuration as its record will hold it: the algorithm's fields and schedule filled in.
+
+    Raises ValueError, one line, on what the algorithm or the task does not know.
+    """
+    import dataclasses
+
+    import algos
+    from evals import tasks
+    from harness.config import build
+    from harness.prepare import check_schedule
+    from harness.reward import load_reward
+
+    algo = build(algos.load(config.algo_name), config.algo, "algo.")
+    base = algos.Schedule(prompts=config.prompts, group_size=config.group_size)
+    schedule = check_schedule(algo.schedule(base), algo)
+    build(tasks.load(config.task_name), config.task, "task.")
+    load_reward(config.reward)
+    whole = {**config.as_dict(), "algo": dataclasses.asdict(algo), "schedule": dataclasses.asdict(schedule)}
+    return dict(json.loads(json.dumps(whole)))  # tuples are lists, as they read from a file
+
+
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """The record in a run's folder; None where there is none.  Raises ValueError where it is not one."""
+    file = folder / "record.json"
+    try:
+        found = json.loads(file.read_text())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{file}: not a readable record: {error}") from error
+    if not isinstance(found, dict) or "status" not in found:
+        raise ValueError(f"{file}: not the record of a run")
+    return found
+
+
+def endpoint_of(record: Mapping[str, Any]) -> float | None:
+    """In-domain greedy strict accuracy at the last point: what a trial is judged by, on its selection split."""
+    rows = [
+        r
+        for r in record["evals"]
+        if (r["domain"], r["decoding"], r["filter"], r["metric"]) == ("in", "greedy", "strict", "exact_match")
+    ]
+    return float(rows[-1]["value"]) if rows and record["status"] == "finished" else None
+
+
+def choose(study: Study, out: str) -> dict[str, Fields]:
+    """The best trial of each arm: the highest mean over tuning seeds, the first of equals.
+
+    A trial of which a seed failed is not chosen; an arm whose trials have all failed is an error.
+    """
+    if study.tune is None:
+        return {}
+    found: dict[str, dict[str, list[float | None]]] = {}
+    for cell in study.trials():
+        record = read_record(Path(out, cell.path))
+        found.setdefault(cell.arm, {}).setdefault(Path(cell.folder).name, []).append(
+            endpoint_of(record) if record else None
+        )
+    chosen = {}
+    for arm, trials in found.items():
+        whole = {t: sum(v for v in values if v is not None) for t, values in trials.items() if None not in values}
+        if not whole:
+            raise ValueError(f"tune: no trial of arm '{arm}' has finished for every tuning seed")
+        best = max(whole, key=lambda t: whole[t])
+        chosen[arm] = next(point for point in study.tune.points() if label(point) == best)
+    return chosen
+
+
+# --- the state of a study ---------------------------------------------------------------------------------------
+
+
+@dataclass
+class State:
+    """What is done and what is to do."""
+
+    done: list[Cell] = field(default_factory=list)
+    failed: list[Cell] = field(default_factory=list)
+    waiting: list[Cell] = field(default_factory=list)
+
+
+def state_of(cells: Sequence[Cell], out: str, retry: bool = False) -> State:
+    """Raises ValueError where a cell's folder holds a run of another configuration, naming the fields that differ."""
+    state = State()
+    for cell in cells:
+        wanted, record = resolved(cell.config(out)), read_record(Path(out, cell.path))
+        if record is None:
+            state.waiting.append(cell)
+            continue
+        if differ := config_differences(record["config"], wanted):
+            raise ValueError(
+                f"{Path(out, cell.path)} was begun with another configuration: {'; '.join(differ)}; "
+                f"choose another --name, or move it away"
+            )
+        if record["status"] == "finished":
+            state.done.append(cell)
+        elif record["status"] == "failed" and not retry:
+            state.failed.append(cell)
+        else:
+            state.waiting.append(cell)
+    return state
+
+
+def describe(stage: str, state: State) -> str:
+    """ "30 runs: 12 finished, 1 failed, 17 to do"."""
+    whole = len(state.done) + len(state.failed) + len(state.waiting)
+    said = [(len(state.done), "finished"), (len(state.failed), "failed (kept; --retry tries them again)")]
+    counts = [f"{n} {word}" for n, word in said if n] + [f"{len(state.waiting)} to do"]
+    return f"{whole} {stage}: {', '.join(counts)}"

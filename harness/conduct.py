@@ -1,0 +1,185 @@
+"""Running a study: cell by cell, each a `harness run` in a process of its own, resumable, several at once if asked."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.cells import State, choose, describe, endpoint_of, read_record, state_of
+from harness.record import write_json
+from harness.study import Cell, Study
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class Runner:
+    """Runs cells, `workers` at once.  On CPU they share the cores evenly; CUDA devices are dealt in turn."""
+
+    out: str
+    workers: int
+    say: Say
+    times: list[float] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)  # cells that ended without finishing, and why
+    stopped: threading.Event = field(default_factory=threading.Event)
+
+    def __call__(self, cells: Sequence[Cell]) -> None:
+        """Raises ValueError where a cell says that the input is wrong, KeyboardInterrupt where the user has stopped it;
+        in both cases running cells come to a whole round first."""
+        self.times, total = [], len(cells)
+        places: list[int] = list(range(self.workers))
+        lock = threading.Lock()
+
+        def one(number: int, cell: Cell) -> None:
+            if self.stopped.is_set():
+                return
+            with lock:
+                place = places.pop(0)
+            try:
+                self._cell(cell, place, f"[{number}/{total}]", total)
+            except ValueError:
+                self.stopped.set()
+                raise
+            finally:
+                with lock:
+                    places.append(place)
+
+        with ThreadPoolExecutor(self.workers) as pool:
+            futures = [pool.submit(one, i, cell) for i, cell in enumerate(cells, 1)]
+            try:
+                for future in futures:
+                    future.result()
+            except BaseException:
+                self.stopped.set()
+                raise
+
+    def _cell(self, cell: Cell, place: int, number: str, total: int) -> None:
+        began = time.monotonic()
+        words = [sys.executable, "-m", "harness.cli", *cell.command(self.out)[1:], "--resume", "--quiet"]
+        ended = subprocess.run(words, env=self._environment(place), stderr=subprocess.PIPE, text=True)
+        self.times.append(time.monotonic() - began)
+        said = (ended.stderr.strip().splitlines() or [""])[-1].removeprefix("error: ")
+        if ended.returncode == 2:
+            raise ValueError(f"{cell.path}: {said}")
+        if ended.returncode == 130 or self.stopped.is_set():
+            self.stopped.set()
+            return
+        record = read_record(Path(self.out, cell.path))
+        if ended.returncode or record is None:
+            why = said or f"exit status {ended.returncode}"
+            self.broken.append(f"{cell.path}: {why}")
+            self.say(f"{number} {cell.path}: did not finish: {why}")
+            return
+        value = endpoint_of(record)
+        left = (total - len(self.times)) * sum(self.times) / len(self.times) / self.workers
+        accuracy = "" if value is None else f"{100 * value:.1f} % in domain, greedy;  "
+        self.say(f"{number} {cell.path}: {accuracy}{self.times[-1]:.0f} s;  about {left / 60:.0f} min to go")
+
+    def _environment(self, place: int) -> dict[str, str]:
+        environment = dict(os.environ)
+        if self.workers == 1:
+            return environment
+        import torch
+
+        if torch.cuda.is_available():
+            visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+            devices = visible.split(",") if visible else [str(i) for i in range(torch.cuda.device_count())]
+            environment["CUDA_VISIBLE_DEVICES"] = devices[place % len(devices)]
+        else:
+            environment["OMP_NUM_THREADS"] = str(max(1, len(os.sched_getaffinity(0)) // self.workers))
+        return environment
+
+
+def check_shared(study: Study, workers: int) -> None:
+    """Raises ValueError where cells would race each other for the seconds that they are to be compared by."""
+    if workers < 1:
+        raise ValueError(f"workers: at least 1, not {workers}")
+    budgets = {cell.config("results").budget.split("=")[0] for cell in (*study.runs(), *study.trials())}
+    if workers > 1 and "device_seconds" in budgets:
+        import torch
+
+        if torch.cuda.device_count() < workers:
+            raise ValueError("workers: cells that share a device cannot have a budget in device_seconds; use 1")
+
+
+def conduct(study: Study, out: str, runner: Runner, retry: bool = False) -> None:
+    """Trials, then runs at the fields that the trials chose.  Raises ValueError and KeyboardInterrupt as Runner."""
+    folder = Path(out, study.name)
+    for stage in ("trials", "runs"):
+        cells = study.trials() if stage == "trials" else study.runs(choose(study, out))
+        state = state_of(cells, out, retry)
+        if cells:
+            runner.say(describe(stage, state))
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / "study.json", study.as_dict())
+        runner(state.waiting)
+
+
+# --- what it will cost -----------------------------------------------------------------------------------------
+
+
+def seconds_of(record: Mapping[str, Any]) -> float:
+    return sum(float(phase["seconds"]) for phase in record["phases"].values())
+
+
+def predicted(cell: Cell, out: str) -> float | None:
+    """Seconds that a cell will take: as long as finished runs under OUT of its model and algorithm have taken for
+    each unit of the same kind of budget, or those of any algorithm; None where nothing like it has been run."""
+    config = cell.config(out)
+    unit, limit = config.budget.split("=")
+    same: list[float] = []
+    others: list[float] = []
+    for file in sorted(Path(out).glob("**/record.json")):
+        record = read_record(file.parent)
+        if record is None or record["status"] != "finished" or record["config"]["model"] != config.model:
+            continue
+        if not record["spend"].get(unit):
+            continue
+        rate = seconds_of(record) / record["spend"][unit]
+        (same if record["algo"] == config.algo_name else others).append(rate)
+    rates = same or others
+    return float(limit) * sum(rates) / len(rates) if rates else None
+
+
+def rehearse(study: Study, out: str, workers: int) -> list[str]:
+    """What `--dry-run` prints: every command that is left, and the predicted cost."""
+    lines: list[str] = []
+    try:
+        chosen, open_fields = choose(study, out), False
+    except ValueError:
+        chosen, open_fields = {}, True
+    for stage, cells in (("trials", study.trials()), ("runs", study.runs(chosen))):
+        if not cells:
+            continue
+        state = state_of(cells, out) if not (stage == "runs" and open_fields) else State(waiting=cells)
+        lines.append(f"# {describe(stage, state)}")
+        if stage == "runs" and open_fields and study.tune is not None:
+            lines.append(f"# {', '.join(study.tune.grid)} as the trials will choose")
+        lines += [" ".join(cell.command(out)) for cell in state.waiting]
+        lines.append(f"# {_cost(state.waiting, out, workers)}")
+    return lines
+
+
+def _cost(cells: Sequence[Cell], out: str, workers: int) -> str:
+    limits: dict[str, float] = {}
+    for cell in cells:
+        unit, limit = cell.config(out).budget.split("=")
+        limits[unit] = limits.get(unit, 0.0) + float(limit)
+    spent = ", ".join(f"{limit:,.0f} {unit}" for unit, limit in limits.items()) or "nothing"
+    known: dict[str, float | None] = {}
+    for cell in cells:
+        if cell.arm not in known:
+            known[cell.arm] = predicted(cell, out)
+    if any(seconds is None for seconds in known.values()):
+        return f"cost: {spent}; time unknown until a run of this model has finished under {out}"
+    total = sum(known[cell.arm] or 0.0 for cell in cells) / workers
+    hands = f"{workers} worker{'s' * (workers > 1)}"
+    return f"cost: {spent}; about {total / 60:.0f} min with {hands}, by finished runs under {out}"
