@@ -63,6 +63,16 @@ def endpoint_of(record: Mapping[str, Any]) -> float | None:
     return float(rows[-1]["value"]) if rows and record["status"] == "finished" else None
 
 
+def choose_trial(trials: Mapping[str, Sequence[float | None]]) -> str | None:
+    """The trial with the highest mean over its seeds, the first of equals; one that lacks a seed is out.
+
+    >>> choose_trial({"lr1": [0.5, 0.7], "lr2": [0.9, None], "lr3": [0.7, 0.5]})
+    'lr1'
+    """
+    whole = {t: sum(v for v in values if v is not None) for t, values in trials.items() if None not in values}
+    return max(whole, key=lambda t: round(whole[t], 12)) if whole else None
+
+
 def choose(study: Study, out: str) -> dict[str, Fields]:
     """The best trial of each arm: the highest mean over tuning seeds, the first of equals.
 
@@ -78,10 +88,9 @@ def choose(study: Study, out: str) -> dict[str, Fields]:
         )
     chosen = {}
     for arm, trials in found.items():
-        whole = {t: sum(v for v in values if v is not None) for t, values in trials.items() if None not in values}
-        if not whole:
+        best = choose_trial(trials)
+        if best is None:
             raise ValueError(f"tune: no trial of arm '{arm}' has finished for every tuning seed")
-        best = max(whole, key=lambda t: whole[t])
         chosen[arm] = next(point for point in study.tune.points() if label(point) == best)
     return chosen
 
@@ -102,7 +111,11 @@ def state_of(cells: Sequence[Cell], out: str, retry: bool = False) -> State:
     """Raises ValueError where a cell's folder holds a run of another configuration, naming the fields that differ."""
     state = State()
     for cell in cells:
-        wanted, record = resolved(cell.config(out)), read_record(Path(out, cell.path))
+        config, record = cell.config(out), read_record(Path(out, cell.path))
+        try:
+            wanted = resolved(config)
+        except ValueError as error:
+            raise ValueError(f"arm '{cell.arm}': {error}") from error
         if record is None:
             state.waiting.append(cell)
             continue

@@ -11,6 +11,35 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer import Option as Opt
+
+from harness.cli_study import ablate, calibrate, compare, report
+from harness.options import (
+    Algo,
+    BudgetText,
+    Config,
+    Device,
+    DryRun,
+    Dtype,
+    EvalFile,
+    EvalLimit,
+    EvalTasks,
+    GroupSize,
+    KeepCheckpoints,
+    MaxNewTokens,
+    Model,
+    Name,
+    Out,
+    Quiet,
+    Reward,
+    RunFailed,
+    Set,
+    TaskName,
+    Temperature,
+    TestFile,
+    TrainFile,
+    named,
+)
 
 app = typer.Typer(
     help="GRPO, PPO or rejection sampling: matched budgets, one loop, records you can trust.",
@@ -18,9 +47,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-
-Words = Annotated[list[str] | None, typer.Option()]
-
 
 # Newer Typers carry a click of their own, older ones use click: its exceptions are reached through what both export.
 ClickException: type[Exception] = typer.BadParameter.__mro__[2]
@@ -34,34 +60,30 @@ def _harness(context: typer.Context) -> None:
 
 @app.command(epilog="Example: harness run --algo grpo --group-size 16 --set algo.kl_coef=0.01")
 def run(
-    algo: Annotated[str | None, typer.Option(help="Algorithm, or FILE.py with one. [grpo]")] = None,
-    group_size: Annotated[int | None, typer.Option(help="G, completions a prompt. [the model's profile]")] = None,
-    model: Annotated[str | None, typer.Option(help="nano, a hub id, or a folder. [nano]")] = None,
-    task: Annotated[str | None, typer.Option(help="Task to train on; see `harness list`. [arithmetic]")] = None,
-    train_file: Annotated[str | None, typer.Option(help="JSONL or parquet with the task's columns.")] = None,
-    test_file: Annotated[str | None, typer.Option(help="The same, for the in-domain test.")] = None,
-    eval_file: Annotated[list[str] | None, typer.Option(help="NAME=FILE, an out-of-domain test; repeatable.")] = None,
-    eval_tasks: Annotated[str | None, typer.Option(help="lm-eval stock tasks, comma-separated.")] = None,
-    eval_limit: Annotated[int | None, typer.Option(help="At most so many problems an evaluation.")] = None,
-    reward: Annotated[str | None, typer.Option(help="rule, or FILE.py:function. [rule]")] = None,
-    budget: Annotated[str | None, typer.Option(help="UNIT=LIMIT, e.g. completions=8192, flops=1e15.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of prompts, noise and everything else. [0]")] = None,
-    name: Annotated[str | None, typer.Option(help="Folder of the record. [ALGO-TASK-sSEED]")] = None,
-    out: Annotated[str | None, typer.Option(help="Where that folder lies. [results]")] = None,
-    config: Annotated[str | None, typer.Option(help="TOML file with any of these fields.")] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="field=value, e.g. algo.kl_coef=0.1; repeatable.")
-    ] = None,
-    temperature: Annotated[float | None, typer.Option(help="Of training's sampling. [1]")] = None,
-    max_new_tokens: Annotated[int | None, typer.Option(help="Token limit of a completion.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1. [auto]")] = None,
-    dtype: Annotated[str | None, typer.Option(help="auto, float32, bfloat16, float64. [auto]")] = None,
-    keep_checkpoints: Annotated[int | None, typer.Option(help="The newest so many; 0 writes none. [1]")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run of that name.")] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything, print the configuration, stop.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
+    algo: Algo = None,
+    group_size: GroupSize = None,
+    model: Model = None,
+    task: TaskName = None,
+    train_file: TrainFile = None,
+    test_file: TestFile = None,
+    eval_file: EvalFile = None,
+    eval_tasks: EvalTasks = None,
+    eval_limit: EvalLimit = None,
+    reward: Reward = None,
+    budget: BudgetText = None,
+    seed: Annotated[int | None, Opt(help="Of prompts, noise and everything else. [0]")] = None,
+    name: Name = None,
+    out: Out = None,
+    config: Config = None,
+    set_: Set = None,
+    temperature: Temperature = None,
+    max_new_tokens: MaxNewTokens = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    keep_checkpoints: KeepCheckpoints = None,
+    resume: Annotated[bool, Opt("--resume", help="Go on with the run of that name.")] = False,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
 ) -> None:
     """Train one arm under one budget, and leave its record."""
     flags: dict[str, Any] = {
@@ -70,7 +92,7 @@ def run(
         "temperature": temperature, "max_new_tokens": max_new_tokens, "device": device, "dtype": dtype,
         "keep_checkpoints": keep_checkpoints, "resume": resume or None,
     }  # fmt: skip
-    files = {"train_file": train_file, "test_file": test_file, "eval_files": _named(eval_file, "--eval-file")}
+    files = {"train_file": train_file, "test_file": test_file, "eval_files": named(eval_file, "--eval-file")}
     flags["task"] = {k: v for k, v in files.items() if v} or None
     from harness.config import resolve
 
@@ -94,9 +116,15 @@ def run(
         display.finish(record, prepared.folder)
 
 
+app.command(epilog="Example: harness compare --algos grpo,ppo,rft --seeds 5 --budget generated_tokens=200000")(compare)
+app.command(epilog="Example: harness ablate compare_nano --workers 2 --dry-run")(ablate)
+app.command(epilog="Example: harness report results/compare_nano")(report)
+app.command()(calibrate)
+
+
 @app.command("list")
-def list_(what: Annotated[str, typer.Argument(help="algos, tasks, models or fields.")] = "all") -> None:
-    """Algorithms, tasks and models, with their fields."""
+def list_(what: Annotated[str, typer.Argument(help="algos, tasks, models, studies or fields.")] = "all") -> None:
+    """Algorithms, tasks, models and studies, with their fields."""
     from harness.listing import listing
 
     typer.echo(listing(what))
@@ -105,11 +133,11 @@ def list_(what: Annotated[str, typer.Argument(help="algos, tasks, models or fiel
 @app.command()
 def pretrain(
     model: Annotated[str | None, typer.Argument(help="An embedded model, e.g. nano; none with --task.")] = None,
-    task: Annotated[str | None, typer.Option(help="Pretrain on this task's training solutions.")] = None,
-    train_file: Annotated[str | None, typer.Option(help="JSONL or parquet with the task's columns.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Where to write. [MODEL-rebuilt, or TASK-small]")] = None,
-    updates: Annotated[int | None, typer.Option(help="Updates, with --task. [400]")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda. [auto]")] = "auto",
+    task: Annotated[str | None, Opt(help="Pretrain on this task's training solutions.")] = None,
+    train_file: TrainFile = None,
+    out: Annotated[Path | None, Opt(help="Where to write. [MODEL-rebuilt, or TASK-small]")] = None,
+    updates: Annotated[int | None, Opt(help="Updates, with --task. [400]")] = None,
+    device: Annotated[str, Opt(help="auto, cpu, cuda. [auto]")] = "auto",
 ) -> None:
     """Rebuild an embedded starting model from its recipe, or make a small one from a task's training data."""
     from harness.models import recipes
@@ -123,42 +151,27 @@ def eval_(
     checkpoint: Annotated[
         Path, typer.Argument(help="A folder that from_pretrained loads, e.g. RUN/checkpoints/final.")
     ],
-    task: Annotated[str | None, typer.Option(help="Task whose sets are scored. [arithmetic]")] = None,
-    test_file: Annotated[str | None, typer.Option(help="JSONL or parquet with the task's columns.")] = None,
-    eval_file: Annotated[list[str] | None, typer.Option(help="NAME=FILE; repeatable.")] = None,
-    eval_tasks: Annotated[str | None, typer.Option(help="lm-eval stock tasks, comma-separated.")] = None,
-    eval_limit: Annotated[int | None, typer.Option(help="At most so many problems a set.")] = None,
-    max_new_tokens: Annotated[int | None, typer.Option(help="Token limit of a completion.")] = None,
-    scorer: Annotated[str, typer.Option(help="ours: our engine; hf: lm-eval's own model.")] = "ours",
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda. [auto]")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="field=value; repeatable.")] = None,
+    task: TaskName = None,
+    test_file: TestFile = None,
+    eval_file: EvalFile = None,
+    eval_tasks: EvalTasks = None,
+    eval_limit: EvalLimit = None,
+    max_new_tokens: MaxNewTokens = None,
+    scorer: Annotated[str, Opt(help="ours: our engine; hf: lm-eval's own model.")] = "ours",
+    device: Device = None,
+    set_: Set = None,
 ) -> None:
     """Score a checkpoint on a task's evaluation sets."""
     flags: dict[str, Any] = {
         "model": str(checkpoint), "task_name": task, "eval_tasks": eval_tasks, "eval_limit": eval_limit,
         "max_new_tokens": max_new_tokens, "device": device,
     }  # fmt: skip
-    files = {"test_file": test_file, "eval_files": _named(eval_file, "--eval-file")}
+    files = {"test_file": test_file, "eval_files": named(eval_file, "--eval-file")}
     flags["task"] = {k: v for k, v in files.items() if v} or None
     from harness.config import resolve
     from harness.rescore import rescore
 
     typer.echo(rescore(resolve(flags, set_ or [], None), scorer))
-
-
-def _named(words: list[str] | None, flag: str) -> dict[str, str]:
-    """NAME=FILE words as a dictionary."""
-    found = {}
-    for word in words or []:
-        name, equals, file = word.partition("=")
-        if not (equals and name and file):
-            raise ValueError(f"{flag}: '{word}' is not NAME=FILE")
-        found[name] = file
-    return found
-
-
-class RunFailed(Exception):
-    """The run began and did not end well; its record says why."""
 
 
 def _guarded(execute: Callable[[], dict[str, Any]], folder: Path) -> dict[str, Any]:

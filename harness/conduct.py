@@ -110,17 +110,33 @@ def check_shared(study: Study, workers: int) -> None:
             raise ValueError("workers: cells that share a device cannot have a budget in device_seconds; use 1")
 
 
-def conduct(study: Study, out: str, runner: Runner, retry: bool = False) -> None:
-    """Trials, then runs at the fields that the trials chose.  Raises ValueError and KeyboardInterrupt as Runner."""
-    folder = Path(out, study.name)
+def conduct(study: Study, out: str, workers: int, retry: bool, say: Say) -> list[str]:
+    """Trials, then runs at the fields that the trials chose, then the report.  Returns the cells that did not finish,
+    and why.  Raises ValueError and KeyboardInterrupt as Runner does; what has been run until then stays."""
+    check_shared(study, workers)
+    runner, folder = Runner(out, workers, say), Path(out, study.name)
     for stage in ("trials", "runs"):
         cells = study.trials() if stage == "trials" else study.runs(choose(study, out))
+        if not cells:
+            continue
         state = state_of(cells, out, retry)
-        if cells:
-            runner.say(describe(stage, state))
+        say(describe(stage, state))
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "study.json", study.as_dict())
         runner(state.waiting)
+    if any(folder.glob("*/seed*/record.json")):
+        _report(folder, say)
+    return runner.broken
+
+
+def _report(folder: Path, say: Say) -> None:
+    from harness.report import report
+    from harness.wording import headline
+
+    findings = report(folder)
+    for block in findings.blocks:
+        say(headline(findings, block))
+    say(f"report: {folder / 'report.html'}")
 
 
 # --- what it will cost -----------------------------------------------------------------------------------------

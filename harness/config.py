@@ -98,7 +98,7 @@ def resolve(flags: dict[str, Any], settings: list[str], file: str | None) -> Run
         name, equals, value = word.partition("=")
         if not equals:
             raise ValueError(f"--set: '{word}' is not field=value")
-        _put(asked, name, value)
+        put(asked, name, value)
     layers.append(("flag", asked))
     return merge(layers)
 
@@ -134,7 +134,8 @@ def _nested(table: dict[str, Any]) -> dict[str, Any]:
     return out
 
 
-def _put(asked: dict[str, Any], name: str, value: str) -> None:
+def put(asked: dict[str, Any], name: str, value: str) -> None:
+    """A `--set` word into a table of flags."""
     group, dot, rest = name.partition(".")
     if dot and group in ("algo", "task"):
         asked.setdefault(group, {})[rest] = value

@@ -8,6 +8,7 @@ from typing import Any
 
 import algos
 from evals import tasks
+from harness import study
 from harness.config import RunConfig, embedded_models
 
 
@@ -32,7 +33,7 @@ def _described(name: str, cls: Any, module: str) -> list[str]:
 
 def listing(what: str) -> str:
     """Raises ValueError on an unknown heading."""
-    headings = ("algos", "tasks", "models", "fields")
+    headings = ("algos", "tasks", "models", "studies", "fields")
     if what not in (*headings, "all"):
         raise ValueError(f"list: unknown '{what}'; valid: all, {', '.join(headings)}")
     lines: list[str] = []
@@ -46,6 +47,8 @@ def listing(what: str) -> str:
                 lines += _described(name, tasks.load(name), f"evals/tasks/{name}")
         elif heading == "models":
             lines += [f"  {name}  (embedded)" for name in embedded_models()] + ["  a folder, or a hub id"]
+        elif heading == "studies":
+            lines += [f"  {name}: {study.load(name).question}" for name in study.names()] + ["  or a FILE.toml"]
         else:
             lines += _fields(RunConfig)
         lines.append("")

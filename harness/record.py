@@ -178,4 +178,19 @@ class Recorder:
 
     def close(self) -> None:
         if self._board:
+            if ends := {f"end/{r['task']}": r["value"] for r in self.record["evals"] if _headline(r)}:
+                self._board.add_hparams(hyperparameters(self.record), ends, run_name=".")
             self._board.close()
+
+
+def _headline(row: Mapping[str, Any]) -> bool:
+    return bool(row["fraction"] == 1 and row["filter"] == "strict" and row["metric"] == "exact_match")
+
+
+def hyperparameters(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration as TensorBoard's hparams page takes it: plain values, the algorithm's and the task's dotted."""
+    flat: dict[str, Any] = {}
+    for name, value in record["config"].items():
+        inner = {f"{name}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {name: value}
+        flat |= {k: v for k, v in inner.items() if isinstance(v, bool | int | float | str)}
+    return {k: v for k, v in flat.items() if k not in NEUTRAL and not k.startswith(("sources.", "schedule."))}

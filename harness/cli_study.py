@@ -1,0 +1,134 @@
+"""The commands over several runs: compare, ablate, report, calibrate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer import Option as Opt
+
+from harness.options import (
+    BudgetText,
+    Config,
+    Device,
+    DryRun,
+    Dtype,
+    EvalFile,
+    EvalLimit,
+    EvalTasks,
+    GroupSize,
+    KeepCheckpoints,
+    MaxNewTokens,
+    Model,
+    Name,
+    Out,
+    Quiet,
+    Retry,
+    Reward,
+    RunFailed,
+    Set,
+    TaskName,
+    Temperature,
+    TestFile,
+    TrainFile,
+    Workers,
+    named,
+)
+
+
+def compare(
+    algos: Annotated[str, Opt(help="Algorithms (or FILE.py), comma-separated: the arms.")],
+    seeds: Annotated[str, Opt(help="How many, or which: 5, or 0,1,7.")] = "3",
+    group_size: GroupSize = None,
+    model: Model = None,
+    task: TaskName = None,
+    train_file: TrainFile = None,
+    test_file: TestFile = None,
+    eval_file: EvalFile = None,
+    eval_tasks: EvalTasks = None,
+    eval_limit: EvalLimit = None,
+    reward: Reward = None,
+    budget: BudgetText = None,
+    name: Name = None,
+    out: Out = None,
+    config: Config = None,
+    set_: Annotated[
+        list[str] | None, Opt("--set", help="field=value for all arms, or ARM.field=value: grpo.kl_coef=0; repeatable.")
+    ] = None,
+    temperature: Temperature = None,
+    max_new_tokens: MaxNewTokens = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    keep_checkpoints: KeepCheckpoints = None,
+    workers: Workers = 1,
+    retry: Retry = False,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+) -> None:
+    """Several algorithms at one budget, over seeds; resumable; ends with a report."""
+    base: dict[str, Any] = {
+        "task_name": task, "group_size": group_size, "model": model, "eval_tasks": eval_tasks, "eval_limit": eval_limit,
+        "reward": reward, "budget": budget, "temperature": temperature, "max_new_tokens": max_new_tokens,
+        "device": device, "dtype": dtype, "keep_checkpoints": keep_checkpoints,
+    }  # fmt: skip
+    files = {"train_file": train_file, "test_file": test_file, "eval_files": named(eval_file, "--eval-file")}
+    base["task"] = {k: v for k, v in files.items() if v} or None
+    from harness.compare import compared
+
+    study = compared(algos, seeds, base, set_ or [], config, name)
+    _conduct(study, out, workers, retry, dry_run, quiet)
+
+
+def ablate(
+    study: Annotated[str, typer.Argument(help="A study by name (see `harness list studies`), or a FILE.toml.")],
+    seeds: Annotated[str | None, Opt(help="How many, or which, in the place of the study's own.")] = None,
+    budget: Annotated[str | None, Opt(help="UNIT=LIMIT, in the place of the study's own.")] = None,
+    name: Name = None,
+    out: Out = None,
+    set_: Set = None,
+    workers: Workers = 1,
+    retry: Retry = False,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+) -> None:
+    """A study file: its trials, its runs, its report; resumable."""
+    from harness.compare import varied
+    from harness.study import load
+
+    settings = [*(set_ or []), *([f"budget={budget}"] if budget else [])]
+    _conduct(varied(load(study), seeds, settings, name), out, workers, retry, dry_run, quiet)
+
+
+def _conduct(study: Any, out: str | None, workers: int, retry: bool, dry_run: bool, quiet: bool) -> None:
+    from harness import conduct
+
+    say: Callable[[str], None] = (lambda _: None) if quiet else typer.echo
+    if dry_run:
+        typer.echo("\n".join(conduct.rehearse(study, out or "results", workers)))
+    elif broken := conduct.conduct(study, out or "results", workers, retry, say):
+        raise RunFailed(f"{len(broken)} cells did not finish: {'; '.join(broken)}")
+
+
+def report(
+    folder: Annotated[Path, typer.Argument(help="A study's folder, or one run's.")],
+) -> None:
+    """Tables and figures from the records in a folder, written into it."""
+    from harness.report import report as written
+    from harness.wording import headline
+
+    findings = written(folder)
+    typer.echo("\n".join([*(headline(findings, block) for block in findings.blocks), str(folder / "report.html")]))
+
+
+def calibrate(
+    folder: Annotated[Path, typer.Argument(help="Where the control runs lie and the page goes.")] = Path(
+        "results/calibration"
+    ),
+    trials: Annotated[int, Opt(help="Simulated studies of each cell.")] = 10_000,
+) -> None:
+    """Are the intervals as wide as they say?  Simulation, A/A, positive and negative controls, as one page."""
+    from harness.calibrate import calibrate as calibrated
+
+    calibrated(folder, trials, typer.echo)

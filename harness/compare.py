@@ -1,0 +1,73 @@
+"""Studies that are asked for on the command line: `compare`'s flags, and what `ablate` changes in a study file."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from harness.config import load_toml, put
+from harness.study import Fields, Study, check, over, parse
+
+FRACTIONS = [0, 0.25, 0.5, 0.75, 1]  # of the budget: points enough to see a crossing
+
+
+def compared(
+    algos: str, seeds: str, flags: dict[str, Any], settings: list[str], config: str | None, name: str | None
+) -> Study:
+    """The study that `harness compare` is: one arm an algorithm, each with its own defaults.
+
+    `settings` are `field=value` for all arms, or `ARM.field=value` for one arm's algorithm.
+    """
+    words = [word.strip() for word in algos.split(",") if word.strip()]
+    arms: dict[str, Fields] = {Path(word).stem: {"algo": {"name": word}} for word in words}
+    if len(arms) < len(words):
+        raise ValueError(f"algos: '{algos}' names an algorithm twice; its arms would be one")
+    base: Fields = {"eval_fractions": FRACTIONS, **(load_toml(Path(config)) if config else {})}
+    asked = {k: v for k, v in flags.items() if v is not None}
+    for word in settings:
+        field, value = _setting(word)
+        group, dot, inner = field.partition(".")
+        if dot and group in arms:
+            arms[group]["algo"][inner] = value
+        else:
+            put(asked, field, value)
+    table = {"arms": arms, "seeds": _seeds(seeds), "base": over(base, _named(asked))}
+    return parse(name or f"compare-{'-'.join(arms)}", table)
+
+
+def varied(study: Study, seeds: str | None, settings: list[str], name: str | None) -> Study:
+    """A study with other seeds or base fields than its file says."""
+    asked: Fields = {}
+    for word in settings:
+        put(asked, *_setting(word))
+    changed: dict[str, Any] = {"base": over(study.base, _named(asked)), "name": name or study.name}
+    if seeds is not None:
+        asked_seeds = _seeds(seeds)
+        changed["seeds"] = list(range(asked_seeds)) if isinstance(asked_seeds, int) else asked_seeds
+    return check(dataclasses.replace(study, **changed))
+
+
+def _named(asked: Fields) -> Fields:
+    """Flags call an algorithm `algo_name`; in a study it is `algo.name`."""
+    out = dict(asked)
+    for group in ("algo", "task"):
+        if f"{group}_name" in out:
+            out[group] = {"name": out.pop(f"{group}_name"), **out.get(group, {})}
+    return out
+
+
+def _setting(word: str) -> tuple[str, str]:
+    field, equals, value = word.partition("=")
+    if not equals:
+        raise ValueError(f"--set: '{word}' is not field=value")
+    return field, value
+
+
+def _seeds(text: str) -> Any:
+    """ "5" is five seeds, "0,1,7" are these."""
+    try:
+        numbers = [int(x) for x in text.split(",")]
+    except ValueError:
+        raise ValueError(f"seeds: '{text}' is neither a count nor a list such as 0,1,7") from None
+    return numbers if "," in text else numbers[0]

@@ -1,0 +1,206 @@
+"""The tables of a report, as text cells: what is shown in report.md, table.tex and report.html cannot disagree."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from harness.budget import UNITS
+from harness.findings import Arm, Block, Findings
+from harness.summary import count, flops, size
+from harness.wording import amount, bracket, crossing, p_value, points, simultaneous, unit
+
+
+@dataclass(frozen=True)
+class Table:
+    """A title, column names, rows of text, and what the reader must know of them."""
+
+    title: str
+    columns: list[str]
+    rows: list[list[str]]
+    note: str = ""
+
+    def markdown(self) -> str:
+        lines = [_row(self.columns), "|---" * len(self.columns) + "|", *map(_row, self.rows)]
+        return "\n".join(lines)
+
+    def latex(self) -> str:
+        """A booktabs tabular; the first column is words, the others are numbers."""
+        head, *body = [" & ".join(map(_tex, cells)) + r" \\" for cells in (self.columns, *self.rows)]
+        spec = "l" + "r" * (len(self.columns) - 1)
+        return "\n".join(
+            [
+                rf"\begin{{tabular}}{{{spec}}}",
+                r"\toprule",
+                head,
+                r"\midrule",
+                *body,
+                r"\bottomrule",
+                r"\end{tabular}",
+                "",
+            ]
+        )
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def _tex(cell: str) -> str:
+    """Plain text for LaTeX."""
+    for character, safe in (("\\", r"\textbackslash{}"), ("_", r"\_"), ("%", r"\%"), ("&", r"\&"), ("#", r"\#")):
+        cell = cell.replace(character, safe)
+    return cell.replace("<", "$<$").replace("~", r"\textasciitilde{}").replace("^", r"\textasciicircum{}")
+
+
+def accuracy(findings: Findings, block: Block) -> Table:
+    """The main table of a block."""
+    f, level = findings, findings.results.study.report.level
+    others = [t.name for t in f.results.tasks if t.name != f.endpoint.name]
+    halves = sorted((x for x in f.results.fractions if 0 < x < 1), key=lambda x: abs(x - 0.5))[:1]
+    columns = ["arm", *_tuned_names(f), "seeds", f.endpoint.name, "95 %", "IQM", *(f"at {100 * x:g} %" for x in halves)]
+    columns += [*others, f"{unit(_budget(f))} to {100 * level:g} %", "silent groups", "collapsed", "95 %"]
+    rows = []
+    if f.start:
+        first = ["start", *[""] * (len(_tuned_names(f)) + 1), points(f.start[f.endpoint.name]), "", ""]
+        rows.append([*first, *[""] * len(halves), *(points(f.start[t]) for t in others), *[""] * 4])
+    for arm in (f.arms[name] for name in block.arms):
+        tuned = [f"{x:g}" if isinstance(x, float) else str(x) for x in arm.tuned.values()]
+        row = [arm.name, *tuned, str(arm.finished), points(arm.mean), bracket(arm.interval), points(arm.iqm)]
+        row += [points(arm.curves[f.endpoint.name].mean_F[f.results.fractions.index(x)]) for x in halves]
+        row += [points(arm.curves[t].mean_F[-1]) for t in others]
+        row += [amount(arm.reached) if math.isfinite(arm.reached) else "never"]
+        row += ["-" if arm.silent is None else f"{100 * arm.silent:.0f} %"]
+        known = sum(s.status.startswith(("finished", "failed")) for s in arm.seeds)
+        rows.append([*row, f"{arm.collapsed} of {known}", bracket(arm.collapse_interval)])
+    note = (
+        f"Strict accuracy in percent at the end of the budget, means over seeds; `{f.endpoint.name}` is the primary "
+        f"endpoint, with its t-interval over seeds ({f.endpoint.n:,} problems, {f.endpoint.decoding}).  "
+        f"{_described(f)}  Collapsed: failed, or more than 10 points below the start at temperature 1 (exact interval)."
+    )
+    return Table(block.name or "Accuracy", columns, rows, note)
+
+
+def _budget(f: Findings) -> str:
+    return str(f.results.one.record["budget"]["unit"])
+
+
+def _tuned_names(f: Findings) -> list[str]:
+    return [name.split(".")[-1] for name in f.results.study.tune.grid] if f.results.study.tune else []
+
+
+def _described(f: Findings) -> str:
+    kinds = {"in": "in domain", "out": "out of domain", "retention": "retention: what may be forgotten"}
+    said = []
+    for kind, words in kinds.items():
+        names = [
+            f"`{t.name}`{f' (temperature {t.temperature:g})' if t.temperature else ''}"
+            for t in f.results.tasks
+            if t.domain == kind
+        ]
+        if names:
+            said.append(f"{words}: {', '.join(names)}")
+    text = "; ".join(said)
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def pairs(findings: Findings, block: Block) -> Table:
+    columns = ["A", "B", "A - B", "95 %, simultaneous", "p (Holm)", "verdict", "could show", "r", "P(A > B)"]
+    columns += ["95 %, seeds and problems", "crossover"]
+    rows = []
+    for pair in block.pairs:
+        v, r = pair.verdict, pair.verdict.pair.correlation
+        shown = {"A better": f"{pair.a} better", "B better": f"{pair.b} better"}.get(v.kind, v.kind)
+        row = [pair.a, pair.b, points(v.pair.mean, sign=True), v.pair.why or bracket(simultaneous(pair))]
+        row += [p_value(v.p_holm), shown, points(v.detectable), "-" if math.isnan(r) else f"{r:.2f}"]
+        rows.append([*row, f"{pair.improvement:.2f}", bracket(pair.crossed), crossing(findings, pair)])
+    m = sum(not p.verdict.pair.why for p in block.pairs)
+    note = (
+        f"Points of `{findings.endpoint.name}`.  Paired t over seeds; Holm over {m} pairs; the interval holds for all "
+        f"of them at once (Bonferroni, cut at 0 where Holm alone separates).  Equivalent: the interval lies within "
+        f"{findings.results.study.report.margin:g} points.  Could show: the difference that these seeds would have "
+        f"separated with probability 0.8.  r: correlation of the pairs.  P(A > B): of one run each.  Crossover: their "
+        f"last change of places after the start, in {unit(_budget(findings))}, with its interval and the share of "
+        f"resampled seeds that show none."
+    )
+    return Table(f"Pairs{f', {block.name}' if block.name else ''}", columns, rows, note)
+
+
+def spend(findings: Findings) -> Table:
+    """What each arm used in every unit, so that a reader sees what "equal" hides."""
+    columns = ["arm", *(unit(u) for u in UNITS), "peak memory"]
+
+    def cell(arm: Arm, u: str) -> str:
+        x = arm.spend_F[u][-1]
+        return flops(x) if u == "flops" else f"{x:,.1f}" if u == "device_seconds" else count(x)
+
+    rows = [[arm.name, *(cell(arm, u) for u in UNITS), size(arm.peak_bytes)] for arm in findings.arms.values()]
+    return Table("Spend", columns, rows, "Means over seeds.  Peak memory is of the whole process.")
+
+
+def seeds(findings: Findings) -> Table:
+    """Every run's endpoint, or why it has none."""
+    f = findings
+    numbers = sorted({s.seed for arm in f.arms.values() for s in arm.seeds})
+    cells = {
+        (a.name, s.seed): points(s.value) if s.value is not None else s.status.split(":")[0]
+        for a in f.arms.values()
+        for s in a.seeds
+    }
+    rows = [[str(n), *(cells.get((arm, n), "") for arm in f.arms)] for n in numbers]
+    return Table("Every seed", ["seed", *f.arms], rows, f"`{f.endpoint.name}`, strict, at the end.")
+
+
+def tuning(findings: Findings) -> Table:
+    """Every trial of every arm: the tuning seeds' values, the chosen one marked."""
+    names = list(dict.fromkeys(t.name for trials in findings.trials.values() for t in trials))
+    rows = []
+    for arm, trials in findings.trials.items():
+        shown = {t.name: " ".join(map(points, t.values)) + (" *" if t.chosen else "") for t in trials}
+        rows.append([arm, *(shown.get(name, "-") for name in names)])
+    tune = findings.results.study.tune
+    used = f"seeds {', '.join(map(str, tune.seeds))}, " if tune else ""
+    total = sum(len(t.values) for trials in findings.trials.values() for t in trials)
+    note = (
+        f"Strict greedy accuracy on the selection split at the end of each trial ({used}not used again); * chosen by "
+        f"the mean.  {total} trial runs in all."
+    )
+    return Table("Tuning", ["arm", *names], rows, note)
+
+
+def memory(findings: Findings) -> Table:
+    parts = list(dict.fromkeys(p for arm in findings.arms.values() for p in arm.memory))
+    rows = [[a.name, *(size(a.memory[p]) if p in a.memory else "-" for p in parts)] for a in findings.arms.values()]
+    return Table("Memory by part", ["arm", *(p.replace("_", " ") for p in parts)], rows, "Tensor bytes, measured.")
+
+
+def phases(findings: Findings) -> Table:
+    names = list(dict.fromkeys(p for arm in findings.arms.values() for p in arm.seconds))
+    rows = [
+        [a.name, *(f"{a.seconds[p]:.1f}" if p in a.seconds else "-" for p in names)] for a in findings.arms.values()
+    ]
+    return Table(
+        "Seconds by phase",
+        ["arm", *names],
+        rows,
+        "Means over seeds; evaluation, checkpoints and branches are not charged.",
+    )
+
+
+def raw(findings: Findings) -> str:
+    """table.csv: a row an arm, shares and bytes at full precision."""
+    text = io.StringIO()
+    tasks = [t.name for t in findings.results.tasks]
+    writer = csv.writer(text, lineterminator="\n")
+    ends = [f"{t}{end}" for t in tasks for end in ("", "_low", "_high")]
+    writer.writerow(["arm", "seeds", *ends, "sd", "iqm", "reached", "silent", "collapsed", *UNITS, "peak_bytes"])
+    for a in findings.arms.values():
+        values = [x for t in tasks for x in (a.curves[t].mean_F[-1], *(a.curves[t].interval_F[-1] or ("", "")))]
+        spent = [a.spend_F[u][-1] for u in UNITS]
+        writer.writerow(
+            [a.name, a.finished, *values, a.sd, a.iqm, a.reached, a.silent, a.collapsed, *spent, a.peak_bytes]
+        )
+    return text.getvalue()

@@ -1,0 +1,162 @@
+"""The words of a report: verdicts as sentences, numbers as text.  Points are percentage points of accuracy."""
+
+from __future__ import annotations
+
+import math
+
+from harness.findings import Audit, Block, Findings, Interval, Pair
+
+UNIT_WORDS = {"flops": "FLOPs", "device_seconds": "device seconds"}
+
+
+def unit(name: str) -> str:
+    return UNIT_WORDS.get(name, name.replace("_", " "))
+
+
+def amount(x: float) -> str:
+    """200000 is "200,000", 1e15 is "1e+15"."""
+    return f"{x:,.0f}" if abs(x) < 1e9 else f"{x:.4g}"
+
+
+def points(x: float | None, sign: bool = False) -> str:
+    """A share as points, "-" where there is none: 0.957 is "95.7"; never "-0.0"."""
+    if x is None or not math.isfinite(x):
+        return "-"
+    rounded = round(100 * x, 1) + 0.0
+    return f"{rounded:+.1f}" if sign else f"{rounded:.1f}"
+
+
+def bracket(interval: Interval) -> str:
+    return f"[{points(interval[0])}, {points(interval[1])}]" if interval else "-"
+
+
+def p_value(p: float) -> str:
+    return "-" if math.isnan(p) else "< 0.0001" if p < 0.0001 else f"{p:.4f}"
+
+
+def listed(words: list[str]) -> str:
+    """["a", "b", "c"] is "a, b and c"."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]])) if words else ""
+
+
+def simultaneous(pair: Pair) -> Interval:
+    v = pair.verdict
+    return None if math.isnan(v.low) else (v.low, v.high)
+
+
+def verdict(pair: Pair, margin: float) -> str:
+    """One pair in one clause: "ppo beats grpo by 0.8 points [0.0, 1.6]"."""
+    v, a, b = pair.verdict, pair.a, pair.b
+    n, mean, interval = v.pair.n, points(v.pair.mean, sign=True), bracket(simultaneous(pair))
+    seeds = f"{n} seed{'s' * (n != 1)}"
+    if v.kind == "A better":
+        return f"{a} beats {b} by {points(v.pair.mean)} points {interval}"
+    if v.kind == "B better":
+        return f"{b} beats {a} by {points(-v.pair.mean)} points {bracket((-v.high, -v.low))}"
+    if v.kind == "equivalent":
+        return f"{a} and {b} are equivalent within {margin:g} points ({mean} {interval})"
+    if v.kind == "identical":
+        return f"{a} and {b} are identical, seed by seed ({seeds})"
+    if v.kind == "not separated":
+        return f"{a} and {b} are not separated ({mean} {interval}; {seeds} could have shown {points(v.detectable)})"
+    return f"{a} and {b} cannot be compared yet ({v.pair.why})"
+
+
+ORDER = ("A better", "B better", "equivalent", "not separated", "identical", "no interval")
+
+
+def verdicts(block: Block, margin: float) -> list[str]:
+    """Every pair of a block: what is separated first, the largest difference first."""
+
+    def place(pair: Pair) -> tuple[int, float]:
+        return max(1, ORDER.index(pair.verdict.kind)), -abs(pair.verdict.pair.mean)
+
+    return [verdict(pair, margin) for pair in sorted(block.pairs, key=place)]
+
+
+def headline(findings: Findings, block: Block) -> str:
+    """The block's verdict in one sentence: all of it for up to three pairs, else who is beaten by nobody."""
+    budget = findings.results.one.record["budget"]
+    at = f"At {amount(budget['limit'])} {unit(budget['unit'])}{f' ({block.name})' if block.name else ''}"
+    if not block.pairs:
+        if not block.arms:
+            return f"{at} no arm has a finished run."
+        arm = findings.arms[block.arms[0]]
+        ends = f"{points(arm.mean)} % {bracket(arm.interval)}"
+        return f"{at} {arm.name} ends at {ends}; there is nothing to compare it with."
+    if len(block.pairs) <= 3:
+        return f"{at} {'; '.join(verdicts(block, findings.results.study.report.margin))}."
+    decided = [p for p in block.pairs if p.verdict.kind in ("A better", "B better")]
+    if not decided:
+        return f"{at} none of {len(block.pairs)} pairs of arms is separated."
+    unbeaten = [arm for arm in block.arms if arm not in block.beaten]
+    beaten = [arm for arm in block.arms if arm in block.beaten]
+    return (
+        f"{at} no arm is better than {listed(unbeaten)}; {listed(beaten)} {'is' if len(beaten) == 1 else 'are'} beaten "
+        f"by at least one ({len(decided)} of {len(block.pairs)} pairs separated)."
+    )
+
+
+def crossing(findings: Findings, pair: Pair) -> str:
+    """Where A and B last change places on the budget axis: "150,000 [120,000, 180,000]; none in 12 %"."""
+    limit = findings.results.one.record["budget"]["limit"]
+    c = pair.crossover
+    if c is None:
+        return "-"
+    if c.low is None or c.high is None:
+        return "none"
+    at = "none" if c.at is None else amount(c.at * limit)
+    return f"{at} [{amount(c.low * limit)}, {amount(c.high * limit)}]; none in {100 * c.none:.0f} %"
+
+
+def audit(a: Audit) -> str:
+    said = "within" if a.holds else "**NOT within**"
+    return (
+        f"Largest mismatch between spend and budget: {100 * a.share:.2f} % or {a.groups:.1f} groups ({a.run}); "
+        f"{said} the bar of 1 % or one group."
+    )
+
+
+def notes(findings: Findings) -> list[str]:
+    """What a reader must know before quoting: runs that are missing or failed, thin or edged tuning, odd machines."""
+    found = []
+    for arm in findings.results.study.arms:
+        known = findings.arms.get(arm)
+        if known is None:
+            runs = findings.results.runs.get(arm, {})
+            why = "; ".join(f"seed {s}: {r.status}" for s, r in runs.items()) or "no run yet"
+            found.append(f"{arm} has no finished run ({why}) and is in no table.")
+            continue
+        missing = [f"seed {s.seed} ({s.status})" for s in known.seeds if s.value is None]
+        if missing:
+            found.append(f"{arm}: without {listed(missing)}; pairs with it have fewer seeds.")
+    edges = [arm for arm, trials in findings.trials.items() if _edge(findings, arm)]
+    if edges:
+        found.append(
+            f"The best trial of {listed(edges)} lies at an edge of its grid: a better value may lie outside, for "
+            f"{'it' if len(edges) == 1 else 'them'} alone."
+        )
+    for name, values in _variety(findings).items():
+        if len(values) > 1:
+            found.append(f"The runs differ in {name}: {listed(sorted(map(str, values)))}.")
+    return found
+
+
+def _edge(findings: Findings, arm: str) -> bool:
+    tune = findings.results.study.tune
+    if tune is None or arm not in findings.arms:
+        return False
+    grids = [(findings.arms[arm].tuned.get(name), sorted(values)) for name, values in tune.grid.items()]
+    numbers = [(x, v) for x, v in grids if len(v) > 1 and all(isinstance(y, int | float) for y in v)]
+    return any(x in (v[0], v[-1]) for x, v in numbers)
+
+
+def _variety(findings: Findings) -> dict[str, set[object]]:
+    found: dict[str, set[object]] = {"commit": set(), "device": set(), "threads": set(), "torch": set()}
+    for run in findings.results:
+        e = run.record["environment"]
+        found["commit"].add(f"{str(e['commit'])[:10]}{' with local changes' if e['dirty'] else ''}")
+        found["device"].add(f"{e['device']} ({e.get('cpu', '')})")
+        found["threads"].add(e["threads"])
+        found["torch"].add(e["packages"]["torch"])
+    return found
