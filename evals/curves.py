@@ -22,13 +22,12 @@ def last_crossing(x_F: Array, d_F: Array) -> float | None:
     The first point is the start, where all arms are one model.  A point that is exactly 0 has the sign of the last one
     before it that was not.  last_crossing([0, 1, 2, 3], [0, -1, 1, 2]) = 1.5.
     """
-    found, last = None, None
+    found, sign, last = None, 0.0, (0.0, 0.0)
     for x, d in list(zip(x_F, d_F, strict=True))[1:]:
-        if d == 0:
-            continue
-        if last is not None and (d > 0) != (last[1] > 0):
+        turned = math.copysign(1.0, d) if d else sign
+        if turned * sign < 0:
             found = last[0] + (x - last[0]) * last[1] / (last[1] - d)
-        last = (x, d)
+        sign, last = turned, (x, d)
     return None if found is None else float(found)
 
 
@@ -50,18 +49,23 @@ def crossover(
 
     Raises ValueError where there are no two points after the first, or no seed.
     """
+    if np.shape(a_SF) != np.shape(b_SF):
+        raise ValueError(
+            f"pairs need as many seeds and points on both sides, not {np.shape(a_SF)} and {np.shape(b_SF)}"
+        )
     d_SF = np.asarray(a_SF, dtype=np.float64) - np.asarray(b_SF, dtype=np.float64)
     if d_SF.ndim != 2 or d_SF.shape[0] == 0 or d_SF.shape[1] != len(x_F) or len(x_F) < 3:
         raise ValueError(f"seeds x points, with two points after the first; not {d_SF.shape}")
+    # rounded: what is level must not seem to cross in the last bits of a mean
     drawn_BS = generator.integers(0, len(d_SF), (resamples, len(d_SF)))
-    places = [last_crossing(x_F, d_F) for d_F in d_SF[drawn_BS].mean(1)]
+    places = [last_crossing(x_F, d_F) for d_F in d_SF[drawn_BS].mean(1).round(12)]
     crossed = np.array([p for p in places if p is not None])
     low, high = percentiles(crossed, LEVEL) if len(crossed) else (None, None)
-    return Crossover(last_crossing(x_F, d_SF.mean(0)), low, high, 1 - len(crossed) / resamples)
+    return Crossover(last_crossing(x_F, d_SF.mean(0).round(12)), low, high, 1 - len(crossed) / resamples)
 
 
 def reached(x_F: Array, y_F: Array, level: float) -> float:
-    """The first x at which the curve, by straight lines, is at `level`; inf where it never is.
+    """The first x at which the curve, by straight lines, is at `level` or above; inf where it never is.
 
     reached([0, 1, 2], [0.2, 0.4, 0.8], 0.6) = 1.5.
     """

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal, TypedDict
 
 from evals import taskfiles
+from evals.passk import maj_at_k, pass_at_k
 from evals.stats import mean_stderr
 from evals.taskfiles import TaskFile
 from evals.verify import Outcome, Verdict
@@ -182,3 +183,35 @@ def rows_of(file: TaskFile, found: Sequence[ProblemOutcome], scorer: Scorer, out
         row("lenient", "exact_match", [o["lenient"] == "correct" for o in found]),
         *(row("strict", rate, [o["strict"] == rate for o in found]) for rate in rates),
     ]
+
+
+def _vote(o: ProblemOutcome) -> tuple[str, str | None] | str | None:
+    """Right answers are one vote however they are written; no answer is none."""
+    return "correct" if o["strict"] == "correct" else o["answer"] and ("wrong", o["answer"])
+
+
+def with_repeats(rows: Sequence[EvalRow], name: str, found: Sequence[ProblemOutcome], samples: int) -> list[EvalRow]:
+    """The rows, with those of a set that holds each problem `samples` times in a row put right and added to.
+
+    Its standard errors are over problems, not completions; pass@k and maj@k follow for k = 1, 2, 4 ... samples / 2.
+    """
+    groups = [found[i : i + samples] for i in range(0, len(found), samples)]
+    out: list[EvalRow] = []
+    for row in rows:
+        if row["task"] == name and row["metric"] == "exact_match":
+            hits = [[o["strict" if row["filter"] == "strict" else "lenient"] == "correct" for o in g] for g in groups]
+            stderr = mean_stderr([sum(h) / len(h) for h in hits])[1]
+            row = {**row, "stderr": None if math.isnan(stderr) else stderr}
+        out.append(row)
+    like = next(row for row in rows if row["task"] == name and row["filter"] == "strict")
+    votes = [[_vote(o) for o in g] for g in groups]
+    k = 1
+    while 2 * k <= samples:
+        passed = [pass_at_k(samples, v.count("correct"), k) for v in votes]
+        voted = [maj_at_k(v, "correct", k) for v in votes]
+        for metric, values in ((f"pass@{k}", passed), (f"maj@{k}", voted)):
+            value, stderr = mean_stderr(values)
+            error = None if math.isnan(stderr) else stderr
+            out.append({**like, "metric": metric, "value": value, "stderr": error, "n": len(groups)})
+        k *= 2
+    return out

@@ -73,6 +73,8 @@ def clopper_pearson(successes: int, n: int, level: float = LEVEL) -> tuple[float
     It covers at least `level` at every n, which is why it is used for counts of few runs.  clopper_pearson(0, 10) =
     (0, 0.308).  Degenerate case: n = 0 says nothing, (0, 1).
     """
+    if not 0 <= successes <= n:
+        raise ValueError(f"successes must lie in 0..n, not {successes} of {n}")
     if n == 0:
         return 0.0, 1.0
     found = stats.binomtest(successes, n).proportion_ci(level, method="exact")
@@ -128,7 +130,8 @@ class Paired:
 
     def detectable(self, level: float = LEVEL, power: float = POWER) -> float:
         """The true difference that this many seeds, with this spread, would have separated with probability `power`:
-        delta with P(|T'| > t(n-1; (1 + level)/2)) = power, T' noncentral t of shift delta sqrt(n) / s."""
+        delta with P(|T'| > t(n-1; (1 + level)/2)) = power, T' noncentral t of shift delta sqrt(n) / s.
+        nan without an interval or without spread."""
         if self.why or self.sd == 0:
             return math.nan
         critical, df = float(stats.t.ppf((1 + level) / 2, self.n - 1)), self.n - 1
@@ -199,7 +202,7 @@ class Verdict:
     p_holm: float
     low: float  # of the simultaneous interval; nan without one
     high: float
-    detectable: float  # at the level of that interval; nan without one
+    detectable: float  # at the level of that interval; nan without one, or without spread
 
 
 def judge(pairs: Sequence[Paired], margin: float = MARGIN, level: float = LEVEL) -> list[Verdict]:
@@ -212,12 +215,15 @@ def judge(pairs: Sequence[Paired], margin: float = MARGIN, level: float = LEVEL)
     The interval shown is the simultaneous one, each pair's at level 1 - a/m (Bonferroni): it covers all m differences
     at once with at least `level`.  It cannot contradict the verdict: it excludes 0 wherever Bonferroni separates, and
     includes it wherever Holm does not; in the gap between the two, where Holm separates and it would still reach
-    across 0, it is cut off at 0.  (Where some differences are exactly 0 and others are not, those cuts can cost some
-    of the joint coverage, at most a; uncut intervals have it whole.)
+    across 0, it is cut off at 0.  (Those cuts can cost some of the joint coverage, at most a, and do where small
+    differences stand beside large ones; uncut intervals have it whole.)
     """
     m = sum(not pair.why for pair in pairs)
     each = 1 - (1 - level) / max(m, 1)
-    return [_judge(pair, p, margin, 1 - level, each) for pair, p in zip(pairs, holm([x.p for x in pairs]), strict=True)]
+    return [
+        _judge(pair, p, margin, round(1 - level, 12), each)
+        for pair, p in zip(pairs, holm([x.p for x in pairs]), strict=True)
+    ]
 
 
 def _judge(pair: Paired, p: float, margin: float, alpha: float, each: float) -> Verdict:

@@ -39,6 +39,14 @@ def resolved(config: RunConfig) -> dict[str, Any]:
     return dict(json.loads(json.dumps(whole)))  # tuples are lists, as they read from a file
 
 
+def filled(old: Mapping[str, Any], config: RunConfig) -> dict[str, Any]:
+    """A record's configuration with the fields that did not exist when it was made, at their defaults: a new field's
+    default is what was done before there was one."""
+    defaults = resolved(RunConfig(algo_name=config.algo_name, task_name=config.task_name))
+    inner = {name: {**defaults[name], **old.get(name, {})} for name in ("algo", "schedule")}
+    return {**defaults, **old, **inner}
+
+
 def read_record(folder: Path) -> dict[str, Any] | None:
     """The record in a run's folder; None where there is none.  Raises ValueError where it is not one."""
     file = folder / "record.json"
@@ -87,10 +95,10 @@ def choose(study: Study, out: str) -> dict[str, Fields]:
             endpoint_of(record) if record else None
         )
     chosen = {}
-    for arm, trials in found.items():
-        best = choose_trial(trials)
+    for arm in study.arms:
+        best = choose_trial(found[study.tuned_as(arm)])
         if best is None:
-            raise ValueError(f"tune: no trial of arm '{arm}' has finished for every tuning seed")
+            raise ValueError(f"tune: no trial of arm '{study.tuned_as(arm)}' has finished for every tuning seed")
         chosen[arm] = next(point for point in study.tune.points() if label(point) == best)
     return chosen
 
@@ -119,7 +127,7 @@ def state_of(cells: Sequence[Cell], out: str, retry: bool = False) -> State:
         if record is None:
             state.waiting.append(cell)
             continue
-        if differ := config_differences(record["config"], wanted):
+        if differ := config_differences(filled(record["config"], config), wanted):
             raise ValueError(
                 f"{Path(out, cell.path)} was begun with another configuration: {'; '.join(differ)}; "
                 f"choose another --name, or move it away"

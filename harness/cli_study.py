@@ -113,12 +113,17 @@ def _conduct(study: Any, out: str | None, workers: int, retry: bool, dry_run: bo
 
 def report(
     folder: Annotated[Path, typer.Argument(help="A study's folder, or one run's.")],
+    into: Annotated[Path | None, Opt(help="A document whose parts marked `<!-- report DIR PART -->` to renew.")] = None,
 ) -> None:
     """Tables and figures from the records in a folder, written into it."""
     from harness.report import report as written
     from harness.wording import headline
 
     findings = written(folder)
+    if into is not None:
+        from harness.blocks import refresh
+
+        into.write_text(refresh(into.read_text(), into.parent))
     typer.echo("\n".join([*(headline(findings, block) for block in findings.blocks), str(folder / "report.html")]))
 
 

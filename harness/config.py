@@ -45,6 +45,7 @@ class RunConfig:
     eval_tasks: tuple[str, ...] = ()  # lm-eval's stock tasks, as further columns
     eval_limit: int | None = None  # problems of each evaluation
     eval_split: Literal["test", "selection"] = "test"  # selection: what settings are tuned on
+    eval_samples: int = 0  # of each in-domain problem at temperature 1, at the start and the end: pass@k, maj@k
     # machine
     device: str = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float64"] = "auto"  # auto: fp32 on CPU, bf16 autocast on CUDA
@@ -158,6 +159,8 @@ def check(config: RunConfig) -> RunConfig:
         raise ValueError(f"keep_checkpoints: must be at least 0, not {config.keep_checkpoints}")
     if config.eval_limit is not None and config.eval_limit < 1:
         raise ValueError(f"eval_limit: must be at least 1, not {config.eval_limit}")
+    if config.eval_samples < 0 or config.eval_samples == 1:
+        raise ValueError(f"eval_samples: 0, or at least 2 for an unbiased pass@1, not {config.eval_samples}")
     if any(not 0 <= f <= 1 for f in config.eval_fractions):
         raise ValueError(f"eval_fractions: must lie in 0..1, not {config.eval_fractions}")
     return config

@@ -6,23 +6,38 @@ reseeding is undone by the bridge.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from evals.score import Completion, Decoding, Scores, available, score_direct
+from evals.score import Completion, Decoding, Scores, available, score_direct, with_repeats
 from harness.budget import Spend
 from harness.meter import Meter
 from harness.prompts import Encoder
 from harness.record import Recorder
 from harness.rollout import Sampler, Sampling
 
+ENDS = ("0", "1")  # points
+
 
 class Evaluator:
-    """Scores the sets `names` of a folder of task files (and lm-eval stock tasks, by name)."""
+    """Scores the sets `names` of a folder of task files (and lm-eval stock tasks, by name).
 
-    def __init__(self, sampler: Sampler, encoder: Encoder, folder: Path, names: Sequence[str], seed: int) -> None:
+    `repeated` are those that hold each problem several times (name -> how often), for pass@k and maj@k: they are scored
+    at the start and the end alone.
+    """
+
+    def __init__(
+        self,
+        sampler: Sampler,
+        encoder: Encoder,
+        folder: Path,
+        names: Sequence[str],
+        seed: int,
+        repeated: Mapping[str, int] | None = None,
+    ) -> None:
         self.sampler, self.encoder, self.folder, self.names, self.seed = sampler, encoder, folder, list(names), seed
+        self.repeated = dict(repeated or {})
         self.tokens = 0  # generated so far; the meter's, never the budget's
 
     def generate(self, prompts: list[str], decoding: Decoding) -> list[Completion]:
@@ -39,11 +54,16 @@ class Evaluator:
     def scores(self, point: str) -> Scores:
         """Rows and outcomes; `point` names the outcome files, e.g. "0.5"."""
         outcomes = f"outcomes/{{task}}-{point}.jsonl.gz"
+        names = [name for name in self.names if name not in self.repeated or point in ENDS]
         if available():
             from evals.lm_eval_bridge import score_lm_eval
 
-            return score_lm_eval(self.folder, self.names, self.generate, outcomes)
-        return score_direct(self.folder, self.names, self.generate, outcomes)
+            found = score_lm_eval(self.folder, names, self.generate, outcomes)
+        else:
+            found = score_direct(self.folder, names, self.generate, outcomes)
+        for name in (name for name in names if name in self.repeated):
+            found.rows[:] = with_repeats(found.rows, name, found.outcomes[name], self.repeated[name])
+        return found
 
     def record(self, fraction: float, spend: Spend, meter: Meter, recorder: Recorder, number: int) -> list[Any]:
         """Score, and write rows and outcomes into the record."""

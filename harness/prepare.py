@@ -65,7 +65,8 @@ def prepare(config: RunConfig) -> Run:
         longest_prompt(encoder, s.name, (p.prompt for p in s.problems))
 
     trainer = build_trainer(config, device, model, encoder, task, reward, algo, schedule, budget, problems, longest)
-    evaluator = Evaluator(trainer.sampler, encoder, folder / "tasks", eval_names(config, eval_sets), config.seed)
+    names, repeated = eval_names(config, eval_sets), {s.name: s.samples for s in eval_sets if s.samples > 1}
+    evaluator = Evaluator(trainer.sampler, encoder, folder / "tasks", names, config.seed, repeated)
     record = new_record(
         config, dataclasses.asdict(algo), task, schedule, budget, identity, eval_sets, str(trainer.policy.device)
     )
@@ -139,13 +140,19 @@ def check_schedule(schedule: Schedule, algo: Algorithm) -> Schedule:
 
 
 def sets_of(task: Task, config: RunConfig) -> list[EvalSet]:
-    """The test sets; while tuning, the selection split and nothing else."""
+    """The test sets; while tuning, the selection split and nothing else.  The repeated set, if asked for, comes last."""
     if config.eval_split == "test":
-        return task.eval_sets(config.eval_limit)
-    chosen = list(task.selection())[: config.eval_limit]
-    if not chosen:
-        raise ValueError(f"eval_split: task '{task.name}' has no selection split")
-    return [EvalSet(f"{task.name}_selection", "in", chosen)]
+        sets = task.eval_sets(config.eval_limit)
+    else:
+        chosen = list(task.selection())[: config.eval_limit]
+        if not chosen:
+            raise ValueError(f"eval_split: task '{task.name}' has no selection split")
+        sets = [EvalSet(f"{task.name}_selection", "in", chosen)]
+    if n := config.eval_samples:
+        first = next(s for s in sets if s.domain == "in")
+        repeated = [p for p in first.problems for _ in range(n)]
+        sets = [*sets, EvalSet(f"{first.name}_x{n}", "in", repeated, temperature=1.0, samples=n)]
+    return sets
 
 
 def flops_of(policy: LMPolicy) -> RunFlops:

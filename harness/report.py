@@ -52,6 +52,7 @@ def markdown(findings: Findings, drawn: list[str]) -> str:
             said = "\n".join(f"- {line}" for line in wording.verdicts(block, study.report.margin))
             parts += [said, shown(tables.pairs(findings, block))]
     others = [tables.spend, tables.seeds, *([tables.tuning] if findings.trials else []), tables.memory, tables.phases]
+    others[1:1] = [tables.at_k] if findings.results.at_k else []
     parts += [shown(table(findings)) for table in others]
     parts += [f"![{FIGURES[name]}]({name}.svg)\n\n{FIGURES[name]}" for name in drawn[1:]]
     parts += [_samples(findings), _commands(findings), shown(versions(findings.results))]

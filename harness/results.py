@@ -108,9 +108,31 @@ class Results:
         return sorted(set.intersection(*shared))
 
     @property
+    def at_k(self) -> list[tuple[str, str]]:
+        """(task, metric) of pass@k and maj@k at the end, where every finished run has them; pass before maj."""
+        kinds = ("pass@", "maj@")
+        sets = [
+            {
+                (r["task"], r["metric"])
+                for r in run.record["evals"]
+                if r["fraction"] == 1 and r["metric"].startswith(kinds)
+            }
+            for run in self
+            if run.finished
+        ]
+        return sorted(set.intersection(*sets), key=lambda x: (x[0], x[1][0] == "m", int(x[1].split("@")[1])))
+
+    @property
     def tasks(self) -> list[Task]:
-        """In domain first, as the records have them."""
-        rows = [r for r in self.one.record["evals"] if r["filter"] == "strict" and r["metric"] == "exact_match"]
+        """What is measured at every point, in domain first, as the records have them."""
+        one, places = self.one.values(), self.fractions
+        rows = [
+            r
+            for r in self.one.record["evals"]
+            if r["filter"] == "strict"
+            and r["metric"] == "exact_match"
+            and all((f, (r["task"], "strict", "exact_match")) in one for f in places)
+        ]
         found = {r["task"]: Task(r["task"], r["domain"], r["decoding"], r["temperature"], r["n"]) for r in rows}
         order = ("in", "out", "retention")
         return sorted(found.values(), key=lambda t: order.index(t.domain) if t.domain in order else len(order))

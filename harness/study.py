@@ -32,6 +32,7 @@ from harness.config import RunConfig, build, load_toml, merge
 
 STUDIES = Path(__file__).parent / "studies"
 Fields = dict[str, Any]  # as in a --config file: `algo` and `task` hold tables
+OWN = ("seeds", "tuned_as")  # what an arm says of itself, beside the fields of its runs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +93,7 @@ class Study:
         return [
             Cell(arm, seed, f"{root}/{arm}/{label(point)}", over(self.base, end, t.base, of, point, split))
             for arm, of in self._arms()
+            if self.tuned_as(arm) == arm
             for point in t.points()
             for seed in t.seeds
         ]
@@ -109,7 +111,11 @@ class Study:
         return sorted(found, key=lambda cell: cell.seed)
 
     def _arms(self) -> list[tuple[str, Fields]]:
-        return [(arm, {k: v for k, v in of.items() if k != "seeds"}) for arm, of in self.arms.items()]
+        return [(arm, {k: v for k, v in of.items() if k not in OWN}) for arm, of in self.arms.items()]
+
+    def tuned_as(self, arm: str) -> str:
+        """The arm whose trials decide for this one: itself, or another that it says."""
+        return str(self.arms[arm].get("tuned_as", arm))
 
 
 @dataclass(frozen=True)
@@ -257,6 +263,8 @@ def check(study: Study) -> Study:
     for arm, of in study.arms.items():
         if not arm.replace("_", "").replace("-", "").isalnum() or arm == "tune":
             raise ValueError(f"arms.{arm}: letters, digits, - and _ only, and not 'tune', for it names a folder")
+        if study.tuned_as(arm) not in study.arms or study.tuned_as(study.tuned_as(arm)) != study.tuned_as(arm):
+            raise ValueError(f"arms.{arm}.tuned_as: no arm '{of['tuned_as']}' with trials of its own")
         if fixed := {"seed", "name", "out"} & set(of):
             raise ValueError(f"arms.{arm}.{min(fixed)}: the study sets it")
     mentioned = [*itertools.chain(*study.report.blocks.values()), *itertools.chain(*study.report.family)]

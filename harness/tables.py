@@ -171,6 +171,21 @@ def tuning(findings: Findings) -> Table:
     return Table("Tuning", ["arm", *names], rows, note)
 
 
+def at_k(findings: Findings) -> Table:
+    """pass@k and maj@k at the end, means over seeds."""
+    f, metrics = findings, findings.results.at_k
+    rows = []
+    for arm in f.arms:
+        seeds = f.results.seeds(arm)
+        means = [f.results.value_SF(arm, (task, "strict", m), [1.0], seeds).mean() for task, m in metrics]
+        rows.append([arm, *(points(float(x)) for x in means)])
+    samples = {task for task, _ in metrics}
+    note = (
+        f"Percent, without bias, from the samples of {', '.join(f'`{t}`' for t in sorted(samples))} at temperature 1."
+    )
+    return Table("pass@k and maj@k", ["arm", *(m for _, m in metrics)], rows, note)
+
+
 def memory(findings: Findings) -> Table:
     parts = list(dict.fromkeys(p for arm in findings.arms.values() for p in arm.memory))
     rows = [[a.name, *(size(a.memory[p]) if p in a.memory else "-" for p in parts)] for a in findings.arms.values()]

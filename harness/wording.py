@@ -82,7 +82,7 @@ def headline(findings: Findings, block: Block) -> str:
         if not block.arms:
             return f"{at} no arm has a finished run."
         arm = findings.arms[block.arms[0]]
-        ends = f"{points(arm.mean)} % {bracket(arm.interval)}"
+        ends = f"{points(arm.mean)} %{f' {bracket(arm.interval)}' if arm.interval else ''}"
         return f"{at} {arm.name} ends at {ends}; there is nothing to compare it with."
     if len(block.pairs) <= 3:
         return f"{at} {'; '.join(verdicts(block, findings.results.study.report.margin))}."
@@ -130,6 +130,9 @@ def notes(findings: Findings) -> list[str]:
         missing = [f"seed {s.seed} ({s.status})" for s in known.seeds if s.value is None]
         if missing:
             found.append(f"{arm}: without {listed(missing)}; pairs with it have fewer seeds.")
+    study = findings.results.study
+    for arm in (arm for arm in study.arms if study.tune and study.tuned_as(arm) != arm):
+        found.append(f"{arm} was not tuned: it runs at what the trials of {study.tuned_as(arm)} chose.")
     edges = [arm for arm, trials in findings.trials.items() if _edge(findings, arm)]
     if edges:
         found.append(

@@ -37,6 +37,7 @@ class EvalSet:
     problems: Sequence[Problem]
     temperature: float = 0.0  # 0 is greedy
     version: str = "1"
+    samples: int = 1  # of each problem: `problems` has it so many times in a row
 
 
 @dataclass(frozen=True)

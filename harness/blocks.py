@@ -1,0 +1,69 @@
+"""Parts of a report inside another document, between two marks, so that its numbers are those of the records.
+
+    <!-- report results/compare_nano headline -->
+    ...whatever stands here is replaced...
+    <!-- /report -->
+
+What can be asked for: headline, accuracy, pairs, verdicts (of the first block; `accuracy:2` is the second's), spend,
+tuning, seeds, memory, phases, notes, and the pictures curves and cost.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+from harness import tables, wording
+from harness.findings import Findings, find
+from harness.report import FIGURES
+from harness.results import read
+
+PICTURES = ("curves", "cost")
+MARK = re.compile(r"(<!-- report (\S+) (\S+) -->\n).*?(<!-- /report -->)", re.DOTALL)
+
+
+def refresh(text: str, root: Path) -> str:
+    """The document with every marked part made anew from the records under `root`.
+
+    Raises ValueError on a part that there is not, and as `results.read` does.
+    """
+
+    @cache
+    def found(folder: str) -> Findings:
+        return find(read(root / folder))
+
+    def part(match: re.Match[str]) -> str:
+        opening, folder, asked, closing = match.groups()
+        return f"{opening}\n{_part(found(folder), folder, asked)}\n\n{closing}"
+
+    return MARK.sub(part, text)
+
+
+def _part(findings: Findings, folder: str, asked: str) -> str:
+    name, _, number = asked.partition(":")
+    place = int(number or 1) - 1
+    whole = {"spend": tables.spend, "seeds": tables.seeds, "tuning": tables.tuning}
+    whole |= {"memory": tables.memory, "phases": tables.phases}
+    if name in whole:
+        return _table(whole[name](findings))
+    if name in PICTURES:
+        return f"![{FIGURES[name]}]({folder}/{name}.svg)"
+    if name == "notes":
+        return "\n".join(f"- {note}" for note in wording.notes(findings))
+    by_block: dict[str, Callable[[], str]] = {
+        "headline": lambda: f"**{wording.headline(findings, block)}**",
+        "verdicts": lambda: "\n".join(f"- {v}" for v in wording.verdicts(block, findings.results.study.report.margin)),
+        "accuracy": lambda: _table(tables.accuracy(findings, block)),
+        "pairs": lambda: _table(tables.pairs(findings, block)),
+    }
+    if name not in by_block or not 0 <= place < len(findings.blocks):
+        valid = ", ".join([*by_block, *whole, *PICTURES, "notes"])
+        raise ValueError(f"report: no part '{asked}' of {folder}; valid: {valid} (with :k for block k)")
+    block = findings.blocks[place]
+    return by_block[name]()
+
+
+def _table(table: tables.Table) -> str:
+    return f"{table.markdown()}\n\n{table.note}" if table.note else table.markdown()
