@@ -28,8 +28,12 @@ from harness.summary import PARTS, point, size
 from harness.tables import Table
 
 ROOM = Path(__file__).with_suffix("")  # the template, its style and its script
-KINDS = {"Separated": ("A better", "B better"), "Equivalent": ("equivalent", "identical")}
-UNDECIDED = "Not separated"
+KINDS = {
+    "Separated": ("A better", "B better"),
+    "Equivalent": ("equivalent", "identical"),
+    "Not separated": ("not separated",),
+    "Not compared": ("no interval",),
+}
 COLOURS = 12  # of arms, in page.css; dashes and markers tell them apart too
 VISIBLE = 0.002  # of the longest bar: what is thinner in every bar is left to the table
 
@@ -38,31 +42,28 @@ def page(findings: Findings) -> str:
     """The whole file.  The same records give the same bytes."""
     f, script = findings, (ROOM / "page.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    text = (
-        _templates()
-        .get_template("page.html")
-        .render(
-            study=f.results.study,
-            blocks=[_block(f, block) for block in f.blocks],
-            notes=wording.notes(f),
-            audit=wording.audit(f.audit),
-            thin=_thin(f),
-            curves=_curves(f),
-            seeds=tables.seeds(f),
-            memory=tables.memory(f),
-            phases=tables.phases(f),
-            spend=tables.spend(f),
-            at_k=tables.at_k(f) if f.results.at_k else None,
-            tuning=tables.tuning(f) if f.trials else None,
-            samples=_samples(f),
-            commands=provenance.commands(f.results),
-            versions=provenance.versions(f.results),
-            colour={name: i % COLOURS for i, name in enumerate(f.arms)},
-            data=finite(charts(f)),
-            style=Markup((ROOM / "page.css").read_text(encoding="utf-8")),
-            script=Markup(script),
-            digest=digest,
-        )
+    template = _templates().get_template("page.html")
+    text = template.render(
+        study=f.results.study,
+        blocks=[_block(f, block) for block in f.blocks],
+        notes=wording.notes(f),
+        audit=wording.audit(f.audit),
+        thin=_thin(f),
+        curves=_curves(f),
+        seeds=tables.seeds(f),
+        memory=tables.memory(f),
+        phases=tables.phases(f),
+        spend=tables.spend(f),
+        at_k=tables.at_k(f) if f.results.at_k else None,
+        tuning=tables.tuning(f) if f.trials else None,
+        samples=_samples(f),
+        commands=provenance.commands(f.results),
+        versions=provenance.versions(f.results),
+        colour={name: i % COLOURS for i, name in enumerate(f.arms)},
+        data=finite(charts(f)),
+        style=Markup((ROOM / "page.css").read_text(encoding="utf-8")),
+        script=Markup(script),
+        digest=digest,
     )
     return text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")  # half a character is no text
 
@@ -96,9 +97,7 @@ def breakable(text: str) -> Markup:
 
 
 def _block(f: Findings, block: Block) -> dict[str, Any]:
-    known = {kind for kinds in KINDS.values() for kind in kinds}
     groups = {name: [p for p in block.pairs if p.verdict.kind in kinds] for name, kinds in KINDS.items()}
-    groups[UNDECIDED] = [p for p in block.pairs if p.verdict.kind not in known]
     margin = f.results.study.report.margin
     return {
         "name": block.name,
@@ -134,7 +133,7 @@ def _samples(f: Findings) -> list[tuple[str, list[provenance.Sample]]]:
 
 def charts(f: Findings) -> dict[str, Any]:
     """The block of data."""
-    shown = f.blocks[0].arms
+    shown = next((block.arms for block in f.blocks if block.arms), [])
     return {
         "budget": f.results.one.record["budget"]["unit"],
         "endpoint": f.endpoint.name,
@@ -163,9 +162,8 @@ def _arm(arm: Arm, shown: bool) -> dict[str, Any]:
 def _stack(bars: Mapping[str, Mapping[str, float]], order: Sequence[str], text: Callable[[float], str]) -> Any:
     """One bar an arm, its parts in this order; what the order does not name is pale, comes last, and is added apart."""
     longest = max(sum(bar.values()) for bar in bars.values())
-    seen = dict.fromkeys(name for bar in bars.values() for name in bar)
-    names = [name for name in (*order, *seen) if any(bar.get(name, 0.0) > VISIBLE * longest for bar in bars.values())]
-    names = list(dict.fromkeys(names))
+    parts = dict.fromkeys((*order, *(name for bar in bars.values() for name in bar)))
+    names = [name for name in parts if any(bar.get(name, 0.0) > VISIBLE * longest for bar in bars.values())]
     pale = [name for name in names if name not in order]
 
     def total(bar: Mapping[str, float]) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from harness import figures, tables, wording
 from harness.findings import Findings, find
+from harness.page import page
 from harness.provenance import commands, samples, versions
 from harness.results import read
 from harness.tables import Table
@@ -26,13 +27,14 @@ def report(folder: Path) -> Findings:
     """Write the report of a study (or of one run).  Raises ValueError, one line, where records cannot be compared."""
     findings = find(read(folder))
     drawn = figures.draw(findings, folder)
-    (folder / "report.md").write_text(markdown(findings, drawn))
-    (folder / "table.csv").write_text(tables.raw(findings))
-    latex = [tables.accuracy(findings, block).latex() for block in findings.blocks]
-    (folder / "table.tex").write_text("\n".join(latex))
-    from harness.page import page
-
-    (folder / "report.html").write_text(page(findings))
+    texts = {
+        "report.md": markdown(findings, drawn),
+        "report.html": page(findings),
+        "table.csv": tables.raw(findings),
+        "table.tex": "\n".join(tables.accuracy(findings, block).latex() for block in findings.blocks),
+    }
+    for name, text in texts.items():
+        (folder / name).write_bytes(text.encode("utf-8", "replace"))  # half a character of a completion is no error
     return findings
 
 

@@ -62,7 +62,7 @@ def accuracy(findings: Findings, block: Block) -> Table:
     others = [t.name for t in f.results.tasks if t.name != f.endpoint.name]
     halves = sorted((x for x in f.results.fractions if 0 < x < 1), key=lambda x: abs(x - 0.5))[:1]
     columns = ["arm", *_tuned_names(f), "seeds", f.endpoint.name, "95 %", "IQM", *(f"at {100 * x:g} %" for x in halves)]
-    columns += [*others, f"{unit(_budget(f))} to {100 * level:g} %", "silent groups", "collapsed", "95 %"]
+    columns += [*others, f"{unit(_budget(f))} to {100 * level:g} %", "silent groups", "collapsed", "95 %, exact"]
     rows = []
     if f.start:
         first = ["start", *[""] * (len(_tuned_names(f)) + 1), points(f.start[f.endpoint.name]), "", ""]
@@ -119,8 +119,8 @@ def pairs(findings: Findings, block: Block) -> Table:
         rows.append([*row, f"{pair.improvement:.2f}", bracket(pair.crossed), crossing(findings, pair)])
     m = sum(not p.verdict.pair.why for p in block.pairs)
     note = (
-        f"Points of `{findings.endpoint.name}`.  Paired t over seeds; Holm over {m} pairs; the interval holds for all "
-        f"of them at once (Bonferroni, cut at 0 where Holm alone separates).  Equivalent: the interval lies within "
+        f"Points of `{findings.endpoint.name}`.  Paired t over seeds; Holm over {m} pair{'s' * (m != 1)}; the interval holds "
+        f"for all of them at once (Bonferroni, cut at 0 where Holm alone separates).  Equivalent: the interval lies within "
         f"{findings.results.study.report.margin:g} points.  Could show: the difference that these seeds would have "
         f"separated with probability 0.8.  r: correlation of the pairs.  P(A > B): of one run each.  Crossover: their "
         f"last change of places after the start, in {unit(_budget(findings))}, with its interval and the share of "

@@ -39,6 +39,18 @@ def listed(words: list[str]) -> str:
     return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]])) if words else ""
 
 
+def seeds_named(numbers: list[int]) -> str:
+    """[5, 6, 7, 9] is "seeds 5 to 7 and 9"."""
+    spans: list[list[int]] = []
+    for n in sorted(numbers):
+        if spans and n == spans[-1][-1] + 1:
+            spans[-1].append(n)
+        else:
+            spans.append([n])
+    words = [str(s[0]) if len(s) == 1 else f"{s[0]} {'to' if len(s) > 2 else 'and'} {s[-1]}" for s in spans]
+    return f"seed{'s' * (len(numbers) > 1)} {listed(words)}"
+
+
 def simultaneous(pair: Pair) -> Interval:
     v = pair.verdict
     return None if math.isnan(v.low) else (v.low, v.high)
@@ -88,7 +100,10 @@ def headline(findings: Findings, block: Block) -> str:
         return f"{at} {'; '.join(verdicts(block, findings.results.study.report.margin))}."
     decided = [p for p in block.pairs if p.verdict.kind in ("A better", "B better")]
     if not decided:
-        return f"{at} none of {len(block.pairs)} pairs of arms is separated."
+        same = sum(p.verdict.kind == "equivalent" for p in block.pairs)
+        margin = findings.results.study.report.margin
+        aside = f"; {same} {'is' if same == 1 else 'are'} equivalent within {margin:g} points" if same else ""
+        return f"{at} none of {len(block.pairs)} pairs of arms is separated{aside}."
     unbeaten = [arm for arm in block.arms if arm not in block.beaten]
     beaten = [arm for arm in block.arms if arm in block.beaten]
     return (
@@ -127,9 +142,13 @@ def notes(findings: Findings) -> list[str]:
             why = "; ".join(f"seed {s}: {r.status}" for s, r in runs.items()) or "no run yet"
             found.append(f"{arm} has no finished run ({why}) and is in no table.")
             continue
-        missing = [f"seed {s.seed} ({s.status})" for s in known.seeds if s.value is None]
+        missing: dict[str, list[int]] = {}
+        for s in known.seeds:
+            if s.value is None:
+                missing.setdefault(s.status, []).append(s.seed)
         if missing:
-            found.append(f"{arm}: without {listed(missing)}; pairs with it have fewer seeds.")
+            without = [f"{seeds_named(numbers)} ({status})" for status, numbers in missing.items()]
+            found.append(f"{arm}: without {listed(without)}; pairs with it have fewer seeds.")
     study = findings.results.study
     for arm in (arm for arm in study.arms if study.tune and study.tuned_as(arm) != arm):
         found.append(f"{arm} was not tuned: it runs at what the trials of {study.tuned_as(arm)} chose.")

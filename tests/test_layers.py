@@ -153,6 +153,8 @@ TRANSITIVELY = {
     "harness.study": ["torch", "transformers"],
     "harness.cli": ["torch", "transformers"],
     "harness.report": ["torch", "transformers"],
+    "harness.page": ["torch", "transformers"],
+    "harness.calibrate": ["torch", "transformers"],
     "evals.verify": ["torch", "transformers"],
     "evals.stats": ["torch", "transformers"],
     "evals.passk": ["torch", "transformers"],
