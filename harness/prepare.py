@@ -140,7 +140,7 @@ def check_schedule(schedule: Schedule, algo: Algorithm) -> Schedule:
 
 
 def sets_of(task: Task, config: RunConfig) -> list[EvalSet]:
-    """The test sets; while tuning, the selection split and nothing else.  The repeated set, if asked for, comes last."""
+    """The test sets; while tuning, the selection split and nothing else.  The repeated set, if asked for, is last."""
     if config.eval_split == "test":
         sets = task.eval_sets(config.eval_limit)
     else:

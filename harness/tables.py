@@ -119,8 +119,8 @@ def pairs(findings: Findings, block: Block) -> Table:
         rows.append([*row, f"{pair.improvement:.2f}", bracket(pair.crossed), crossing(findings, pair)])
     m = sum(not p.verdict.pair.why for p in block.pairs)
     note = (
-        f"Points of `{findings.endpoint.name}`.  Paired t over seeds; Holm over {m} pair{'s' * (m != 1)}; the interval holds "
-        f"for all of them at once (Bonferroni, cut at 0 where Holm alone separates).  Equivalent: the interval lies within "
+        f"Points of `{findings.endpoint.name}`.  Paired t over seeds; Holm over {m} pair{'s' * (m != 1)}; the interval "
+        f"holds for all of them at once (Bonferroni, cut at 0 where Holm alone separates).  Equivalent: it lies within "
         f"{findings.results.study.report.margin:g} points.  Could show: the difference that these seeds would have "
         f"separated with probability 0.8.  r: correlation of the pairs.  P(A > B): of one run each.  Crossover: their "
         f"last change of places after the start, in {unit(_budget(findings))}, with its interval and the share of "

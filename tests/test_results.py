@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from harness.blocks import MARK, refresh
-from harness.calibrate import write_page
+from harness.calibrate import BARRED, HIGH, LOW, TRIALS, calibrate
 from harness.cells import choose, filled, resolved
 from harness.findings import Findings, find
 from harness.record import config_differences
@@ -120,6 +120,29 @@ def test_a_changed_number_in_readme_is_found() -> None:
     assert other != text and refresh(other, ROOT) == text
 
 
-@pytest.fixture
-def calibration() -> dict[str, Any]:
-    return dict(json.loads((ROOT / "results" / "calibration" / "calibration.json").read_text()))
+# --- calibration ------------------------------------------------------------------------------------------------
+
+CALIBRATION = ROOT / "results" / "calibration"
+
+
+def test_the_calibration_page_holds_its_bars() -> None:
+    """(a) is re-checked in small in tests/evals/test_simulate.py, and all of it by the slow test below."""
+    numbers: dict[str, Any] = json.loads((CALIBRATION / "calibration.json").read_text())
+    assert numbers["settings"]["trials"] == TRIALS
+    barred = [row["covered"] for row in numbers["simulated"] if row["seeds"] >= BARRED]
+    assert len(barred) == 48 and all(LOW <= covered <= HIGH for covered in barred)
+    assert {row["seeds"]: row["runs"] for row in numbers["one_arm_twice"]} == {5: 40, 10: 40}
+    assert all(row["deals"] == 2000 and row["separated"] <= 0.065 for row in numbers["one_arm_twice"])
+    assert [row["unequal"] for row in numbers["inert_field"]] == [0, 0, 0]
+    assert all(row["compared"] > 500 for row in numbers["inert_field"])
+    assert {row["flipped"]: row["seeds"] for row in numbers["wrong_signs"]} == {0.2: 10, 0.35: 10, 0.5: 10}
+    assert [row["decoding"] for row in numbers["fair_coin"]] == ["greedy", "sampled"]
+
+
+@pytest.mark.slow
+def test_the_calibration_page_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(CALIBRATION, tmp_path / "results" / "calibration")
+    monkeypatch.chdir(tmp_path)
+    calibrate(Path("results/calibration"), TRIALS, lambda _: None)
+    for name in ("calibration.json", "calibration.md"):
+        assert Path("results/calibration", name).read_bytes() == (CALIBRATION / name).read_bytes()
