@@ -16,6 +16,8 @@ from harness.config import RunConfig
 from harness.record import config_differences
 from harness.study import Cell, Fields, Study, label
 
+NEEDED = ("status", "algo", "seed", "config", "budget", "spend", "evals", "environment")  # of any record
+
 
 def resolved(config: RunConfig) -> dict[str, Any]:
     """The configuration as its record will hold it: the algorithm's fields and schedule filled in.
@@ -39,10 +41,10 @@ def resolved(config: RunConfig) -> dict[str, Any]:
     return dict(json.loads(json.dumps(whole)))  # tuples are lists, as they read from a file
 
 
-def filled(old: Mapping[str, Any], config: RunConfig) -> dict[str, Any]:
+def filled(old: Mapping[str, Any], algo: str, task: str) -> dict[str, Any]:
     """A record's configuration with the fields that did not exist when it was made, at their defaults: a new field's
     default is what was done before there was one."""
-    defaults = resolved(RunConfig(algo_name=config.algo_name, task_name=config.task_name))
+    defaults = resolved(RunConfig(algo_name=algo, task_name=task))
     inner = {name: {**defaults[name], **old.get(name, {})} for name in ("algo", "schedule")}
     return {**defaults, **old, **inner}
 
@@ -56,9 +58,10 @@ def read_record(folder: Path) -> dict[str, Any] | None:
         return None
     except (OSError, ValueError) as error:
         raise ValueError(f"{file}: not a readable record: {error}") from error
-    if not isinstance(found, dict) or "status" not in found:
-        raise ValueError(f"{file}: not the record of a run")
-    return found
+    missing = [name for name in NEEDED if not isinstance(found, dict) or name not in found]
+    if missing:
+        raise ValueError(f"{file}: not the record of a run: it has no '{missing[0]}'")
+    return dict(found)
 
 
 def endpoint_of(record: Mapping[str, Any]) -> float | None:
@@ -127,7 +130,7 @@ def state_of(cells: Sequence[Cell], out: str, retry: bool = False) -> State:
         if record is None:
             state.waiting.append(cell)
             continue
-        if differ := config_differences(filled(record["config"], config), wanted):
+        if differ := config_differences(filled(record["config"], config.algo_name, config.task_name), wanted):
             raise ValueError(
                 f"{Path(out, cell.path)} was begun with another configuration: {'; '.join(differ)}; "
                 f"choose another --name, or move it away"

@@ -108,7 +108,8 @@ def _conduct(study: Any, out: str | None, workers: int, retry: bool, dry_run: bo
     if dry_run:
         typer.echo("\n".join(conduct.rehearse(study, out or "results", workers)))
     elif broken := conduct.conduct(study, out or "results", workers, retry, say):
-        raise RunFailed(f"{len(broken)} cells did not finish: {'; '.join(broken)}")
+        cells = "1 cell" if len(broken) == 1 else f"{len(broken)} cells"
+        raise RunFailed(f"{cells} did not finish: {'; '.join(broken)}")
 
 
 def report(
@@ -117,11 +118,11 @@ def report(
 ) -> None:
     """Tables and figures from the records in a folder, written into it."""
     from harness.report import report as written
-    from harness.wording import headline
+    from harness.reports.wording import headline
 
     findings = written(folder)
     if into is not None:
-        from harness.blocks import refresh
+        from harness.reports.blocks import refresh
 
         into.write_text(refresh(into.read_text(), into.parent))
     typer.echo("\n".join([*(headline(findings, block) for block in findings.blocks), str(folder / "report.html")]))
@@ -134,6 +135,6 @@ def calibrate(
     trials: Annotated[int, Opt(help="Simulated studies of each cell.")] = 10_000,
 ) -> None:
     """Are the intervals as wide as they say?  Simulation, A/A, positive and negative controls, as one page."""
-    from harness.calibrate import calibrate as calibrated
+    from harness.calibration.calibrate import calibrate as calibrated
 
     calibrated(folder, trials, typer.echo)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.config import load_toml, put
-from harness.study import Fields, Study, check, over, parse
+from harness.study import Fields, Study, check, over, parse, seeds_of
 
 FRACTIONS = [0, 0.25, 0.5, 0.75, 1]  # of the budget: points enough to see a crossing
 
@@ -24,6 +24,9 @@ def compared(
     if len(arms) < len(words):
         raise ValueError(f"algos: '{algos}' names an algorithm twice; its arms would be one")
     base: Fields = {"eval_fractions": FRACTIONS, **(load_toml(Path(config)) if config else {})}
+    base.pop("algo_name", None)  # a configuration may name an algorithm; the arms are named here
+    if "algo" in base:
+        base["algo"] = {k: v for k, v in over(base)["algo"].items() if k != "name"}
     asked = {k: v for k, v in flags.items() if v is not None}
     for word in settings:
         field, value = _setting(word)
@@ -43,8 +46,7 @@ def varied(study: Study, seeds: str | None, settings: list[str], name: str | Non
         put(asked, *_setting(word))
     changed: dict[str, Any] = {"base": over(study.base, _named(asked)), "name": name or study.name}
     if seeds is not None:
-        asked_seeds = _seeds(seeds)
-        changed["seeds"] = list(range(asked_seeds)) if isinstance(asked_seeds, int) else asked_seeds
+        changed["seeds"] = seeds_of(_seeds(seeds), "seeds")
     return check(dataclasses.replace(study, **changed))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 import threading
@@ -30,6 +31,7 @@ class Runner:
     times: list[float] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)  # cells that ended without finishing, and why
     stopped: threading.Event = field(default_factory=threading.Event)
+    interrupted: bool = False  # by a cell's own account
 
     def __call__(self, cells: Sequence[Cell]) -> None:
         """Raises ValueError where a cell says that the input is wrong, KeyboardInterrupt where the user has stopped it;
@@ -60,6 +62,8 @@ class Runner:
             except BaseException:
                 self.stopped.set()
                 raise
+        if self.interrupted:
+            raise KeyboardInterrupt
 
     def _cell(self, cell: Cell, place: int, number: str, total: int) -> None:
         began = time.monotonic()
@@ -69,8 +73,10 @@ class Runner:
         said = (ended.stderr.strip().splitlines() or [""])[-1].removeprefix("error: ")
         if ended.returncode == 2:
             raise ValueError(f"{cell.path}: {said}")
-        if ended.returncode == 130 or self.stopped.is_set():
+        if ended.returncode == 130:
+            self.interrupted = True
             self.stopped.set()
+        if self.stopped.is_set():
             return
         record = read_record(Path(self.out, cell.path))
         if ended.returncode or record is None:
@@ -124,14 +130,14 @@ def conduct(study: Study, out: str, workers: int, retry: bool, say: Say) -> list
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "study.json", study.as_dict())
         runner(state.waiting)
-    if any(folder.glob("*/seed*/record.json")):
+    if any((read_record(file.parent) or {}).get("status") == "finished" for file in folder.glob("*/seed*/record.json")):
         _report(folder, say)
     return runner.broken
 
 
 def _report(folder: Path, say: Say) -> None:
     from harness.report import report
-    from harness.wording import headline
+    from harness.reports.wording import headline
 
     findings = report(folder)
     for block in findings.blocks:
@@ -167,6 +173,7 @@ def predicted(cell: Cell, out: str) -> float | None:
 
 def rehearse(study: Study, out: str, workers: int) -> list[str]:
     """What `--dry-run` prints: every command that is left, and the predicted cost."""
+    check_shared(study, workers)
     lines: list[str] = []
     try:
         chosen, open_fields = choose(study, out), False
@@ -179,7 +186,7 @@ def rehearse(study: Study, out: str, workers: int) -> list[str]:
         lines.append(f"# {describe(stage, state)}")
         if stage == "runs" and open_fields and study.tune is not None:
             lines.append(f"# {', '.join(study.tune.grid)} as the trials will choose")
-        lines += [" ".join(cell.command(out)) for cell in state.waiting]
+        lines += [shlex.join(cell.command(out)) for cell in state.waiting]
         lines.append(f"# {_cost(state.waiting, out, workers)}")
     return lines
 

@@ -18,6 +18,7 @@ from evals import tasks
 from evals.score import available
 from evals.tasks import EvalSet, Problem, Task
 from harness.budget import Budget, Planner, Spend
+from harness.cells import filled
 from harness.config import RunConfig, build
 from harness.evaluate import Evaluator
 from harness.flops import FlopsModel, RunFlops
@@ -199,7 +200,8 @@ def check_same(folder: Path, record: dict[str, Any]) -> None:
         return  # cut off before its first word: it starts from the beginning
     old = json.loads(file.read_text())
     new = json.loads(json.dumps(record))  # as it would read from a file: tuples are lists
-    differ = config_differences(old["config"], new["config"])
+    known = filled(old["config"], new["config"]["algo_name"], new["config"]["task_name"])
+    differ = config_differences(known, new["config"])
     if old["environment"]["model"] != new["environment"]["model"]:
         differ.append(f"model: {old['environment']['model']} -> {new['environment']['model']}")
     if differ:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness import figures, tables, wording
-from harness.findings import Findings, find
-from harness.page import page
-from harness.provenance import commands, samples, versions
-from harness.results import read
-from harness.tables import Table
+from harness.reports import figures, tables, wording
+from harness.reports.findings import Findings, find
+from harness.reports.page import page
+from harness.reports.provenance import commands, samples, versions
+from harness.reports.results import read
+from harness.reports.tables import Table
 
 FIGURES = {
     "curves": "Accuracy against the budget; bands are 95 % t-intervals over seeds.",

@@ -172,7 +172,8 @@ def _word(value: Any) -> str:
 
 def label(point: Fields) -> str:
     """A trial's folder: {"lr": 0.0002, "algo.critic_lr": 10} is "lr0.0002-critic_lr10"."""
-    return "-".join(f"{name.split('.')[-1]}{_word(value)}" for name, value in point.items())
+    words = (f"{name.split('.')[-1]}{_word(value)}" for name, value in point.items())
+    return "-".join(words).replace("/", "_")
 
 
 def over(*layers: Fields) -> Fields:
@@ -218,7 +219,7 @@ def parse(name: str, table: Fields, beside: Path | None = None) -> Study:
     table = {"name": name, **table}
     for section, prefix in ((table, ""), (table.get("tune"), "tune."), *_named(table.get("arms"), "arms.")):
         if isinstance(section, dict) and "seeds" in section:
-            section["seeds"] = _seeds(section["seeds"], f"{prefix}seeds")
+            section["seeds"] = seeds_of(section["seeds"], f"{prefix}seeds")
     study = build(Study, table, "")
     arms = {arm: _beside(of, beside) for arm, of in study.arms.items()}
     return check(dataclasses.replace(study, base=_beside(study.base, beside), arms=arms))
@@ -228,7 +229,7 @@ def _named(tables: Any, prefix: str) -> list[tuple[Any, str]]:
     return [(of, f"{prefix}{name}.") for name, of in tables.items()] if isinstance(tables, dict) else []
 
 
-def _seeds(value: Any, name: str) -> list[int]:
+def seeds_of(value: Any, name: str) -> list[int]:
     """A count or a list: 3 is [0, 1, 2]."""
     if isinstance(value, int) and not isinstance(value, bool) and value > 0:
         return list(range(value))
@@ -265,8 +266,12 @@ def check(study: Study) -> Study:
             raise ValueError(f"arms.{arm}: letters, digits, - and _ only, and not 'tune', for it names a folder")
         if study.tuned_as(arm) not in study.arms or study.tuned_as(study.tuned_as(arm)) != study.tuned_as(arm):
             raise ValueError(f"arms.{arm}.tuned_as: no arm '{of['tuned_as']}' with trials of its own")
-        if fixed := {"seed", "name", "out"} & set(of):
-            raise ValueError(f"arms.{arm}.{min(fixed)}: the study sets it")
+    tables = {f"arms.{arm}": of for arm, of in study.arms.items()} | {"base": study.base}
+    if study.tune is not None:
+        tables |= {"tune.base": study.tune.base, "tune.grid": study.tune.grid}
+    for name, table in tables.items():
+        if fixed := {"seed", "name", "out"} & set(table):
+            raise ValueError(f"{name}.{min(fixed)}: the study sets it")
     mentioned = [*itertools.chain(*study.report.blocks.values()), *itertools.chain(*study.report.family)]
     if unknown := [arm for arm in mentioned if arm not in study.arms]:
         raise ValueError(f"report: no arm '{unknown[0]}'; valid: {', '.join(study.arms)}")

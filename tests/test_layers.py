@@ -109,7 +109,11 @@ TABLE: dict[str, tuple[list[str], list[str], bool]] = {
         [*(f"algos.{n}" for n in NAMES), *(f"evals.tasks.{t}" for t in TASKS)],
         False,
     ),
-    "reports are made where no model stack is installed": (["harness/report.py"], ["torch", "transformers"], False),
+    "reports are made where no model stack is installed": (
+        ["harness/report.py", "harness/reports/*.py"],
+        ["torch", "transformers"],
+        False,
+    ),
     "help and planning are instant": (
         ["harness/config.py", "harness/study.py", "harness/cli.py"],
         ["torch", "transformers", "algos"],
@@ -153,8 +157,8 @@ TRANSITIVELY = {
     "harness.study": ["torch", "transformers"],
     "harness.cli": ["torch", "transformers"],
     "harness.report": ["torch", "transformers"],
-    "harness.page": ["torch", "transformers"],
-    "harness.calibrate": ["torch", "transformers"],
+    "harness.reports.page": ["torch", "transformers"],
+    "harness.calibration.calibrate": ["torch", "transformers"],
     "evals.verify": ["torch", "transformers"],
     "evals.stats": ["torch", "transformers"],
     "evals.passk": ["torch", "transformers"],

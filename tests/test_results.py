@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from harness.blocks import MARK, refresh
-from harness.calibrate import BARRED, HIGH, LOW, TRIALS, calibrate
+from harness.calibration.calibrate import BARRED, HIGH, LOW, TRIALS, calibrate
 from harness.cells import choose, filled, resolved
-from harness.findings import Findings, find
 from harness.record import config_differences
 from harness.report import report
-from harness.results import read
+from harness.reports.blocks import MARK, refresh
+from harness.reports.findings import Findings, find
+from harness.reports.results import read
 from harness.study import load
 from tests.helpers import ROOT, close
 
@@ -67,7 +67,9 @@ def test_a_committed_study_is_what_its_file_says(folder: Path) -> None:
     for cell in (*study.trials(), *study.runs(chosen)):
         record = json.loads((ROOT / "results" / cell.path / "record.json").read_text())
         config = cell.config("results")
-        assert config_differences(filled(record["config"], config), resolved(config)) == [], cell.path
+        assert (
+            config_differences(filled(record["config"], config.algo_name, config.task_name), resolved(config)) == []
+        ), cell.path
 
 
 @pytest.mark.parametrize("folder", STUDIES, ids=lambda p: p.name)

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from evals import simulate
-from harness import calibrate as calibration
-from harness.arms import facts, read_arm, sources
-from harness.calibrate import calibrate, page
-from harness.controls import Part, fair_coin, inert_field, one_arm_twice, wrong_signs
+from harness.calibration import calibrate as calibration
+from harness.calibration.arms import facts, read_arm, sources
+from harness.calibration.calibrate import calibrate, page
+from harness.calibration.controls import Part, fair_coin, inert_field, one_arm_twice, wrong_signs
 from tests.helpers import ROOT, close
 
 ENDS = [0.90, 0.92, 0.91, 0.93, 0.89]  # of five seeds, greedy
@@ -297,6 +297,6 @@ def test_a_finished_run_has_rounds(tmp_path: Path) -> None:
 
 
 def test_it_needs_no_torch() -> None:
-    code = "import harness.calibrate, sys; print('torch' in sys.modules)"
+    code = "import harness.calibration.calibrate, sys; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.stdout.split() == ["False"], done.stderr

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from harness import wording
-from harness.findings import Findings, find
-from harness.page import charts, finite, page, prose
-from harness.provenance import commands
-from harness.results import read
+from harness.reports import wording
+from harness.reports.findings import Findings, find
+from harness.reports.page import charts, finite, page, prose
+from harness.reports.provenance import commands
+from harness.reports.results import read
 from tests.harness.records import a_record, unfinished, write, write_study, write_trial
 
 HOSTILE = "</script><img src=x onerror=alert(1)> <b>bold</b> &amp; \u2028\ud800 <script>window.pwned = 1</script>\n  so"

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from harness.findings import Arm, Block, Findings, Interval
-from harness.wording import unit
+from harness.reports.findings import Arm, Block, Findings, Interval
+from harness.reports.wording import unit
 
 # Okabe and Ito's colours, then darker ones; with dashes and markers, so that colour is never the only cue
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#333333", "#8C6D1F", "#5B3A8E")

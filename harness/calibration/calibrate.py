@@ -1,8 +1,8 @@
 """`harness calibrate`: whether the comparison statistics are right where the truth is known, as a page and its numbers.
 
-Simulated runs have a true difference that intervals must cover; real runs (`harness.controls`) were made so that the
-truth is known.  Reads the runs under a folder (ARM/seed<k>) and writes calibration.json and calibration.md into it: the
-same records give the same bytes.  A part whose runs are not there says so.
+Simulated runs have a true difference that intervals must cover; real runs (`controls.py`) were made so that the truth
+is known.  Reads the runs under a folder (ARM/seed<k>) and writes calibration.json and calibration.md into it: the same
+records give the same bytes.  A part whose runs are not there says so.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import Any
 
 from evals import simulate
 from evals.stats import LEVEL
-from harness.arms import read_arm
-from harness.controls import Part, fair_coin, inert_field, one_arm_twice, wrong_signs
+from harness.calibration.arms import read_arm
+from harness.calibration.controls import Part, fair_coin, inert_field, one_arm_twice, wrong_signs
 from harness.record import write_json
+from harness.reports.tables import Table
+from harness.reports.wording import points
 from harness.summary import percent
-from harness.tables import Table
-from harness.wording import points
 
 Say = Callable[[str], None]
 

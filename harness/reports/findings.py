@@ -27,7 +27,7 @@ from evals.stats import (
 )
 from harness.budget import UNITS
 from harness.cells import choose_trial, endpoint_of
-from harness.results import Key, Results, Run, Task
+from harness.reports.results import Key, Results, Run, Task
 
 COLLAPSE = 0.10  # of accuracy at temperature 1 lost against the start
 Interval = tuple[float, float] | None
@@ -64,7 +64,7 @@ class Arm:
     curves: dict[str, Curve]  # by evaluation set
     spend_F: dict[str, list[float]]  # by unit, mean over seeds at each point
     reached: float  # median over seeds of the budget at which the level was reached; inf where most never did
-    silent: float | None  # share of groups whose rewards were all equal, mean over rounds
+    silent: float | None  # share of groups whose rewards were all equal, mean over rounds; None for groups of one
     collapsed: int
     collapse_interval: tuple[float, float]
     memory: dict[str, float]  # parts, mean bytes
@@ -95,12 +95,6 @@ class Block:
     name: str
     arms: list[str]
     pairs: list[Pair]
-
-    @property
-    def beaten(self) -> set[str]:
-        """Arms that at least one other arm is better than."""
-        loser = {"A better": lambda p: p.b, "B better": lambda p: p.a}
-        return {loser[p.verdict.kind](p) for p in self.pairs if p.verdict.kind in loser}
 
 
 @dataclass(frozen=True)
@@ -193,7 +187,8 @@ def _curve(value_SF: np.ndarray) -> Curve:
 
 
 def _means(tables: Sequence[dict[str, float]]) -> dict[str, float]:
-    return {name: float(np.mean([t.get(name, 0.0) for t in tables])) for name in tables[0]}
+    names = dict.fromkeys(name for table in tables for name in table)
+    return {name: float(np.mean([t.get(name, 0.0) for t in tables])) for name in names}
 
 
 def _tuned(results: Results, run: Run) -> dict[str, Any]:
@@ -214,7 +209,8 @@ def _reached(results: Results, arm: str, seeds: list[int]) -> float:
 
 
 def _silent(runs: Sequence[Run]) -> float | None:
-    shares = [m["frac_reward_zero_std"] for run in runs for m in run.metrics() if "frac_reward_zero_std" in m]
+    groups = [run for run in runs if run.record["config"]["group_size"] > 1]
+    shares = [m["frac_reward_zero_std"] for run in groups for m in run.metrics() if "frac_reward_zero_std" in m]
     return float(np.mean(shares)) if shares else None
 
 
@@ -224,7 +220,8 @@ def _collapsed(results: Results, run: Run) -> bool:
         return True
     sampled = [t.name for t in results.tasks if t.domain == "in" and t.temperature]
     values = run.values()
-    return any(values[1.0, strict(t)] < values.get((0.0, strict(t)), 0.0) - COLLAPSE for t in sampled)
+    lost = (values.get((0.0, strict(t)), 0.0) - values.get((1.0, strict(t)), 0.0) for t in sampled)
+    return any(round(x, 9) > COLLAPSE for x in lost)
 
 
 # --- pairs ------------------------------------------------------------------------------------------------------

@@ -6,9 +6,9 @@ import shlex
 from dataclasses import dataclass
 from typing import Any
 
-from harness.results import Results, Run
+from harness.reports.results import Results, Run
+from harness.reports.tables import Table
 from harness.study import Cell
-from harness.tables import Table
 
 OWN = ("name", "out", "seed", "sources", "schedule", "resume", "keep_checkpoints", "checkpoint_every")
 
@@ -70,6 +70,8 @@ def samples(results: Results) -> list[Sample]:
         columns = {arm: results.runs[arm][seeds[0]].outcomes(task.name, 1.0) for arm in arms}
         if 0.0 in results.fractions:
             columns = {"start": results.runs[arms[0]][seeds[0]].outcomes(task.name, 0.0), **columns}
+        if not all(columns.values()):  # somebody kept none
+            continue
         for rows in zip(*columns.values(), strict=True):
             if all("text" in row for row in rows):
                 texts = {name: (row["text"], row["strict"]) for name, row in zip(columns, rows, strict=True)}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from harness.cells import read_record
-from harness.record import SCHEMA
+from harness.record import SCHEMA, config_differences
 from harness.study import Study, parse
 
 Key = tuple[str, str, str]  # task, filter, metric
@@ -53,7 +54,7 @@ class Run:
         """The rounds; none where the run has not come to one."""
         file = self.folder / "metrics.jsonl"
         try:
-            return [json.loads(line) for line in file.read_text().splitlines()]
+            return _tables(file.read_text())
         except FileNotFoundError:
             return []
         except ValueError as error:
@@ -66,12 +67,21 @@ class Run:
             return []
         file = self.folder / named[0]["outcomes"]
         try:
-            found = [json.loads(line) for line in gzip.decompress(file.read_bytes()).decode().splitlines()]
-        except (OSError, EOFError, ValueError) as error:
+            found = _tables(gzip.decompress(file.read_bytes()).decode())
+            verdicts = [o["strict"] for o in found]
+        except (OSError, EOFError, zlib.error, LookupError, ValueError) as error:
             raise ValueError(f"{file}: cannot read the outcomes of '{task}': {error}") from error
-        if len(found) != named[0]["n"]:
+        if len(verdicts) != named[0]["n"]:
             raise ValueError(f"{file}: {len(found)} outcomes, where the record counts {named[0]['n']}")
         return found
+
+
+def _tables(text: str) -> list[dict[str, Any]]:
+    """A table a line.  Raises ValueError."""
+    found = [json.loads(line) for line in text.splitlines()]
+    if not all(isinstance(table, dict) for table in found):
+        raise ValueError("a line is no table")
+    return found
 
 
 @dataclass(frozen=True)
@@ -170,6 +180,8 @@ class Results:
     def hit_SI(self, arm: str, task: str, fraction: float, seeds: list[int]) -> np.ndarray:
         """Right or wrong [S, I], strict; [S, 0] where outcomes were not kept."""
         rows = [[o["strict"] == "correct" for o in self.runs[arm][seed].outcomes(task, fraction)] for seed in seeds]
+        if not all(rows):
+            return np.zeros((len(seeds), 0))
         return np.array(rows, dtype=np.float64).reshape(len(seeds), -1)
 
 
@@ -203,7 +215,7 @@ def _study(folder: Path) -> Results:
     if file.exists():
         try:
             study = parse(folder.name, {**json.loads(file.read_text()), "name": folder.name})
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             raise ValueError(f"{file}: {error}") from error
     arms = list(study.arms) if study else sorted(p.parent.parent.name for p in folder.glob("*/seed*/record.json"))
     runs = {arm: _runs(arm, folder / arm) for arm in dict.fromkeys(arms)}
@@ -220,11 +232,14 @@ def _study(folder: Path) -> Results:
 
 
 def _runs(arm: str, folder: Path) -> dict[int, Run]:
-    found = {}
-    for file in folder.glob("seed*/record.json"):
+    found: dict[int, Run] = {}
+    for file in sorted(folder.glob("seed*/record.json")):
         record = read_record(file.parent)
         assert record is not None
-        found[int(record["seed"])] = Run(arm, int(record["seed"]), file.parent, record)
+        run = Run(arm, int(record["seed"]), file.parent, record)
+        if run.seed in found:
+            raise ValueError(f"{file}: seed {run.seed} of '{arm}' is in {found[run.seed].folder.name} as well")
+        found[run.seed] = run
     return dict(sorted(found.items()))
 
 
@@ -246,6 +261,13 @@ def check(results: Results, folder: Path) -> None:
         for name, one, other in _compared(first, run):
             if one != other:
                 raise ValueError(f"{run.folder / 'record.json'}: {name} is {other}, in {first.folder} it is {one}")
+    for by_seed in results.runs.values():
+        alike = [run for run in by_seed.values() if run.finished]
+        for run in alike[1:]:
+            differ = config_differences(alike[0].record["config"], run.record["config"])
+            if differ := [d for d in differ if not d.startswith("seed: ")]:
+                said = f"another configuration than {alike[0].folder.name}: {'; '.join(differ)}"
+                raise ValueError(f"{run.folder / 'record.json'}: {said}")
     task = results.endpoint
     for run in ended:
         if (1.0, (task, "strict", "exact_match")) not in run.values():
@@ -257,6 +279,8 @@ def _compared(a: Run, b: Run) -> Iterator[tuple[str, Any, Any]]:
         yield name, a.record["config"].get(name), b.record["config"].get(name)
     yield "budget", a.record["budget"], b.record["budget"]
     yield "the start model", a.record["environment"]["model"], b.record["environment"]["model"]
-    yield "the evaluation data", a.record["environment"]["data"], b.record["environment"]["data"]
+    data = [{d["name"]: d["sha256"][:12] for d in run.record["environment"]["data"]} for run in (a, b)]
+    for name in dict.fromkeys([*data[0], *data[1]]):
+        yield f"the evaluation data of '{name}'", data[0].get(name), data[1].get(name)
     one, other = ({r["task"]: r["version"] for r in run.record["evals"]} for run in (a, b))
     yield "the tasks' versions", one, other

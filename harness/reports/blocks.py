@@ -15,10 +15,10 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-from harness import tables, wording
-from harness.findings import Findings, find
 from harness.report import FIGURES
-from harness.results import read
+from harness.reports import tables, wording
+from harness.reports.findings import Findings, find
+from harness.reports.results import read
 
 PICTURES = ("curves", "cost")
 MARK = re.compile(r"(<!-- report (\S+) (\S+) -->\n).*?(<!-- /report -->)", re.DOTALL)

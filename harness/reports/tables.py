@@ -8,10 +8,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from evals.stats import FEWEST
 from harness.budget import UNITS
-from harness.findings import Arm, Block, Findings
+from harness.reports.findings import Arm, Block, Findings
+from harness.reports.wording import amount, bracket, crossing, p_value, points, simultaneous, unit
 from harness.summary import count, flops, size
-from harness.wording import amount, bracket, crossing, p_value, points, simultaneous, unit
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,13 @@ def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
+TEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$"}
+TEX |= {c: f"\\{c}" for c in "_%&#{}$"}
+
+
 def _tex(cell: str) -> str:
     """Plain text for LaTeX."""
-    for character, safe in (("\\", r"\textbackslash{}"), ("_", r"\_"), ("%", r"\%"), ("&", r"\&"), ("#", r"\#")):
-        cell = cell.replace(character, safe)
-    return cell.replace("<", "$<$").replace("~", r"\textasciitilde{}").replace("^", r"\textasciicircum{}")
+    return "".join(TEX.get(c, c) for c in cell)
 
 
 def accuracy(findings: Findings, block: Block) -> Table:
@@ -69,7 +72,8 @@ def accuracy(findings: Findings, block: Block) -> Table:
         rows.append([*first, *[""] * len(halves), *(points(f.start[t]) for t in others), *[""] * 4])
     for arm in (f.arms[name] for name in block.arms):
         tuned = [f"{x:g}" if isinstance(x, float) else str(x) for x in arm.tuned.values()]
-        row = [arm.name, *tuned, str(arm.finished), points(arm.mean), bracket(arm.interval), points(arm.iqm)]
+        interval = bracket(arm.interval) if arm.interval else f"{FEWEST} seeds at least"
+        row = [arm.name, *tuned, str(arm.finished), points(arm.mean), interval, points(arm.iqm)]
         row += [points(arm.curves[f.endpoint.name].mean_F[f.results.fractions.index(x)]) for x in halves]
         row += [points(arm.curves[t].mean_F[-1]) for t in others]
         row += [amount(arm.reached) if math.isfinite(arm.reached) else "never"]

@@ -20,12 +20,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from evals.stats import FEWEST
-from harness import provenance, tables, wording
 from harness.budget import UNITS
-from harness.findings import Arm, Block, Findings
 from harness.meter import CHARGED
+from harness.reports import provenance, tables, wording
+from harness.reports.findings import Arm, Block, Findings
+from harness.reports.tables import Table
 from harness.summary import PARTS, point, size
-from harness.tables import Table
 
 ROOM = Path(__file__).with_suffix("")  # the template, its style and its script
 KINDS = {

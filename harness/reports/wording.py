@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from harness.findings import Audit, Block, Findings, Interval, Pair
+from harness.reports.findings import Audit, Block, Findings, Interval, Pair
 
 UNIT_WORDS = {"flops": "FLOPs", "device_seconds": "device seconds"}
 
@@ -87,7 +87,7 @@ def verdicts(block: Block, margin: float) -> list[str]:
 
 
 def headline(findings: Findings, block: Block) -> str:
-    """The block's verdict in one sentence: all of it for up to three pairs, else who is beaten by nobody."""
+    """The block's verdict in one sentence: every pair of up to three, else who is beaten by whom."""
     budget = findings.results.one.record["budget"]
     at = f"At {amount(budget['limit'])} {unit(budget['unit'])}{f' ({block.name})' if block.name else ''}"
     if not block.pairs:
@@ -98,17 +98,37 @@ def headline(findings: Findings, block: Block) -> str:
         return f"{at} {arm.name} ends at {ends}; there is nothing to compare it with."
     if len(block.pairs) <= 3:
         return f"{at} {'; '.join(verdicts(block, findings.results.study.report.margin))}."
-    decided = [p for p in block.pairs if p.verdict.kind in ("A better", "B better")]
-    if not decided:
-        same = sum(p.verdict.kind == "equivalent" for p in block.pairs)
-        margin = findings.results.study.report.margin
-        aside = f"; {same} {'is' if same == 1 else 'are'} equivalent within {margin:g} points" if same else ""
-        return f"{at} none of {len(block.pairs)} pairs of arms is separated{aside}."
-    unbeaten = [arm for arm in block.arms if arm not in block.beaten]
-    beaten = [arm for arm in block.arms if arm in block.beaten]
+    return f"{at} {'; '.join([*_beaten(block), _undecided(findings, block)])}."
+
+
+def _beaten(block: Block) -> list[str]:
+    """A clause for each arm that is beaten, by whom and by how much; the one that most have beaten first."""
+    lost: dict[str, dict[str, Pair]] = {}
+    for pair in block.pairs:
+        if pair.verdict.kind in ("A better", "B better"):
+            winner, loser = (pair.a, pair.b) if pair.verdict.kind == "A better" else (pair.b, pair.a)
+            lost.setdefault(loser, {})[winner] = pair
+    said = []
+    for loser, winners in sorted(lost.items(), key=lambda x: -len(x[1])):
+        if len(winners) == 1:
+            said.append(verdict(next(iter(winners.values())), 0.0))
+        else:
+            by = sorted(abs(pair.verdict.pair.mean) for pair in winners.values())
+            said.append(f"{listed(list(winners))} each beat {loser}, by {points(by[0])} to {points(by[-1])} points")
+    return said
+
+
+def _undecided(findings: Findings, block: Block) -> str:
+    """The pairs that no arm has won: "of the other 13 pairs 5 are equivalent within 2 points, 8 not separated"."""
+    kinds = [p.verdict.kind for p in block.pairs if p.verdict.kind not in ("A better", "B better")]
+    if not kinds:
+        return "every pair is separated"
+    words = {"equivalent": f"equivalent within {findings.results.study.report.margin:g} points"}
+    counts = [(kinds.count(kind), words.get(kind, kind)) for kind in ORDER if kind in kinds]
+    whole = f"of {'the other ' if len(kinds) < len(block.pairs) else ''}{len(kinds)} pairs"
+    first, *others = [f"{n} {word}" for n, word in counts]
     return (
-        f"{at} no arm is better than {listed(unbeaten)}; {listed(beaten)} {'is' if len(beaten) == 1 else 'are'} beaten "
-        f"by at least one ({len(decided)} of {len(block.pairs)} pairs separated)."
+        f"{whole} {first.replace(' ', ' is ' if counts[0][0] == 1 else ' are ', 1)}{''.join(f', {o}' for o in others)}"
     )
 
 
@@ -169,8 +189,7 @@ def _edge(findings: Findings, arm: str) -> bool:
     if tune is None or arm not in findings.arms:
         return False
     grids = [(findings.arms[arm].tuned.get(name), sorted(values)) for name, values in tune.grid.items()]
-    numbers = [(x, v) for x, v in grids if len(v) > 1 and all(isinstance(y, int | float) for y in v)]
-    return any(x in (v[0], v[-1]) for x, v in numbers)
+    return any(x in (v[0], v[-1]) for x, v in grids if len(v) > 1 and all(type(y) in (int, float) for y in v))
 
 
 def _variety(findings: Findings) -> dict[str, set[object]]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from harness.cells import read_record
 from harness.record import config_differences
-from harness.results import Run
+from harness.reports.results import Run
 
 CLOCKS = ("time", "seconds", "perf", "mem")  # in the names of what differs between two runs of the same numbers
 

@@ -1,0 +1,1 @@
+"""From records to reports: results -> findings -> wording, tables, figures -> report.md, report.html.  No torch."""
