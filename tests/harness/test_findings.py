@@ -154,6 +154,14 @@ def test_silent_groups_over_all_rounds(
         close(silent, expected)
 
 
+def test_a_group_of_one_is_never_called_silent(folder: Folder) -> None:
+    """It has nobody to be equal to: the arm has no share, and not a share of 100 %."""
+    path = folder()
+    for seed in range(3):
+        change(path / "b" / f"seed{seed}", lambda r: r["config"].update(group_size=1))
+    assert [arm.silent for arm in found(path).arms.values()] == [0.25, None]
+
+
 REACHED = [
     (0.7, 160 * (0.5 + 0.5 * 0.2 / 0.35)),  # on the way from 0.5 to 0.85, the median of three
     (0.5, 80.0),

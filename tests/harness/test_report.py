@@ -268,6 +268,11 @@ def test_a_pair_that_has_no_interval(tmp_path: Path) -> None:
     found = find(read(write_study(tmp_path / "s", values)))
     (row,) = tables.pairs(found, found.blocks[0]).rows
     assert row[3:8] == ["2 seeds; 3 at least", "-", "no interval", "-", "-"]
+    assert [row[3] for row in tables.accuracy(found, found.blocks[0]).rows] == [
+        "",
+        "3 seeds at least",
+        "3 seeds at least",
+    ]
 
 
 def test_the_other_tables(findings: Findings) -> None:
