@@ -173,10 +173,14 @@ def notes(findings: Findings) -> list[str]:
     for arm in (arm for arm in study.arms if study.tune and study.tuned_as(arm) != arm):
         found.append(f"{arm} was not tuned: it runs at what the trials of {study.tuned_as(arm)} chose.")
     edges = [arm for arm, trials in findings.trials.items() if _edge(findings, arm)]
-    if edges:
+    if len(edges) == 1:
         found.append(
-            f"The best trial of {listed(edges)} lies at an edge of its grid: a better value may lie outside, for "
-            f"{'it' if len(edges) == 1 else 'them'} alone."
+            f"The best trial of {edges[0]} lies at an edge of its grid: a better value may lie outside, for it alone."
+        )
+    elif edges:
+        found.append(
+            f"The best trials of {listed(edges)} lie at an edge of their grids: better values may lie outside, for "
+            f"them alone."
         )
     for name, values in _variety(findings).items():
         if len(values) > 1:

@@ -18,6 +18,7 @@ import pytest
 from harness import cli, conduct
 from harness.budget import UNITS
 from harness.cells import resolved
+from harness.config import RunConfig
 from harness.record import config_differences
 from harness.report import report
 from harness.reports import figures, tables
@@ -26,7 +27,7 @@ from harness.reports.provenance import command, commands, samples, versions
 from harness.reports.results import Run, read
 from harness.reports.tables import Table
 from harness.study import parse
-from tests.harness.records import a_record, change, rows, typist, unfinished, write, write_study, write_trial
+from tests.harness.records import Type, a_record, change, rows, typist, unfinished, write, write_study, write_trial
 from tests.harness.small import files_of
 from tests.harness.test_cli import Call, one_line
 from tests.helpers import ROOT
@@ -374,16 +375,27 @@ FIELDS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("fields", FIELDS)
-def test_a_command_leads_to_the_configuration_of_its_record(
-    fields: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    typed = typist(monkeypatch)
-    (cell,) = parse("s", {"arms": {"a": fields}, "seeds": [3]}).runs()
-    asked = typed(cell.command("results"))
+def leads_back(asked: RunConfig, typed: Type) -> None:
     run = Run("a", 3, Path(), {"config": resolved(asked)})
     again = typed(shlex.split(command(run, "s")))
     assert config_differences(resolved(again), run.record["config"]) == [] and again.out == asked.out
+
+
+@pytest.fixture
+def typed(monkeypatch: pytest.MonkeyPatch) -> Type:
+    return typist(monkeypatch)
+
+
+@pytest.mark.parametrize("fields", FIELDS)
+def test_a_command_leads_to_the_configuration_of_its_record(fields: dict[str, Any], typed: Type) -> None:
+    (cell,) = parse("s", {"arms": {"a": fields}, "seeds": [3]}).runs()
+    leads_back(typed(cell.command("results")), typed)
+
+
+def test_a_command_needs_no_file_of_settings(tmp_path: Path, typed: Type) -> None:
+    (tmp_path / "c.toml").write_text("lr = 0.5\n[algo]\nname = 'ppo'\nkl_coef = 0.5\n[task]\nname = 'gsm8k'\n")
+    words = ["harness", "run", "--config", str(tmp_path / "c.toml"), "--seed", "3", "--out", "results/s/a"]
+    leads_back(typed(words), typed)
 
 
 # ---------------------------------------------------------------- the commands

@@ -46,6 +46,12 @@ def test_a_study_in_the_order_of_its_arms(folder: Path) -> None:
     assert [(r.arm, r.seed) for r in found] == [("b", 0), ("b", 1), ("a", 0), ("a", 1), ("a", 4)]
 
 
+def test_seeds_are_numbers(folder: Path) -> None:
+    """10 comes after 4, as it does not among names."""
+    write(folder / "a" / "seed10", a_record("a", 10, [0.3, 0.4, 0.8]))
+    assert list(read(folder).runs["a"]) == [0, 1, 4, 10]
+
+
 def test_a_folder_that_says_nothing_of_itself(folder: Path) -> None:
     (folder / "study.json").unlink()
     (folder / "notes").mkdir()
