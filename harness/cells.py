@@ -35,10 +35,16 @@ def resolved(config: RunConfig) -> dict[str, Any]:
     algo = build(algos.load(config.algo_name), config.algo, "algo.")
     base = algos.Schedule(prompts=config.prompts, group_size=config.group_size)
     schedule = check_schedule(algo.schedule(base), algo)
-    build(tasks.load(config.task_name), config.task, "task.")
+    task = build(tasks.load(config.task_name), config.task, "task.")
     load_reward(config.reward)
     whole = {**config.as_dict(), "algo": dataclasses.asdict(algo), "schedule": dataclasses.asdict(schedule)}
+    whole["task"] = asked_of(task, config)
     return dict(json.loads(json.dumps(whole)))  # tuples are lists, as they read from a file
+
+
+def asked_of(task: Any, config: RunConfig) -> dict[str, Any]:
+    """The task's fields that were asked for, as the task has them: a word of the command line has become a number."""
+    return {name: getattr(task, name) for name in config.task}
 
 
 def filled(old: Mapping[str, Any], algo: str, task: str) -> dict[str, Any]:

@@ -120,6 +120,8 @@ def report(
     from harness.report import report as written
     from harness.reports.wording import headline
 
+    if into is not None and not into.is_file():
+        raise ValueError(f"--into: no file {into}")
     findings = written(folder)
     if into is not None:
         from harness.reports.blocks import refresh

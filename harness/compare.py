@@ -47,6 +47,7 @@ def varied(study: Study, seeds: str | None, settings: list[str], name: str | Non
     changed: dict[str, Any] = {"base": over(study.base, _named(asked)), "name": name or study.name}
     if seeds is not None:
         changed["seeds"] = seeds_of(_seeds(seeds), "seeds")
+        changed["arms"] = {arm: {k: v for k, v in of.items() if k != "seeds"} for arm, of in study.arms.items()}
     return check(dataclasses.replace(study, **changed))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import subprocess
@@ -128,11 +129,19 @@ def conduct(study: Study, out: str, workers: int, retry: bool, say: Say) -> list
         state = state_of(cells, out, retry)
         say(describe(stage, state))
         folder.mkdir(parents=True, exist_ok=True)
+        _keep_arms(folder / "study.json", study)
         write_json(folder / "study.json", study.as_dict())
         runner(state.waiting)
     if any((read_record(file.parent) or {}).get("status") == "finished" for file in folder.glob("*/seed*/record.json")):
         _report(folder, say)
     return runner.broken
+
+
+def _keep_arms(file: Path, study: Study) -> None:
+    """A study may gain arms and seeds, but not lose arms that have been run.  Raises ValueError."""
+    had = json.loads(file.read_text())["arms"] if file.exists() else {}
+    if lost := [arm for arm in had if arm not in study.arms]:
+        raise ValueError(f"{file.parent} is a study with {', '.join(lost)} as well; choose another --name")
 
 
 def _report(folder: Path, say: Say) -> None:
@@ -187,7 +196,8 @@ def rehearse(study: Study, out: str, workers: int) -> list[str]:
         if stage == "runs" and open_fields and study.tune is not None:
             lines.append(f"# {', '.join(study.tune.grid)} as the trials will choose")
         lines += [shlex.join(cell.command(out)) for cell in state.waiting]
-        lines.append(f"# {_cost(state.waiting, out, workers)}")
+        if state.waiting:
+            lines.append(f"# {_cost(state.waiting, out, workers)}")
     return lines
 
 

@@ -18,7 +18,7 @@ from evals import tasks
 from evals.score import available
 from evals.tasks import EvalSet, Problem, Task
 from harness.budget import Budget, Planner, Spend
-from harness.cells import filled
+from harness.cells import asked_of, filled
 from harness.config import RunConfig, build
 from harness.evaluate import Evaluator
 from harness.flops import FlopsModel, RunFlops
@@ -247,6 +247,7 @@ def new_record(
     device: str,
 ) -> dict[str, Any]:
     resolved = {**config.as_dict(), "algo": algo, "schedule": dataclasses.asdict(schedule)}
+    resolved["task"] = asked_of(task, config)
     prompts = "\n".join(p.prompt for s in eval_sets for p in s.problems)
     data = [
         {"name": s.name, "sha256": sha256("\n".join(f"{p.id} {p.gold}" for p in s.problems).encode())}

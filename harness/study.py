@@ -14,7 +14,7 @@
     grid.lr = [1e-4, 2e-4]
     [report]                                 # optional: blocks, family, margin, level, endpoint
 
-A study expands into cells, arm x seed (and trial), each of which is one `harness run`.  Nothing here imports torch.
+It expands into cells, arm x seed (and trial), each of which is one `harness run`.  Nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -192,9 +192,6 @@ def over(*layers: Fields) -> Fields:
     return merged
 
 
-# --- reading ----------------------------------------------------------------------------------------------------
-
-
 def names() -> list[str]:
     """The studies that ship."""
     return sorted(path.stem for path in STUDIES.glob("*.toml"))
@@ -234,9 +231,9 @@ def seeds_of(value: Any, name: str) -> list[int]:
     if isinstance(value, int) and not isinstance(value, bool) and value > 0:
         return list(range(value))
     if isinstance(value, list) and value and all(type(x) is int and x >= 0 for x in value):
-        if len(set(value)) < len(value):
-            raise ValueError(f"{name}: {value} has a seed twice")
-        return value
+        if len(set(value)) == len(value):
+            return value
+        raise ValueError(f"{name}: {value} has a seed twice")
     raise ValueError(f"{name}: must be a count or a list of different whole numbers, not {value!r}")
 
 
@@ -253,8 +250,8 @@ def _beside(fields: Fields, folder: Path | None) -> Fields:
 
 
 def _relative(path: Path) -> str:
-    here = Path.cwd()
-    return str(path.resolve().relative_to(here) if path.resolve().is_relative_to(here) else path)
+    whole, here = path.resolve(), Path.cwd()
+    return str(whole.relative_to(here) if whole.is_relative_to(here) else path)
 
 
 def check(study: Study) -> Study:
@@ -275,9 +272,11 @@ def check(study: Study) -> Study:
     mentioned = [*itertools.chain(*study.report.blocks.values()), *itertools.chain(*study.report.family)]
     if unknown := [arm for arm in mentioned if arm not in study.arms]:
         raise ValueError(f"report: no arm '{unknown[0]}'; valid: {', '.join(study.arms)}")
-    if any(len(pair) != 2 for pair in study.report.family):
-        raise ValueError("report.family: must be a list of pairs of arms")
-    if not study.report.margin >= 0 or not 0 < study.report.level <= 1:
+    families = study.report.blocks.values() or [study.arms]
+    for pair in study.report.family:
+        if len(set(pair)) != 2 or len(pair) != 2 or not any(set(pair) <= set(block) for block in families):
+            raise ValueError(f"report.family: {pair} must be pairs of different arms of one block")
+    if not (study.report.margin >= 0 and 0 < study.report.level <= 1):
         raise ValueError("report: margin must not be negative, and level lie in 0..1")
     if study.tune is not None:
         _check_tune(study.tune, study)

@@ -50,7 +50,8 @@ def versions(results: Results) -> Table:
         e = run.record["environment"]
         commit = f"{str(e['commit'])[:10]}{' + local changes' if e['dirty'] else ''}"
         packages = ", ".join(f"{k} {v}" for k, v in e["packages"].items())
-        machine = f"{e['device']}{f' ({cpu})' if (cpu := e.get('cpu')) else ''}, {e['threads']} threads"
+        threads = f"{e['threads']} thread{'s' * (e['threads'] != 1)}"
+        machine = f"{e['device']}{f' ({cpu})' if (cpu := e.get('cpu')) else ''}, {threads}"
         key = (commit, machine, f"Python {e['python']}, {packages}")
         found[key] = found.get(key, 0) + 1
     rows = [[str(n), *key] for key, n in sorted(found.items())]

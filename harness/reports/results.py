@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from harness.cells import read_record
+from harness.config import RunConfig
 from harness.record import SCHEMA, config_differences
 from harness.study import Study, parse
 
@@ -136,11 +137,13 @@ class Results:
     def tasks(self) -> list[Task]:
         """What is measured at every point, in domain first, as the records have them."""
         one, places = self.one.values(), self.fractions
+        repeated = {r["task"] for r in self.one.record["evals"] if r["metric"].startswith("pass@")}
         rows = [
             r
             for r in self.one.record["evals"]
             if r["filter"] == "strict"
             and r["metric"] == "exact_match"
+            and r["task"] not in repeated
             and all((f, (r["task"], "strict", "exact_match")) in one for f in places)
         ]
         found = {r["task"]: Task(r["task"], r["domain"], r["decoding"], r["temperature"], r["n"]) for r in rows}
@@ -264,7 +267,7 @@ def check(results: Results, folder: Path) -> None:
     for by_seed in results.runs.values():
         alike = [run for run in by_seed.values() if run.finished]
         for run in alike[1:]:
-            differ = config_differences(alike[0].record["config"], run.record["config"])
+            differ = config_differences(*_known(alike[0], run))
             if differ := [d for d in differ if not d.startswith("seed: ")]:
                 said = f"another configuration than {alike[0].folder.name}: {'; '.join(differ)}"
                 raise ValueError(f"{run.folder / 'record.json'}: {said}")
@@ -274,9 +277,19 @@ def check(results: Results, folder: Path) -> None:
             raise ValueError(f"{run.folder / 'record.json'}: finished, but '{task}' was not evaluated at the end")
 
 
+def _known(a: Run, b: Run) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Two configurations in the fields that both could have: what is newer than a record had its default."""
+    defaults, configs = RunConfig().as_dict(), [run.record["config"] for run in (a, b)]
+    shared = {group: set.intersection(*(set(c.get(group, {})) for c in configs)) for group in ("algo", "schedule")}
+    inner = [{g: {k: c[g][k] for k in names if g in c} for g, names in shared.items()} for c in configs]
+    one, other = ({**defaults, **c, **i} for c, i in zip(configs, inner, strict=True))
+    return one, other
+
+
 def _compared(a: Run, b: Run) -> Iterator[tuple[str, Any, Any]]:
+    one, other = _known(a, b)
     for name in SHARED:
-        yield name, a.record["config"].get(name), b.record["config"].get(name)
+        yield name, one[name], other[name]
     yield "budget", a.record["budget"], b.record["budget"]
     yield "the start model", a.record["environment"]["model"], b.record["environment"]["model"]
     data = [{d["name"]: d["sha256"][:12] for d in run.record["environment"]["data"]} for run in (a, b)]

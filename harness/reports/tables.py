@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -167,7 +168,7 @@ def tuning(findings: Findings) -> Table:
         rows.append([arm, *(shown.get(name, "-") for name in names)])
     tune = findings.results.study.tune
     used = f"seeds {', '.join(map(str, tune.seeds))}, " if tune else ""
-    total = sum(len(t.values) for trials in findings.trials.values() for t in trials)
+    total = sum(v is not None for t in itertools.chain(*findings.trials.values()) for v in t.values)
     note = (
         f"Strict greedy accuracy on the selection split at the end of each trial ({used}not used again); * chosen by "
         f"the mean.  {total} trial runs in all."

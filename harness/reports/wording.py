@@ -124,7 +124,10 @@ def _undecided(findings: Findings, block: Block) -> str:
     if not kinds:
         return "every pair is separated"
     words = {"equivalent": f"equivalent within {findings.results.study.report.margin:g} points"}
+    words["no interval"] = "without an interval"
     counts = [(kinds.count(kind), words.get(kind, kind)) for kind in ORDER if kind in kinds]
+    if len(kinds) == 1:
+        return f"the other pair is {words.get(kinds[0], kinds[0])}"
     whole = f"of {'the other ' if len(kinds) < len(block.pairs) else ''}{len(kinds)} pairs"
     first, *others = [f"{n} {word}" for n, word in counts]
     return (

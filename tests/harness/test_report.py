@@ -297,7 +297,7 @@ def test_the_other_tables(findings: Findings) -> None:
     assert tables.phases(findings).columns == ["arm", "rollout", "update", "eval"]
     assert tables.phases(findings).rows[0] == ["up_1", "12.0", "8.0", "4.0"]
     (row,) = versions(findings.results).rows
-    assert row == ["10", "0123456789", "cpu (a processor), 1 threads", "Python 3.12.0, torch 2.7.0, numpy 2.1.0"]
+    assert row == ["10", "0123456789", "cpu (a processor), 1 thread", "Python 3.12.0, torch 2.7.0, numpy 2.1.0"]
 
 
 def test_the_table_for_machines_has_the_numbers_as_they_are(folder: Path, findings: Findings) -> None:

@@ -376,7 +376,6 @@ def test_commands_of_shipped_studies_can_be_typed(name: str, typed: Type) -> Non
         same(typed(cell.command("some/where")), cell.config("some/where"))
 
 
-OPEN = pytest.mark.xfail(strict=True, reason="an open bug; where it is mended this mark fails, and goes")
 ODD: dict[str, dict[str, Any]] = {
     "lists": {"eval_fractions": [0, 0.25, 1], "eval_tasks": ["piqa", "arc_easy"]},
     "an empty list": {"eval_tasks": []},
@@ -399,7 +398,7 @@ ODD: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("what", [w if w != "numbers of the task" else pytest.param(w, marks=OPEN) for w in ODD])
+@pytest.mark.parametrize("what", ODD)
 def test_commands_of_odd_fields_can_be_typed(what: str, typed: Type) -> None:
     for cell in study(arms={"a": {}}, base=ODD[what], seeds=[3]).runs():
         same(typed(cell.command("with space/there")), cell.config("with space/there"))

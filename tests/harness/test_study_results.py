@@ -219,7 +219,6 @@ def test_what_may_differ(folder: Path) -> None:
     assert read(folder).seeds("a", "b") == [0, 1]
 
 
-@pytest.mark.xfail(strict=True, reason="an open bug; where it is mended this mark fails, and goes")
 @pytest.mark.parametrize("runs", [["b/seed0", "b/seed1"], ["b/seed1"]])
 def test_a_field_that_came_later_is_no_difference(runs: list[str], folder: Path) -> None:
     """Records of before it, of a whole arm or of a seed, were made as its default says."""

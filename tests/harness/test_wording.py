@@ -193,7 +193,6 @@ def test_headline_of_many(separated: list[str], said: str, findings: Findings) -
     assert told(findings, many(separated), "abcd") == f"At 160 completions {said}"
 
 
-@pytest.mark.xfail(strict=True, reason="an open bug; where it is mended this mark fails, and goes")
 def test_a_headline_is_english(findings: Findings) -> None:
     """Of one pair that is left, and of pairs that have no interval."""
     one = told(findings, many(["ab", "ac", "ad", "bc", "bd"]), "abcd")
