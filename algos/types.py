@@ -44,6 +44,7 @@ class Rollouts:
     mask_NT: Tensor  # bool
     logp_NT: Tensor  # the sampler's own log-probabilities, under the distribution it sampled from; 0 at mask 0
     group_N: Tensor  # int64, 0..P-1
+    entropy_NT: Tensor | None = None  # of the distribution each token was drawn from, in nats; 0 at mask 0
     reward_N: Tensor | None = None  # set by the reward stage
     valid_N: Tensor | None = None  # bool; 0 where the verifier failed: the row leaves its group and every denominator
     ended_N: Tensor | None = None  # bool; 0 where the completion was cut at its token limit

@@ -45,19 +45,38 @@ def split(rollouts: Rollouts, credit: Credit, part: torch.Tensor, horizon: int, 
         nothing = rollouts.take(first)
         nothing = replace(nothing, mask_NT=torch.zeros_like(nothing.mask_NT))
         return [Batch(nothing, credit.take(first), totals)]
-    # Rows of like length share a micro-batch, whose padding is then trimmed.
-    kept = kept[torch.argsort(rollouts.attend_NS[kept].sum(1), stable=True)]
-    completions = rollouts.mask_NT[kept].sum(1).tolist()
-    prompts = (rollouts.attend_NS[kept].sum(1) - rollouts.mask_NT[kept].sum(1)).tolist()
-    batches: list[Batch] = []
-    start = 0
-    for end in range(1, len(kept) + 1):
-        width = max(prompts[start : end + 1]) + max(completions[start : end + 1])  # with one row more
-        if end == len(kept) or width * (end + 1 - start) > micro_tokens:
-            rows = kept[start:end]
-            batches.append(Batch(*trim(rollouts.take(rows), credit.take(rows)), totals))
-            start = end
-    return batches
+    return [Batch(*trim(rollouts.take(rows), credit.take(rows)), totals) for rows in cut(rollouts, kept, micro_tokens)]
+
+
+def cut(rollouts: Rollouts, rows_N: torch.Tensor, micro_tokens: int) -> list[torch.Tensor]:
+    """The rows in shares of at most `micro_tokens` packed tokens, or one row: groups of like length side by side, a
+    group's rows together, since they share their prompt."""
+    prompt_N, length_N = _lengths(rollouts, rows_N)
+    group_N = rollouts.group_N[rows_N]
+    longest_P = torch.zeros(int(group_N.max()) + 1, dtype=torch.long, device=group_N.device)
+    longest_P.scatter_reduce_(0, group_N, length_N, "amax")
+    order = torch.argsort(length_N, stable=True)
+    order = order[torch.argsort(group_N[order], stable=True)]
+    order = order[torch.argsort(longest_P[group_N[order]], stable=True)]
+    described = zip(group_N[order].tolist(), prompt_N[order].tolist(), length_N[order].tolist(), strict=True)
+    shares: list[list[int]] = []
+    tokens, last = 0, -1
+    for place, (group, prompt, length) in enumerate(described):
+        cost = length - 1 + (prompt if group != last else 0)
+        if shares and tokens + cost <= micro_tokens:
+            shares[-1].append(place)
+            tokens += cost
+        else:
+            shares.append([place])
+            tokens = prompt + length - 1
+        last = group
+    return [rows_N[order[torch.tensor(share, device=order.device)]] for share in shares]
+
+
+def _lengths(rollouts: Rollouts, rows_N: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Tokens of each row's prompt and completion, as they are read."""
+    attend_NS, width = rollouts.attend_NS[rows_N], rollouts.mask_NT.shape[1]
+    return attend_NS[:, :-width].sum(1), attend_NS[:, -width:].sum(1)
 
 
 def trim(rollouts: Rollouts, credit: Credit) -> tuple[Rollouts, Credit]:

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from algos import Critic, Rollouts, ValueHead
-from harness.rollout import positions
+from algos import Critic, ValueHead
 
 
 class LMCritic(nn.Module):
@@ -27,29 +23,6 @@ class LMCritic(nn.Module):
         weight = model.get_output_embeddings().weight
         self.head = ValueHead(weight.shape[1], weight.dtype)
 
-    def hidden(self, r: Rollouts) -> Tensor:
-        """The trunk's states from which the completion's tokens are foreseen.  (N, T, hidden)."""
-        assert self.trunk is not None
-        width = r.mask_NT.shape[1]
-        states = self.trunk(
-            input_ids=r.tokens_NS,
-            attention_mask=r.attend_NS.long(),
-            position_ids=positions(r.attend_NS),
-            use_cache=False,
-        ).last_hidden_state
-        return states[:, -(width + 1) : -1]
-
-    def forward(self, r: Rollouts, hidden_NTH: Tensor) -> Tensor:
-        """0 at mask 0.  (N, T)."""
-        return torch.where(r.mask_NT, self.head(hidden_NTH), 0)
-
-
-@contextmanager
-def inputs_of(head: nn.Module) -> Iterator[list[Tensor]]:
-    """What a causal LM's output head is given while the block runs: the trunk's last states, in any architecture."""
-    seen: list[Tensor] = []
-    handle = head.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
-    try:
-        yield seen
-    finally:
-        handle.remove()
+    def forward(self, state_MH: Tensor) -> Tensor:
+        """(M, hidden) -> (M,)."""
+        return self.head(state_MH)  # type: ignore[no-any-return]

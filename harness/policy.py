@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,8 +12,9 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from algos import Batch, Critic, Fresh, Need, Policy, Rollouts
-from harness.critic import LMCritic, inputs_of
-from harness.rollout import positions
+from harness.batch import cut
+from harness.critic import LMCritic
+from harness.lm import LM, Chosen, Trunk
 
 
 @dataclass(frozen=True)
@@ -62,67 +64,52 @@ class LMPolicy(Policy):
         optimizer = torch.optim.AdamW(groups, lr=optim.lr, betas=optim.betas, eps=optim.eps, weight_decay=0)
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
         self.model.eval()
+        self.lm = LM(accelerator.unwrap_model(self.model), accelerator.autocast)
+        trunk = self.critic.trunk if self.critic is not None else None
+        self.critic_trunk = None if trunk is None else Trunk(trunk, self.lm.packs, accelerator.autocast)
+        self.reference_lm = None if self.reference is None else LM(self.reference, accelerator.autocast)
 
     def annotate(self, rollouts: Rollouts, needs: frozenset[Need]) -> Rollouts:
         if "reference" in needs:
-            assert self.reference is not None
-            rollouts = replace(rollouts, ref_logp_NT=self.score(rollouts, self.reference))
+            assert self.reference_lm is not None
+            rollouts = replace(rollouts, ref_logp_NT=self.score(rollouts, self.reference_lm))
         if "values" in needs:
             rollouts = replace(rollouts, value_NT=self.values(rollouts))
         return rollouts
 
     @torch.inference_mode()
-    def score(self, rollouts: Rollouts, model: Any | None = None) -> Tensor:
-        """log pi of every sampled token under `model` (default: the live one), without gradient.  (N, T)."""
-        return torch.cat([self._read(part, model)[0] for part in self._parts(rollouts)]).clone()
+    def score(self, rollouts: Rollouts, lm: LM | None = None) -> Tensor:
+        """log pi of every sampled token under `lm` (default: the live one), without gradient.  (N, T)."""
+        lm = lm or self.lm
+        return self._over(rollouts, lambda part: _spread(lm, lm.read(part), self.temperature)[0])
 
     @torch.inference_mode()
     def values(self, rollouts: Rollouts) -> Tensor:
         """V of the state in which every sampled token was chosen, without gradient.  (N, T)."""
-        return torch.cat([self._value(part) for part in self._parts(rollouts)]).clone()
+        return self._over(rollouts, self._value)
 
-    def _parts(self, rollouts: Rollouts) -> list[Rollouts]:
-        rows, count = max(1, self.micro_tokens // rollouts.tokens_NS.shape[1]), len(rollouts.group_N)
-        starts = range(0, count, rows)
-        return [rollouts.take(torch.arange(i, min(i + rows, count), device=self.device)) for i in starts]
+    def _over(self, rollouts: Rollouts, read: Callable[[Rollouts], Tensor]) -> Tensor:
+        """`read` of all rows, so many at a time."""
+        rows = cut(rollouts, torch.arange(len(rollouts.group_N), device=self.device), self.micro_tokens)
+        out_NT = torch.zeros(rollouts.mask_NT.shape, dtype=rollouts.logp_NT.dtype, device=self.device)
+        for part in rows:
+            said = read(rollouts.take(part))
+            out_NT = out_NT.to(torch.promote_types(out_NT.dtype, said.dtype)).index_copy(0, part, said)
+        return out_NT
 
     def forward(self, batch: Batch, needs: frozenset[Need]) -> Fresh:
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            logp_NT, entropy_NT, hidden = self._read(batch.rollouts, None, "entropy" in needs)
-        value_NT = self._value(batch.rollouts, hidden) if "values" in needs else None
+            chosen = self.lm.read(batch.rollouts)
+            logp_NT, entropy_NT = _spread(self.lm, chosen, self.temperature, "entropy" in needs)
+        value_NT = self._value(batch.rollouts, chosen) if "values" in needs else None
         return Fresh(logp_NT=logp_NT, entropy_NT=entropy_NT, value_NT=value_NT)
 
-    def _read(self, r: Rollouts, model: Any | None = None, entropy: bool = False) -> tuple[Tensor, Tensor, Tensor]:
-        """Log-probability and entropy of each completion token, both 0 at mask 0, and the states they come from."""
-        width = r.mask_NT.shape[1]
-        model = self.model if model is None else model
-        head = self.accelerator.unwrap_model(model).get_output_embeddings()
-        with self.accelerator.autocast(), inputs_of(head) as states:
-            logits_NTV = model(
-                input_ids=r.tokens_NS,
-                attention_mask=r.attend_NS.long(),
-                position_ids=positions(r.attend_NS),
-                use_cache=False,
-                logits_to_keep=width + 1,
-            ).logits[:, :-1]
-        dtype = torch.promote_types(logits_NTV.dtype, torch.float32)
-        logp_NTV = torch.log_softmax(logits_NTV.to(dtype) / self.temperature, dim=-1)
-        logp_NT = logp_NTV.gather(2, r.tokens_NS[:, -width:, None])[..., 0]
-        with torch.set_grad_enabled(entropy and torch.is_grad_enabled()):
-            entropy_NT = -(logp_NTV.exp() * logp_NTV).sum(-1)
-        hidden_NTH = states[0][:, -(width + 1) : -1]
-        return torch.where(r.mask_NT, logp_NT, 0), torch.where(r.mask_NT, entropy_NT, 0), hidden_NTH
-
-    def _value(self, r: Rollouts, shared_NTH: Tensor | None = None) -> Tensor:
-        """The critic's view of a batch; `shared_NTH` are the policy's states, where they are at hand."""
+    def _value(self, r: Rollouts, shared: Chosen | None = None) -> Tensor:
+        """The critic's view of a batch; `shared` are the policy's states, where they are at hand.  (N, T)."""
         if self.critic is None:
             raise ValueError("this policy has no value head")
-        if self.critic.trunk is not None:
-            with self.accelerator.autocast():
-                shared_NTH = self.critic.hidden(r)
-        elif shared_NTH is None:
-            shared_NTH = self._read(r)[2]
-        return self.critic(r, shared_NTH)
+        chosen = self.critic_trunk.read(r) if self.critic_trunk is not None else shared or self.lm.read(r)
+        return chosen.spread(self.critic(chosen.state_MH))
 
     def backward(self, loss: Tensor) -> None:
         self.accelerator.backward(loss)
@@ -173,3 +160,9 @@ class LMPolicy(Policy):
             "gradients": sum(self.gradient_bytes.values()),
             "optimizer": sum(t.nbytes for t in state),
         }
+
+
+def _spread(lm: LM, chosen: Chosen, temperature: float, entropy: bool = False) -> tuple[Tensor, Tensor]:
+    """Log-probability and entropy of each completion token, 0 where the policy chose none.  Two (N, T)."""
+    logp_M, entropy_M = lm.judge(chosen, temperature, entropy)
+    return chosen.spread(logp_M), chosen.spread(entropy_M)

@@ -110,7 +110,7 @@ def build_trainer(
         algo=algo,
         schedule=schedule,
         policy=policy,
-        sampler=Sampler(policy.model, encoder.tokenizer, config.rollout_rows),
+        sampler=Sampler(policy.lm.model, encoder.tokenizer, config.rollout_rows, policy.accelerator.autocast),
         encoder=encoder,
         task=task,
         reward=reward,

@@ -36,8 +36,8 @@ def rescore(config: RunConfig, scorer: str) -> str:
 
             rows = score_hf(config.model, folder, names, device=device, max_length=encoder.context).rows
         else:
-            prepared = accelerator(device, config.dtype).prepare(model)
-            sampler = Sampler(prepared, tokenizer, config.rollout_rows)
+            run_by = accelerator(device, config.dtype)
+            sampler = Sampler(run_by.prepare(model), tokenizer, config.rollout_rows, run_by.autocast)
             rows = Evaluator(sampler, encoder, Path(folder), names, config.seed).scores("eval").rows
     return table(rows)
 

@@ -1,25 +1,29 @@
 """The rollout engine: prompts -> completions, with the sampler's own log-probabilities.
 
-Each prompt is prefilled once and its cache broadcast to its G rows; rows that have ended are compacted away;
+Each prompt is read once and its keys handed to its G rows; rows that have ended are compacted away;
 a token is drawn by inverting the cumulative distribution at a uniform that belongs to (seed, stream, ordinal,
 completion, position) alone (`harness/noise.py`).  So the tokens do not depend on batch size, order,
 padding or compaction; log-probabilities agree within 1e-5 in fp32 (masked one-token attention is not
 bit-identical across widths).
 
-Shapes: P prompts, G completions per prompt, N = P*G, S whole sequence, T completion tokens, V vocabulary.
+Shapes: P prompts, G completions per prompt, N = P*G, S whole sequence, T completion tokens, B rows decoded at once.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import DynamicCache
 
 from harness import noise
+from harness.draw import Drawn, choose
+from harness.engine import Decoder, Engine
+from harness.lm import Autocast
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,7 @@ class Completions:
 
     tokens_NT: Tensor  # int64; the pad token after the end
     logp_NT: Tensor  # at least fp32; 0 after the end
+    entropy_NT: Tensor  # of the distribution each token was drawn from, in nats; 0 after the end
     length_N: Tensor  # int64, the end token counted
     ended_N: Tensor  # bool; False where the token limit cut it
 
@@ -56,36 +61,14 @@ def left_pad(rows: list[list[int]], pad: int) -> tuple[Tensor, Tensor]:
     return tokens, attend
 
 
-def positions(attend_NS: Tensor) -> Tensor:
-    """Position ids that ignore padding: the k-th real token of a row is at k, wherever it stands."""
-    return (attend_NS.cumsum(1) - 1).clamp(min=0)
-
-
-def choose(logits_NV: Tensor, temperature: float, uniform_N: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Next token and its log-probability under the distribution it was drawn from.  Two (N,) tensors.
-
-    token = min{v : cdf(v) > u}, the cdf in float64 so that its rounding does not move with the batch.
-    Greedy (temperature 0) takes the most likely token and gives its log-probability at temperature 1.
-    """
-    dtype = torch.promote_types(logits_NV.dtype, torch.float32)
-    logp_NV = torch.log_softmax(logits_NV.to(dtype) / (temperature or 1.0), dim=-1)
-    if temperature == 0:
-        token_N = logp_NV.argmax(-1)
-    else:
-        assert uniform_N is not None
-        cdf_NV = logp_NV.double().exp().cumsum(-1)
-        target_N1 = (uniform_N.double() * cdf_NV[:, -1])[:, None]
-        token_N = torch.searchsorted(cdf_NV, target_N1, right=True)[:, 0].clamp(max=logp_NV.shape[1] - 1)
-    return token_N, logp_NV.gather(1, token_N[:, None])[:, 0]
-
-
 class Sampler:
     """Generates with a transformers causal LM.  It reads the model and changes nothing in it."""
 
     COMPACT = 0.8  # gather the live rows into a smaller cache when no more than this share is still live
 
-    def __init__(self, model: Any, tokenizer: Any, rows: int = 2048) -> None:
+    def __init__(self, model: Any, tokenizer: Any, rows: int = 2048, autocast: Autocast = nullcontext) -> None:
         self.model, self.tokenizer, self.rows = model, tokenizer, rows
+        self.engine = Engine(model, autocast)
         ends = getattr(model.generation_config, "eos_token_id", None)
         ends = [ends] if isinstance(ends, int) else list(ends or [])
         if tokenizer.eos_token_id is not None:
@@ -104,95 +87,77 @@ class Sampler:
         """
         ordinals = list(range(len(prompts))) if ordinals is None else ordinals
         step = max(1, self.rows // group_size)
-        training = self.model.training
-        self.model.eval()
-        try:
+        with self.engine.ready():
             parts = [
-                self._decode(prompts[i : i + step], group_size, sampling, ordinals[i : i + step])
+                self._sample(prompts[i : i + step], group_size, sampling, ordinals[i : i + step])
                 for i in range(0, len(prompts), step)
             ]
-        finally:
-            self.model.train(training)
         width = max(int(p.length_N.max()) for p in parts)
         return Completions(
             torch.cat([_fit(p.tokens_NT, width, self.pad) for p in parts]),
             torch.cat([_fit(p.logp_NT, width, 0) for p in parts]),
+            torch.cat([_fit(p.entropy_NT, width, 0) for p in parts]),
             torch.cat([p.length_N for p in parts]),
             torch.cat([p.ended_N for p in parts]),
         )
 
+    def _sample(
+        self, prompts: list[list[int]], group_size: int, sampling: Sampling, ordinals: list[int]
+    ) -> Completions:
+        engine, rows, horizon = self.engine, len(prompts) * group_size, sampling.max_new_tokens
+        u_TN = self._uniforms(sampling, ordinals, group_size)
+        owner_N = torch.arange(len(prompts), device=engine.device).repeat_interleave(group_size)
+        live = torch.arange(rows, device=engine.device)
+        live = torch.cat([live, live.new_full((engine.bucket(rows) - rows,), rows)])  # idle rows write to a spare one
+        owner_B = torch.cat([owner_N, owner_N[:1]])[live]
+        decoder, logits_PV = engine.start(prompts, owner_B, horizon, sampling.temperature, self.pad)
+        drawn = choose(logits_PV[owner_B], sampling.temperature, None if u_TN is None else u_TN[0, live])
+        written = Written(rows, horizon, self.pad, drawn)
+        for t in range(horizon):
+            written.write(live, t, drawn)
+            if (t + 1) % engine.look == 0 or t + 1 == horizon:
+                written.settle(t + 1, lambda tokens: self._ends(tokens, sampling))
+                live = self._compacted(decoder, live, written.ended_N)
+                if not len(live) or t + 1 == horizon:
+                    break
+            drawn = decoder.step(t, written.tokens_NT[live, t], None if u_TN is None else u_TN[t + 1, live])
+        self.peak_cache_bytes = max(self.peak_cache_bytes, decoder.peak_bytes)
+        return written.completions()
+
+    def _compacted(self, decoder: Decoder, live: Tensor, ended_N: Tensor) -> Tensor:
+        """The rows to go on with: those still open, and idle ones up to a size that the engine has steps for."""
+        ended_B = ended_N[live]
+        left = int((~ended_B).sum())
+        if left == 0:
+            return live[:0]
+        room = self.engine.bucket(left)
+        if room > (self.COMPACT * len(live) if room == left else len(live) - 1):
+            return live
+        keep = torch.argsort(ended_B.int(), stable=True)[:room]
+        decoder.select(keep)
+        return live[keep]
+
     def _uniforms(self, sampling: Sampling, ordinals: list[int], group_size: int) -> Tensor | None:
+        """(T, N + 1): the last column is the spare row's."""
         if sampling.temperature == 0:
             return None
         rows = [(o, g) for o in ordinals for g in range(group_size)]
         drawn = noise.uniforms(
             sampling.seed, sampling.stream, [o for o, _ in rows], [g for _, g in rows], sampling.max_new_tokens
         )
-        return torch.from_numpy(np.ascontiguousarray(drawn.T)).to(self.model.device)  # (T, N)
+        return torch.from_numpy(np.vstack([drawn, drawn[:1]]).T.copy()).to(self.engine.device)
 
-    def _decode(
-        self, prompts: list[list[int]], group_size: int, sampling: Sampling, ordinals: list[int]
-    ) -> Completions:
-        device, horizon = self.model.device, sampling.max_new_tokens
-        u_TN = self._uniforms(sampling, ordinals, group_size)
-        tokens_PL, attend_PL = (x.to(device) for x in left_pad(prompts, self.pad))
-        cache = DynamicCache(config=self.model.config)
-        logits = self.model(
-            input_ids=tokens_PL,
-            attention_mask=attend_PL.long(),
-            position_ids=positions(attend_PL),
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        ).logits[:, -1]
-        if group_size > 1:
-            cache.batch_repeat_interleave(group_size)
-        logits = logits.repeat_interleave(group_size, 0)
-        self.peak_cache_bytes = max(self.peak_cache_bytes, _held_bytes(cache))
-        attend = attend_PL.repeat_interleave(group_size, 0)
-        rows = len(prompts) * group_size
-        tokens_NT = torch.full((rows, horizon), self.pad, dtype=torch.long, device=device)
-        dtype = torch.promote_types(logits.dtype, torch.float32)
-        logp_NT = torch.zeros(rows, horizon, dtype=dtype, device=device)
-        length_N = torch.zeros(rows, dtype=torch.long, device=device)
-        ended_N = torch.zeros(rows, dtype=torch.bool, device=device)
-        ends = torch.tensor(self.ends, device=device)
-        live = torch.arange(rows, device=device)  # which completion each row of the cache belongs to
-        for t in range(horizon):
-            token, logp = choose(logits, sampling.temperature, None if u_TN is None else u_TN[t, live])
-            open_ = ~ended_N[live]  # rows that ended since the last compaction are decoded on, and ignored
-            writing = live[open_]
-            tokens_NT[writing, t], logp_NT[writing, t], length_N[writing] = token[open_], logp[open_], t + 1
-            ended_N[writing] = torch.isin(token[open_], ends) | self._stopped(tokens_NT[writing, : t + 1], sampling)
-            open_ = ~ended_N[live]
-            left = int(open_.sum())
-            if left == 0 or t + 1 == horizon:
-                break
-            if left <= self.COMPACT * len(live):
-                keep = open_.nonzero()[:, 0]
-                cache.batch_select_indices(keep)
-                live, attend, token = live[keep], attend[keep], token[keep]
-            attend = torch.cat([attend, attend.new_ones(len(live), 1)], 1)
-            logits = self.model(
-                input_ids=token[:, None],
-                attention_mask=attend.long(),
-                position_ids=(attend.sum(1, keepdim=True) - 1),
-                past_key_values=cache,
-                use_cache=True,
-                logits_to_keep=1,
-            ).logits[:, -1]
-            self.peak_cache_bytes = max(self.peak_cache_bytes, _held_bytes(cache))
-        width = int(length_N.max())
-        return Completions(tokens_NT[:, :width], logp_NT[:, :width], length_N, ended_N)
+    def _ends(self, tokens_BT: Tensor, sampling: Sampling) -> Tensor:
+        """Which rows end with their last column: by an end token, or because they contain a stop string by now.
 
-    def _stopped(self, tokens_NT: Tensor, sampling: Sampling) -> Tensor:
-        """Which rows contain a stop string by now.  Only the tail that a new token can complete is decoded."""
+        Only the tail that a new token can complete is decoded."""
+        ends = torch.isin(tokens_BT[:, -1], torch.tensor(self.ends, device=tokens_BT.device))
         if not sampling.stop:
-            return torch.zeros(len(tokens_NT), dtype=torch.bool, device=tokens_NT.device)
+            return ends
         tail = 2 + max(len(s.encode()) for s in sampling.stop)
-        texts = self.tokenizer.batch_decode(tokens_NT[:, -tail:], skip_special_tokens=True)
+        texts = self.tokenizer.batch_decode(tokens_BT[:, -tail:], skip_special_tokens=True)
         hits = [any(s in text for s in sampling.stop) for text in texts]
-        return torch.tensor(hits, dtype=torch.bool, device=tokens_NT.device)
+        return ends | torch.tensor(hits, dtype=torch.bool, device=tokens_BT.device)
 
     def texts(self, completions: Completions, stop: tuple[str, ...] = ()) -> list[str]:
         """Decoded completions, without special tokens, cut before the first stop string."""
@@ -203,10 +168,43 @@ class Sampler:
         return texts
 
 
-def _held_bytes(cache: DynamicCache) -> int:
-    """Bytes of the keys and values that a cache holds now, in whatever precision they were computed."""
-    held = [getattr(layer, name, None) for layer in cache.layers for name in ("keys", "values")]
-    return sum(x.nbytes for x in held if isinstance(x, Tensor))
+class Written:
+    """What has been drawn so far.  Row N, the spare one, is written by idle rows and read by nobody.
+
+    Rows may be written beyond their end until somebody looks; `completions` knows better."""
+
+    def __init__(self, rows: int, horizon: int, pad: int, like: Drawn) -> None:
+        token_B, logp_B, _ = like
+        self.pad, self.settled = pad, 0
+        self.tokens_NT = token_B.new_full((rows + 1, horizon), pad)
+        self.logp_NT = logp_B.new_zeros(rows + 1, horizon)
+        self.entropy_NT = logp_B.new_zeros(rows + 1, horizon)
+        self.length_N = token_B.new_zeros(rows + 1)
+        self.ended_N = torch.zeros_like(self.length_N, dtype=torch.bool)
+        self.ended_N[rows] = True
+
+    def write(self, live: Tensor, t: int, drawn: Drawn) -> None:
+        self.tokens_NT[live, t], self.logp_NT[live, t], self.entropy_NT[live, t] = drawn
+
+    def settle(self, upto: int, ends: Callable[[Tensor], Tensor]) -> None:
+        """Look at the columns since the last time, up to `upto`, for ends."""
+        for t in range(self.settled, upto):
+            open_ = (~self.ended_N).nonzero()[:, 0]
+            if not len(open_):
+                break
+            self.length_N[open_] = t + 1
+            self.ended_N[open_] = ends(self.tokens_NT[open_, : t + 1])
+        self.settled = upto
+
+    def completions(self) -> Completions:
+        length_N, ended_N = self.length_N[:-1], self.ended_N[:-1]
+        width = int(length_N.max())
+        there_NT = torch.arange(width, device=length_N.device) < length_N[:, None]
+        tokens_NT, logp_NT, entropy_NT = (
+            torch.where(there_NT, x_NT[:-1, :width], fill)
+            for x_NT, fill in ((self.tokens_NT, self.pad), (self.logp_NT, 0), (self.entropy_NT, 0))
+        )
+        return Completions(tokens_NT, logp_NT, entropy_NT, length_N, ended_N)
 
 
 def _fit(x_NT: Tensor, width: int, fill: float) -> Tensor:

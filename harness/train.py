@@ -103,6 +103,7 @@ class Trainer:
             attend_NS=torch.cat([attend_PL, mask_NT], 1),
             mask_NT=mask_NT,
             logp_NT=done.logp_NT,
+            entropy_NT=done.entropy_NT,
             group_N=torch.arange(len(problems), device=device).repeat_interleave(group),
             ended_N=done.ended_N,
         )

@@ -80,9 +80,21 @@ def build(kind: str, seed: int = 0, dtype: torch.dtype = torch.float32, **change
         setattr(config, name, value)
     with silenced():
         model = fill(AutoModelForCausalLM.from_config(config), seed).to(dtype).eval()
+    if dtype == torch.float64:
+        exact_norms(model)
     model.generation_config.eos_token_id = ENDS
     model.generation_config.pad_token_id = PAD
     return model
+
+
+def exact_norms(model: Any) -> None:
+    """transformers' RMS norms round to fp32 on the way, whatever the model's precision: not these."""
+    for module in list(model.modules()):
+        for name, child in module.named_children():
+            if type(child).__name__ in ("LlamaRMSNorm", "Qwen2RMSNorm", "MistralRMSNorm"):
+                norm = torch.nn.RMSNorm(len(child.weight), child.variance_epsilon, dtype=torch.float64)
+                norm.weight = child.weight
+                setattr(module, name, norm)
 
 
 @functools.cache

@@ -116,15 +116,25 @@ def test_the_order_depends_on_seed_ordinal_and_epoch_alone() -> None:
         assert [rows_of([b]) for b in one] == [rows_of([b]) for b in two]
 
 
-@pytest.mark.parametrize("micro_tokens", [60, 150, 400, 1000])
+@pytest.mark.parametrize("micro_tokens", [30, 60, 150, 400, 1000])
 @pytest.mark.parametrize("seed", range(5))
-def test_a_micro_batch_holds_no_more_tokens_than_asked_padding_included(micro_tokens: int, seed: int) -> None:
-    """... unless it is a single row."""
+def test_a_micro_batch_holds_no_more_tokens_than_asked(micro_tokens: int, seed: int) -> None:
+    """... unless it is a single row.  A prompt counts once, a completion without its last token."""
     rollouts, credit = ragged(groups=8, seed=seed)
     (update,) = cut(rollouts, credit, micro_tokens)
-    several = [batch.rollouts.tokens_NS.shape for batch in update if len(batch.rollouts.group_N) > 1]
-    assert max((rows * width for rows, width in several), default=0) <= micro_tokens
-    assert several, "no two rows share a micro-batch"
+    several = []
+    for r in (batch.rollouts for batch in update if len(batch.rollouts.group_N) > 1):
+        prompts = {int(g): int(n) for g, n in zip(r.group_N, r.attend_NS.sum(1) - r.mask_NT.sum(1), strict=True)}
+        several.append(sum(prompts.values()) + int((r.mask_NT.sum(1) - 1).sum()))
+    assert max(several, default=0) <= micro_tokens
+    assert several or micro_tokens == 30, "no two rows share a micro-batch"
+
+
+def test_a_group_shares_a_micro_batch_where_it_fits() -> None:
+    rollouts, credit = ragged(groups=8)
+    (update,) = cut(rollouts, credit, 150)
+    homes = [g for batch in update for g in {int(x) for x in batch.rollouts.group_N}]
+    assert len(update) > 1 and len(homes) - len(set(homes)) < len(update), "groups lie scattered"
 
 
 def test_micro_batches_are_trimmed_to_their_rows() -> None:

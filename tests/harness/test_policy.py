@@ -232,7 +232,7 @@ def test_the_gradient_against_loops(kind: str, average: str) -> None:
     loss = loss_by_loops(mine, reference, r, credit, average, 0.3, TEMPERATURE)
     loss.backward()
     expected = {n: p.grad for n, p in mine.named_parameters()}
-    batches = next(updates(r, credit, Schedule(prompts=4, group_size=4), HORIZON, 60, seed=0, ordinal=0))
+    batches = next(updates(r, credit, Schedule(prompts=4, group_size=4), HORIZON, 35, seed=0, ordinal=0))
     assert len(batches) > 2
     same_gradient(gradient(policy, algo, batches), expected, 1e-9)
     shares = [algo.loss(b, policy.forward(b, algo.needs))[0].item() for b in batches]

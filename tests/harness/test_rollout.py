@@ -13,8 +13,9 @@ import torch
 from scipy.stats import kstest
 
 from harness import rollout
+from harness.draw import choose
 from harness.noise import permutation, uniforms
-from harness.rollout import Completions, Sampler, Sampling, choose
+from harness.rollout import Completions, Sampler, Sampling
 from tests.harness.small import ENDS, KINDS, PAD, build, letters, plain_logp, prompts_of, sampler_of, shared
 from tests.helpers import close
 
@@ -111,6 +112,7 @@ def one_by_one(kind: str) -> Completions:
     return Completions(
         torch.cat([torch.nn.functional.pad(p.tokens_NT, (0, width - p.tokens_NT.shape[1])) for p in parts]),
         torch.cat([torch.nn.functional.pad(p.logp_NT, (0, width - p.logp_NT.shape[1])) for p in parts]),
+        torch.cat([torch.nn.functional.pad(p.entropy_NT, (0, width - p.entropy_NT.shape[1])) for p in parts]),
         torch.cat([p.length_N for p in parts]),
         torch.cat([p.ended_N for p in parts]),
     )
@@ -296,7 +298,8 @@ def test_a_stop_string_ends_its_own_row_alone(whole: Completions, kind: str) -> 
 
 
 def test_texts_leave_special_tokens_out() -> None:
-    done = Completions(torch.tensor([[5, 0, 6, 1, 9]]), torch.zeros(1, 5), torch.tensor([4]), torch.tensor([True]))
+    none = torch.zeros(1, 5)
+    done = Completions(torch.tensor([[5, 0, 6, 1, 9]]), none, none, torch.tensor([4]), torch.tensor([True]))
     assert sampler_of("llama").texts(done) == [letters().decode([5, 6])]
 
 
@@ -329,15 +332,15 @@ def test_sampling_changes_no_weight_and_leaves_no_gradient() -> None:
 
 
 def test_the_peak_of_the_cache_is_bytes_of_keys_and_values() -> None:
-    """Nothing ends and nothing is compacted: at the last forward every row holds prompt + T - 1 columns."""
+    """Nothing ends and nothing is compacted: each prompt once, and T columns of every row's own."""
     model = build("llama")
     model.generation_config.eos_token_id = None
     sampler = Sampler(model, letters())
     sampler.ends = [10**6]
     sampler(PROMPTS, G, WARM)
-    columns = max(map(len, PROMPTS)) + T - 1
     layers, heads, size, floats = 2, 2, 8, 4
-    assert sampler.peak_cache_bytes == len(PROMPTS) * G * columns * 2 * layers * heads * size * floats
+    columns = len(PROMPTS) * max(map(len, PROMPTS)) + len(PROMPTS) * G * T
+    assert sampler.peak_cache_bytes == columns * 2 * layers * heads * size * floats
 
 
 # ---------------------------------------------------------------- the noise
@@ -404,7 +407,7 @@ def test_choose_draws_each_token_as_often_as_it_is_likely(logits: list[float], t
     """Over an even grid of u: counts within one of n p, for a token's share of [0, 1) is one interval."""
     n = 5000
     u = (torch.arange(n) + 0.5) / n
-    tokens, logp = choose(torch.tensor([logits]).expand(n, -1), temperature, u)
+    tokens, logp, _ = choose(torch.tensor([logits]).expand(n, -1), temperature, u)
     weights = [math.exp(x / temperature) for x in logits]
     for token, weight in enumerate(weights):
         p = weight / sum(weights)
@@ -422,13 +425,13 @@ def test_choose_never_takes_what_is_impossible() -> None:
     logits = torch.from_numpy(rng.standard_normal((400, 50)) * 4).float()
     logits[:, :5] = logits[:, 45:] = -math.inf
     for u in (0.0, last):
-        tokens, logp = choose(logits, 1.0, torch.full((400,), u, dtype=torch.float64))
+        tokens, logp, _ = choose(logits, 1.0, torch.full((400,), u, dtype=torch.float64))
         assert torch.all(tokens >= 5) and torch.all(tokens < 45) and torch.all(torch.isfinite(logp))
 
 
 def test_choose_greedily_takes_the_likeliest() -> None:
     logits = torch.tensor(LOGITS)
-    tokens, logp = choose(logits, 0.0, None)
+    tokens, logp, _ = choose(logits, 0.0, None)
     assert tokens.tolist() == [0, 0, 2]
     total = [math.log(sum(math.exp(x) for x in row)) for row in LOGITS]
     close(logp, [2.0 - total[0], 0.0 - total[1], 3.0 - total[2]], rtol=0, atol=1e-6)
@@ -436,10 +439,10 @@ def test_choose_greedily_takes_the_likeliest() -> None:
 
 @pytest.mark.parametrize("limit", [1, 4])
 def test_the_cache_is_counted_as_it_is_held(limit: int) -> None:
-    """Prompt and all but the last token (it is never fed back), keys and values of each layer, four bytes a number."""
+    """Memory for the prompt and every token up to the limit, keys and values of each layer, four bytes a number."""
     config, sampler = build("llama").config, sampler_of("llama")
     sampler = Sampler(sampler.model, sampler.tokenizer)
-    done = sampler([[5, 6, 7]], 1, greedy(limit))
-    tokens = 3 + int(done.length_N[0]) - 1
+    sampler([[5, 6, 7]], 1, greedy(limit))
+    tokens = 3 + limit
     heads = config.num_key_value_heads * (config.hidden_size // config.num_attention_heads)
     assert sampler.peak_cache_bytes == 4 * 2 * config.num_hidden_layers * heads * tokens

@@ -1,0 +1,109 @@
+"""Attention of our own in any transformers model: while `attending(model, layout)` holds, every attention layer asks
+`layout` instead of the model's own kernel.
+
+That is what lets one forward read prompts once a group without padding (`harness/packed.py`), and a decoded token
+find its keys in memory that was laid out beforehand (`harness/cache.py`).  A layout gets queries, keys and values
+after the rotary embedding; masks are its own business, so the model builds none.
+
+Shapes: B rows, H heads, K key heads, Q queries, C columns of keys, D head size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface
+
+NAME = "harness"
+
+
+class Layout(Protocol):
+    """Which keys each query sees."""
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, how: How) -> Tensor:
+        """(B, H, Q, D), (B, K, Q, D) twice -> (B, Q, H, D), as transformers' attention functions return it."""
+        ...
+
+
+class How:
+    """What a layer says of its own attention: the scale of the scores, a window, a soft cap on the scores."""
+
+    def __init__(self, scale: float | None, window: int | None = None, softcap: float | None = None) -> None:
+        self.scale, self.window, self.softcap = scale, window, softcap
+
+
+_current: list[Layout] = []
+
+
+def _forward(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    **rest: Any,
+) -> tuple[Tensor, None]:
+    if rest.get("s_aux") is not None or rest.get("position_bias") is not None:
+        raise NotImplementedError("attention sinks and position biases are not read by the packed pass")
+    how = How(scaling, sliding_window, softcap)
+    return _current[-1].attend(int(module.layer_idx), query, key, value, how), None  # type: ignore[arg-type]
+
+
+AttentionInterface.register(NAME, _forward)
+
+
+@contextmanager
+def attending(model: Any, layout: Layout) -> Iterator[None]:
+    """Attention by `layout` while the block runs."""
+    configs = {id(c): c for c in (model.config, model.config.get_text_config())}.values()
+    before = [c._attn_implementation for c in configs]
+    for config in configs:
+        config._attn_implementation = NAME
+    _current.append(layout)
+    try:
+        yield
+    finally:
+        _current.pop()
+        for config, name in zip(configs, before, strict=True):
+            config._attn_implementation = name
+
+
+def attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, how: How) -> Tensor:
+    """softmax(scale q k' + mask) v, with grouped key heads.  (B, H, Q, D) and (B, K, C, D) twice -> (B, H, Q, D).
+
+    `mask` is additive or boolean, broadcast to (B, 1, Q, C).  A soft cap c makes each score s c tanh(s / c), before the
+    mask.
+    """
+    fold = query.shape[1] // key.shape[1]
+    if how.softcap is not None:
+        return _capped(query, _repeat(key, fold), _repeat(value, fold), mask, how)
+    sdpa = nn.functional.scaled_dot_product_attention
+    if fold > 1 and query.shape[2] == 1:  # one query a row: the heads that share a key stand where queries do
+        shape = query.shape
+        folded = query.reshape(shape[0], key.shape[1], fold, shape[3])
+        return sdpa(folded, key, value, attn_mask=mask, scale=how.scale).reshape(shape)
+    if fold > 1:
+        key, value = _repeat(key, fold), _repeat(value, fold)
+    return sdpa(query, key, value, attn_mask=mask, scale=how.scale)
+
+
+def _repeat(x: Tensor, fold: int) -> Tensor:
+    """Each key head `fold` times in a row."""
+    return x if fold == 1 else x.repeat_interleave(fold, 1)
+
+
+def _capped(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, how: How) -> Tensor:
+    """Gemma 2's attention, written out: no fused kernel has the cap."""
+    assert how.softcap is not None
+    scale = how.scale if how.scale is not None else query.shape[-1] ** -0.5
+    scores = how.softcap * torch.tanh(query @ key.transpose(2, 3) * scale / how.softcap)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask
+    return torch.softmax(scores, -1, dtype=torch.promote_types(scores.dtype, torch.float32)).to(value.dtype) @ value
