@@ -11,7 +11,7 @@ Shapes: B rows, H heads, K key heads, Q queries, C columns of keys, D head size.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Protocol
 
 import torch
@@ -73,6 +73,11 @@ def attending(model: Any, layout: Layout) -> Iterator[None]:
         _current.pop()
         for config, name in zip(configs, before, strict=True):
             config._attn_implementation = name
+
+
+def held(model: Any) -> AbstractContextManager[None]:
+    """What holds now, to hold again later: for a layer that is computed again in the backward pass."""
+    return attending(model, _current[-1]) if _current else nullcontext()
 
 
 def attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, how: How) -> Tensor:

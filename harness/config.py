@@ -49,7 +49,10 @@ class RunConfig:
     # machine
     device: str = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float64"] = "auto"  # auto: fp32 on CPU, bf16 autocast on CUDA
-    micro_tokens: int = 4096  # tokens of one forward and backward, padding included
+    micro_tokens: int = 4096  # tokens of one forward and backward
+    gradient_checkpointing: bool = False  # a third more work, few activations
+    optimizer: Literal["adamw", "adamw8bit", "paged_adamw8bit"] = "adamw"  # the 8-bit ones are bitsandbytes'
+    reference_on: Literal["device", "cpu"] = "device"  # cpu: parked there, and brought in for its reading of a round
     rollout_rows: int = 256  # completions decoded at once
     # where
     name: str | None = None

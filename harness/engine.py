@@ -9,13 +9,12 @@ Shapes: P prompts, B rows, V vocabulary.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import DynamicCache
 
 from algos import Rollouts
@@ -24,6 +23,7 @@ from harness.cache import Cache, Prefill
 from harness.draw import Drawn, choose
 from harness.lm import LM, Autocast, positions
 from harness.packed import Packed
+from harness.shadow import autocast_dtype, matrix_bytes, refresh, shadow
 
 COLUMNS = 128  # a graph looks at a multiple of these
 LOOK = 16  # tokens between two looks for rows that have ended, where a look makes the host wait for the device
@@ -58,12 +58,15 @@ class Engine:
         self.look = LOOK if self.static else 1
         self.graphs = Graphs(capture=on_cuda)
         self.memory: Cache | None = None  # of the static decoders, kept: graphs write into it
-        self.twin: Any = None
-        with autocast():
-            if self.lm.packs and torch.is_autocast_enabled(self.device.type):
-                self.twin = shadow(model, torch.get_autocast_dtype(self.device.type))
+        dtype = autocast_dtype(autocast, self.device)
+        self.twin = None if dtype is None or not self.lm.packs else shadow(model, dtype)
         if self.twin is not None:
             self.lm = LM(self.twin, autocast)
+
+    @property
+    def shadow_bytes(self) -> int:
+        """Of the weights that decoding holds beside the model's."""
+        return 0 if self.twin is None else matrix_bytes(self.twin)
 
     @contextmanager
     def ready(self) -> Iterator[None]:
@@ -239,27 +242,3 @@ def bucket(rows: int) -> int:
     """Rows rounded up to 1, 2, 3, 4, 6, 8, 12, ...: few graphs, and a third of idle rows at most."""
     power = 1 << max(0, rows - 1).bit_length()
     return power * 3 // 4 if power >= 4 and rows <= power * 3 // 4 else power
-
-
-def shadow(model: Any, dtype: torch.dtype) -> Any:
-    """The model with its matrices in `dtype`, everything else shared: what autocast makes of it in every forward.
-
-    Autocast casts a matrix product's weights and leaves embeddings and norms alone, so a decode under autocast gives
-    the same numbers on the shadow; it reads half the bytes and casts none.
-    """
-    matrices = {id(m.weight) for m in model.modules() if isinstance(m, nn.Linear)}
-    embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
-    memo = {id(p): p for p in [*model.parameters(), *model.buffers()] if id(p) not in matrices or id(p) in embeddings}
-    twin = copy.deepcopy(model, memo)
-    for mine, theirs in zip(twin.modules(), model.modules(), strict=True):
-        if isinstance(mine, nn.Linear):
-            mine.weight = nn.Parameter(theirs.weight.detach().to(dtype), requires_grad=False)
-    return twin
-
-
-def refresh(twin: Any, model: Any) -> None:
-    """Bring a shadow's matrices up to the model's."""
-    with torch.no_grad():
-        for mine, theirs in zip(twin.modules(), model.modules(), strict=True):
-            if isinstance(mine, nn.Linear):
-                mine.weight.copy_(theirs.weight)

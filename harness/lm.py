@@ -9,6 +9,7 @@ Shapes: N completions, S whole sequence, T completion columns, M tokens that the
 
 from __future__ import annotations
 
+import types
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -17,9 +18,10 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from algos import Rollouts
-from harness.attention import attending
+from harness.attention import attending, held
 from harness.packed import Packed
 
 LOGIT_BYTES = 2**28  # of fp32 logits held at once; what is beyond is computed again in the backward pass
@@ -137,6 +139,28 @@ class LM(Trunk):
             return _near(self.logits(self._packed(r).state_MH), theirs)
         except Exception:  # whatever an architecture stumbles over: there is another way to read it
             return False
+
+
+def checkpointed(module: Any) -> None:
+    """Compute each layer again in the backward pass.  The layout that a pass was read with holds there too."""
+
+    def both() -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
+        return nullcontext(), held(module)
+
+    module.gradient_checkpointing_enable({"use_reentrant": False, "context_fn": both, "preserve_rng_state": False})
+    for layer in module.modules():
+        if isinstance(layer, GradientCheckpointingLayer):
+            layer.train = types.MethodType(_always, layer)  # type: ignore[method-assign]
+            layer.train(False)
+
+
+def _always(self: Any, mode: bool = True) -> Any:
+    """`train` of a checkpointed layer: transformers checkpoints layers in training mode alone, and ours is evaluation
+    mode, dropout off; so the layer itself says training, and all that is in it what it is told."""
+    for child in self.children():
+        child.train(mode)
+    self.training = True
+    return self
 
 
 def positions(attend_NS: Tensor) -> Tensor:

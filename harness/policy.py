@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
@@ -14,7 +14,8 @@ from torch import Tensor
 from algos import Batch, Critic, Fresh, Need, Policy, Rollouts
 from harness.batch import cut
 from harness.critic import LMCritic
-from harness.lm import LM, Chosen, Trunk
+from harness.lm import LM, Chosen, Trunk, checkpointed
+from harness.shadow import autocast_dtype, narrowed
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,19 @@ class Optim:
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
     max_norm: float = 1.0
+    name: str = "adamw"
+
+    def build(self, groups: list[dict[str, Any]], device: torch.device) -> Any:
+        """The optimiser.  Raises ValueError where a library that it needs is not installed."""
+        given: dict[str, Any] = {"lr": self.lr, "betas": self.betas, "eps": self.eps, "weight_decay": 0.0}
+        if self.name == "adamw":
+            return torch.optim.AdamW(groups, **given, fused=device.type == "cuda")
+        try:
+            import bitsandbytes
+        except ImportError as error:
+            raise ValueError(f"optimizer: {self.name} needs bitsandbytes, which is not installed here") from error
+        kinds = {"adamw8bit": bitsandbytes.optim.AdamW8bit, "paged_adamw8bit": bitsandbytes.optim.PagedAdamW8bit}
+        return kinds[self.name](groups, **given)
 
     def rate(self, update: int, progress: float) -> float:
         """The rate of update 0, 1, ... when a share `progress` of the budget is spent."""
@@ -52,27 +66,42 @@ class LMPolicy(Policy):
         micro_tokens: int,
         critic: Critic = "none",
         critic_lr: float = 1.0,
+        gradient_checkpointing: bool = False,
+        reference_on: Literal["device", "cpu"] = "device",
     ) -> None:
         self.accelerator, self.optim, self.temperature = accelerator, optim, temperature
         self.micro_tokens, self.progress, self.gradient_bytes = micro_tokens, 0.0, {"policy": 0, "critic": 0}
         model.eval()
-        self.reference = copy.deepcopy(model).requires_grad_(False).to(accelerator.device) if reference else None
+        self.parked = torch.device("cpu") if reference_on == "cpu" else accelerator.device
+        self.reference = self._frozen(model).to(accelerator.device) if reference else None
         self.critic = None if critic == "none" else LMCritic(model, critic).to(accelerator.device)
         groups: list[dict[str, Any]] = [{"params": list(model.parameters()), "scale": 1.0, "taken": 0}]
         if self.critic is not None:
             groups.append({"params": list(self.critic.parameters()), "scale": critic_lr, "taken": 0})
-        optimizer = torch.optim.AdamW(groups, lr=optim.lr, betas=optim.betas, eps=optim.eps, weight_decay=0)
-        self.model, self.optimizer = accelerator.prepare(model, optimizer)
+        if gradient_checkpointing:
+            for trunk in filter(None, (model, self.critic and self.critic.trunk)):
+                checkpointed(trunk)
+        self.model, self.optimizer = accelerator.prepare(model, optim.build(groups, accelerator.device))
         self.model.eval()
         self.lm = LM(accelerator.unwrap_model(self.model), accelerator.autocast)
         trunk = self.critic.trunk if self.critic is not None else None
         self.critic_trunk = None if trunk is None else Trunk(trunk, self.lm.packs, accelerator.autocast)
         self.reference_lm = None if self.reference is None else LM(self.reference, accelerator.autocast)
+        if self.reference is not None:
+            self.reference.to(self.parked)
+
+    def _frozen(self, model: Any) -> Any:
+        """A copy of the model to read alone: under autocast its matrices need no more than 16 bits."""
+        twin = copy.deepcopy(model).requires_grad_(False)
+        dtype = autocast_dtype(self.accelerator.autocast, self.device)
+        return twin if dtype is None else narrowed(twin, dtype)
 
     def annotate(self, rollouts: Rollouts, needs: frozenset[Need]) -> Rollouts:
         if "reference" in needs:
             assert self.reference_lm is not None
+            self.reference_lm.model.to(self.device)
             rollouts = replace(rollouts, ref_logp_NT=self.score(rollouts, self.reference_lm))
+            self.reference_lm.model.to(self.parked)
         if "values" in needs:
             rollouts = replace(rollouts, value_NT=self.values(rollouts))
         return rollouts

@@ -97,12 +97,14 @@ def build_trainer(
     policy = LMPolicy(
         model,
         accelerator(device, config.dtype),
-        Optim(config.lr, config.warmup, config.decay),
+        Optim(config.lr, config.warmup, config.decay, name=config.optimizer),
         config.temperature,
         reference="reference" in algo.needs,
         micro_tokens=config.micro_tokens,
         critic=schedule.critic,
         critic_lr=schedule.critic_lr,
+        gradient_checkpointing=config.gradient_checkpointing,
+        reference_on=config.reference_on,
     )
     flops, offline = flops_of(policy), schedule.source == "start"
     drawn = sampling_budget(budget, schedule) if offline else budget

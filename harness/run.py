@@ -124,6 +124,8 @@ def _settle(run: Run) -> None:
     if split := trainer.split():
         run.record["split"] = split
     parts = {name: {"bytes": size, "how": "measured"} for name, size in trainer.policy.memory_parts().items()}
+    if shadow := trainer.sampler.engine.shadow_bytes:
+        parts["rollout_weights"] = {"bytes": shadow, "how": "measured"}
     parts["kv_cache"] = {"bytes": trainer.sampler.peak_cache_bytes, "how": "measured"}
     parts["activations"] = {"bytes": trainer.activation_bytes, "how": "measured"}
     run.record["memory"] = {"peak_bytes": trainer.meter.peak_bytes, "parts": parts}

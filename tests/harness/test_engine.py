@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from harness.attention import attending
-from harness.engine import Engine, bucket, refresh, shadow
+from harness.engine import Engine, bucket
 from harness.lm import LM
 from harness.rollout import Completions, Sampler, Sampling
+from harness.shadow import refresh, shadow
 from tests.harness.small import KINDS, build, letters, prompts_of, sampler_of
 from tests.harness.test_lm import MORE, model_of
 from tests.harness.test_rollout import same, tokens_of
