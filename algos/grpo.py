@@ -95,7 +95,12 @@ class GRPO(Algorithm):
         keep_N = r.valid_N & select.keep_groups(r.reward_N, r.group_N, r.valid_N, self.drop)
         if self.drop_truncated:
             keep_N = keep_N & r.ended_N
-        return Credit(advantage_NT=torch.where(r.mask_NT, advantage_N[:, None], 0), keep_N=keep_N)
+        moved = bool(self.entropy_coef or (self.kl_coef and self.kl_in == "loss"))  # by more than its advantage
+        return Credit(
+            advantage_NT=torch.where(r.mask_NT, advantage_N[:, None], 0),
+            keep_N=keep_N,
+            inert_N=torch.zeros_like(keep_N) if moved else advantage_N == 0,
+        )
 
     def loss(self, batch: Batch, fresh: Fresh) -> tuple[Tensor, Metrics]:
         r, mask_NT, advantage_NT = batch.rollouts, batch.rollouts.mask_NT, batch.credit.advantage_NT

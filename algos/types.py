@@ -69,6 +69,7 @@ class Credit:
     advantage_NT: Tensor  # 0 at mask 0
     keep_N: Tensor  # bool; 0 leaves the update and its denominators (a filter, or a row the verifier lost)
     return_NT: Tensor | None = None  # the critic's targets
+    inert_N: Tensor | None = None  # bool; 1 where the loss has no gradient, whatever the policy: not read again
     metrics: Mapping[str, float] | None = None
 
     def take(self, index: Tensor) -> Credit:
@@ -82,6 +83,7 @@ class Batch:
     rollouts: Rollouts
     credit: Credit
     totals: Totals
+    inert: bool = False  # all its rows are: what the sampler noted stands for the policy's reading of them
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,10 @@ def deal(groups: int, minibatches: int, seed: int, ordinal: int, epoch: int) -> 
 
 
 def split(rollouts: Rollouts, credit: Credit, part: torch.Tensor, horizon: int, micro_tokens: int) -> list[Batch]:
-    """The update on the groups `part`, in micro-batches of at most `micro_tokens` tokens (or one row)."""
+    """The update on the groups `part`, in micro-batches of at most `micro_tokens` tokens (or one row).
+
+    The longest come first: if memory does not suffice, it shows at once.  Rows without a gradient come last, together.
+    """
     member_N = torch.isin(rollouts.group_N, part.to(rollouts.group_N.device))
     kept = (member_N & credit.keep_N).nonzero()[:, 0]
     totals = Totals(len(kept), int(rollouts.mask_NT[kept].sum()), horizon)
@@ -45,12 +48,19 @@ def split(rollouts: Rollouts, credit: Credit, part: torch.Tensor, horizon: int, 
         nothing = rollouts.take(first)
         nothing = replace(nothing, mask_NT=torch.zeros_like(nothing.mask_NT))
         return [Batch(nothing, credit.take(first), totals)]
-    return [Batch(*trim(rollouts.take(rows), credit.take(rows)), totals) for rows in cut(rollouts, kept, micro_tokens)]
+    still = torch.zeros_like(kept, dtype=torch.bool) if credit.inert_N is None else credit.inert_N[kept]
+    shares = [(rows, False) for rows in cut(rollouts, kept[~still], micro_tokens)]
+    shares += [(kept[still], True)] if still.any() else []
+    return [Batch(*trim(rollouts.take(rows), credit.take(rows)), totals, inert) for rows, inert in shares]
 
 
 def cut(rollouts: Rollouts, rows_N: torch.Tensor, micro_tokens: int) -> list[torch.Tensor]:
-    """The rows in shares of at most `micro_tokens` packed tokens, or one row: groups of like length side by side, a
-    group's rows together, since they share their prompt."""
+    """The rows in shares of at most `micro_tokens` packed tokens, or one row; none for no rows.
+
+    Groups of like length stand side by side, a group's rows together, since they share their prompt.
+    """
+    if not len(rows_N):
+        return []
     prompt_N, length_N = _lengths(rollouts, rows_N)
     group_N = rollouts.group_N[rows_N]
     longest_P = torch.zeros(int(group_N.max()) + 1, dtype=torch.long, device=group_N.device)
@@ -70,7 +80,7 @@ def cut(rollouts: Rollouts, rows_N: torch.Tensor, micro_tokens: int) -> list[tor
             shares.append([place])
             tokens = prompt + length - 1
         last = group
-    return [rows_N[order[torch.tensor(share, device=order.device)]] for share in shares]
+    return [rows_N[order[torch.tensor(share, device=order.device)]] for share in reversed(shares)]
 
 
 def _lengths(rollouts: Rollouts, rows_N: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

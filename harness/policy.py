@@ -148,6 +148,8 @@ class LMPolicy(Policy):
         for name, group in zip(("policy", "critic"), self.optimizer.param_groups, strict=False):
             if name == "policy" and self.frozen:
                 continue
+            for p in group["params"]:  # an update in which nothing had a gradient is a step all the same
+                p.grad = torch.zeros_like(p) if p.grad is None else p.grad
             rate = self.optim.rate(group["taken"], self.progress) * group["scale"]
             norm = self.accelerator.clip_grad_norm_(group["params"], self.optim.max_norm)
             if not torch.isfinite(norm):

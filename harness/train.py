@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from algos import Algorithm, Batch, Metrics, Rollouts, Schedule
+from algos import Algorithm, Batch, Fresh, Metrics, Rollouts, Schedule
 from evals.tasks import Problem, Task
 from harness.batch import updates
 from harness.budget import Budget, Planner, Spend
@@ -117,9 +117,10 @@ class Trainer:
         for micro in parts:
             apart = 0.0
             for batch in micro:
-                fresh = self.policy.forward(batch, self.algo.needs)
+                fresh = noted(batch) if batch.inert else self.policy.forward(batch, self.algo.needs)
                 loss, metrics = self.algo.loss(batch, fresh)
-                self.policy.backward(loss)
+                if not batch.inert:
+                    self.policy.backward(loss)
                 gap_NT = (fresh.logp_NT.detach() - batch.rollouts.logp_NT).abs()
                 apart = max(apart, float(torch.where(batch.rollouts.mask_NT, gap_NT, 0).max()))
                 _add(sums, {"loss": loss.detach(), **metrics})
@@ -196,6 +197,12 @@ class Trainer:
         self.checks.update(state["checks"])
         self.planner.costs[:] = [(int(groups), float(cost)) for groups, cost in state["costs"]]
         self.activation_bytes, self.sampler.peak_cache_bytes = state["activation_bytes"], state["peak_cache_bytes"]
+
+
+def noted(batch: Batch) -> Fresh:
+    """What the sampler said of a batch that is not read again, because its loss has no gradient."""
+    r = batch.rollouts
+    return Fresh(r.logp_NT, torch.zeros_like(r.logp_NT) if r.entropy_NT is None else r.entropy_NT)
 
 
 def _add(sums: defaultdict[str, float], metrics: Metrics | dict[str, float]) -> None:

@@ -146,6 +146,7 @@ def rollouts_of(prompts: Sequence[list[int]], group_size: int, done: Completions
         attend_NS=attend_NS,
         mask_NT=attend_NS[:, width:],
         logp_NT=done.logp_NT,
+        entropy_NT=done.entropy_NT,
         group_N=torch.arange(len(rows)) // group_size,
         valid_N=torch.ones(len(rows)).bool(),
         ended_N=done.ended_N,

@@ -15,6 +15,7 @@ from algos.grpo import GRPO
 from algos.types import Batch, Credit, Rollouts, Schedule, Totals
 from harness.batch import updates
 from harness.policy import LMPolicy, Optim
+from harness.train import noted
 from tests.harness.small import KINDS, VOCABULARY, build, explored, plain_logp, policy_of, real_rows
 from tests.helpers import close
 
@@ -420,3 +421,79 @@ def test_memory_is_counted_in_bytes() -> None:
     steps = 4 * len(list(policy.model.parameters()))  # Adam's counter of each tensor
     assert policy.memory_parts()["gradients"] == weights
     assert policy.memory_parts()["optimizer"] == 2 * weights + steps
+
+
+# ---------------------------------------------------------------- rows without a gradient
+
+
+def half_silent(dtype: torch.dtype = torch.float64) -> Rollouts:
+    """Two of four groups have one reward each."""
+    r = rewarded(explored("llama", dtype))
+    mixed_N = torch.arange(len(r.group_N)) % 2
+    return replace(r, reward_N=torch.where(r.group_N % 2 == 0, 1.0, mixed_N.float()))
+
+
+def one_update(
+    policy: LMPolicy, algo: GRPO, r: Rollouts, skip: bool
+) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
+    """Metrics of an update with and without the skip, and the gradient's place: the optimiser's first moment."""
+    credit = algo.credit(r)
+    if not skip:
+        credit = replace(credit, inert_N=None)
+    metrics: dict[str, float] = {}
+    for batch in next(updates(r, credit, Schedule(prompts=4, group_size=4), HORIZON, 60, 0, 0)):
+        loss, told = algo.loss(batch, noted(batch) if batch.inert else policy.forward(batch, algo.needs))
+        if not batch.inert:
+            policy.backward(loss)
+        for name, x in {"loss": loss.detach(), **told}.items():
+            metrics[name] = metrics.get(name, 0.0) + float(x)
+    metrics |= policy.step()
+    moments = {n: policy.optimizer.state[p]["exp_avg"] for n, p in policy.model.named_parameters()}
+    return metrics, moments
+
+
+@pytest.mark.parametrize("average", AVERAGES)
+def test_rows_without_a_gradient_are_not_read_and_nothing_shows(average: str) -> None:
+    r, algo = half_silent(), GRPO(kl_coef=0, average=average)  # type: ignore[arg-type]
+    plain, skipping = policy_of("llama", torch.float64), policy_of("llama", torch.float64)
+    read = []
+    skipping.lm.module.register_forward_pre_hook(
+        lambda _, __, given: read.append(given["input_ids"].numel()), with_kwargs=True
+    )
+    expected, moments = one_update(plain, algo, r, skip=False)
+    metrics, found = one_update(skipping, algo, r, skip=True)
+    credit = algo.credit(r)
+    silent = int((credit.inert_N & credit.keep_N).sum())  # type: ignore[operator]
+    assert silent == 8 and 0 < sum(read) < 0.7 * int(r.attend_NS.sum())
+    close(list(metrics.values()), [expected[name] for name in metrics], rtol=1e-9, atol=1e-12)
+    for name, m in moments.items():
+        close(found[name], m, rtol=1e-9, atol=1e-15)
+
+
+def test_an_update_without_any_gradient_is_a_step_all_the_same() -> None:
+    """The moments fade and the weights go on by them, as after a backward pass of zeros."""
+    r, algo = half_silent(), GRPO(kl_coef=0)
+    silent = replace(r, reward_N=torch.ones_like(r.reward_N))  # type: ignore[arg-type]
+    ends = []
+    for skip in (False, True):
+        policy = policy_of("llama", torch.float64, optim=Optim(lr=0.01))
+        one_update(policy, algo, r, skip=skip)
+        one_update(policy, algo, silent, skip=skip)
+        ends.append(policy.model.state_dict())
+    for name, x in ends[0].items():
+        close(ends[1][name], x, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("settings", "inert"),
+    [
+        ({"kl_coef": 0.0}, True),
+        ({"kl_coef": 0.1}, False),
+        ({"kl_coef": 0.0, "entropy_coef": 0.01}, False),
+        ({"kl_coef": 0.1, "kl_in": "reward"}, False),  # the penalty makes rewards differ
+    ],
+)
+def test_what_has_a_gradient_is_never_skipped(settings: dict[str, float], inert: bool) -> None:
+    r = replace(half_silent(), ref_logp_NT=-torch.rand(half_silent().mask_NT.shape, dtype=torch.float64))
+    credit = GRPO(**settings).credit(r)  # type: ignore[arg-type]
+    assert credit.inert_N is not None and bool((credit.inert_N & credit.keep_N).any()) is inert
