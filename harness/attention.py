@@ -10,6 +10,7 @@ Shapes: B rows, H heads, K key heads, Q queries, C columns of keys, D head size.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Protocol
@@ -97,6 +98,30 @@ def attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, ho
     if fold > 1:
         key, value = _repeat(key, fold), _repeat(value, fold)
     return sdpa(query, key, value, attn_mask=mask, scale=how.scale)
+
+
+def ragged(query: Tensor, key: Tensor, value: Tensor, ends_Q: Tensor, ends_C: Tensor, widest: int, how: How) -> Tensor:
+    """Causal attention of sequences that lie end to end, by torch's flash kernel: CUDA, 16 bits, no window, no cap.
+
+    Sequence i has the queries ends_Q[i] .. ends_Q[i+1] and the keys ends_C[i] .. ends_C[i+1]; its last query sees all its
+    keys.  (queries, H, D), (keys, K, D) twice -> (queries, H, D).
+    """
+    if how.window is not None or how.softcap is not None:
+        raise NotImplementedError("no window and no soft cap here")
+    fold = query.shape[1] // key.shape[1]
+    key, value = (x if fold == 1 else x.repeat_interleave(fold, 1) for x in (key, value))
+    ends_Q, ends_C = ends_Q.int(), ends_C.int()
+    return _kernel(query, key, value, ends_Q, ends_C, widest, widest, scale=how.scale)
+
+
+def _kernel(*given: Any, scale: float | None) -> Tensor:
+    """torch's, by whichever name this version has for a causal mask."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    causal = (
+        {"is_causal": True} if "is_causal" in inspect.signature(varlen_attn).parameters else {"window_size": (-1, 0)}
+    )
+    return varlen_attn(*given, scale=scale, **causal)  # type: ignore[return-value, arg-type]
 
 
 def _repeat(x: Tensor, fold: int) -> Tensor:

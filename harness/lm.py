@@ -45,8 +45,8 @@ class Chosen:
 class Trunk:
     """States of a decoder stack, packed where it can be."""
 
-    def __init__(self, module: Any, packs: bool = True, autocast: Autocast = nullcontext) -> None:
-        self.module, self.packs, self.autocast = module, packs, autocast
+    def __init__(self, module: Any, packs: bool = True, autocast: Autocast = nullcontext, ragged: bool = False) -> None:
+        self.module, self.packs, self.autocast, self.ragged = module, packs, autocast, ragged
 
     def read(self, r: Rollouts) -> Chosen:
         """The state in which each chosen token was chosen.  Gradient flows where it is enabled."""
@@ -54,7 +54,7 @@ class Trunk:
             return self._packed(r) if self.packs else self._padded(r)
 
     def _packed(self, r: Rollouts) -> Chosen:
-        packed = Packed.of(r)
+        packed = Packed.of(r, self.ragged)
         with attending(self.module, packed):
             states = self.module(
                 input_ids=packed.token_K[None], position_ids=packed.position_K[None], use_cache=False
@@ -76,14 +76,14 @@ class LM(Trunk):
     """A trunk and its head.  Raises ValueError where the model's logits are not its head's, scaled or capped."""
 
     def __init__(self, model: Any, autocast: Autocast = nullcontext) -> None:
-        super().__init__(model.base_model, True, autocast)
+        super().__init__(model.base_model, True, autocast)  # packed or not, and how: `_try` finds out
         self.model, self.head = model, model.get_output_embeddings()
         config = model.config.get_text_config()
         self.cap: float | None = getattr(config, "final_logit_softcapping", None)
         self.scale = float(getattr(config, "logit_scale", None) or 1.0) / float(
             getattr(config, "logits_scaling", None) or 1.0
         )
-        self.packs = self._tried()
+        self._try()
 
     def logits(self, states: Tensor) -> Tensor:
         """Over the vocabulary, as the model gives them."""
@@ -113,17 +113,23 @@ class LM(Trunk):
         return torch.cat([logp for logp, _ in found]), torch.cat([h for _, h in found])
 
     @torch.no_grad()
-    def _tried(self) -> bool:
-        """Does the packed pass give this model's own logits?"""
-        training = self.model.training
+    def _try(self) -> None:
+        """Find the fastest way to read this model that gives its own logits."""
+        training, on_cuda = self.model.training, self.head.weight.is_cuda
         self.model.eval()
         try:
             with self.autocast():
-                return self._agrees(_trial(self.head.weight.device, self.head.weight.shape[0]))
+                r, theirs = self._trial()
+                for self.packs, self.ragged in ((True, True), (True, False))[0 if on_cuda else 1 :]:
+                    if self._agrees(r, theirs):
+                        return
+                self.packs = self.ragged = False
         finally:
             self.model.train(training)
 
-    def _agrees(self, r: Rollouts) -> bool:
+    def _trial(self) -> tuple[Rollouts, Tensor]:
+        """Two small prompts, and what the model itself says of their completions."""
+        r = _example(self.head.weight.device, self.head.weight.shape[0])
         whole = self.model(
             input_ids=r.tokens_NS,
             attention_mask=r.attend_NS.long(),
@@ -135,6 +141,9 @@ class LM(Trunk):
         if not _near(self.logits(self._padded(r).state_MH), theirs):
             name = type(self.model).__name__
             raise ValueError(f"model: {name} makes more of its head's output than a scale or a cap: it cannot be read")
+        return r, theirs
+
+    def _agrees(self, r: Rollouts, theirs: Tensor) -> bool:
         try:
             return _near(self.logits(self._packed(r).state_MH), theirs)
         except Exception:  # whatever an architecture stumbles over: there is another way to read it
@@ -200,7 +209,7 @@ def _near(ours: Tensor, theirs: Tensor) -> bool:
     return float((ours - theirs).abs().max()) <= TOLERANCE.get(ours.dtype, 0.03) * float(theirs.abs().max())
 
 
-def _trial(device: torch.device, vocabulary: int) -> Rollouts:
+def _example(device: torch.device, vocabulary: int) -> Rollouts:
     """Prompts of 3 and 5 tokens, two completions each, of 1 to 4 tokens."""
     prompts, lengths = [3, 3, 5, 5], [4, 2, 3, 1]
     column = torch.arange(9, device=device)

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from algos import Rollouts
-from harness.attention import How, attention
+from harness import attention
+from harness.attention import How
 
 WIDER = 1.5  # attention pads completions to at most so many times the shortest beside them
 
@@ -62,11 +63,12 @@ class Packed:
     prompts: Grid
     bins: list[tuple[Tensor, Grid]]  # completions of like length: the prompt of each, and its tokens
     length_P: Tensor
+    rows: Ragged | None = None  # how a kernel for ragged rows sees them
     masks: dict[int | None, list[Tensor]] = field(default_factory=dict)  # by window; every layer asks
 
     @classmethod
-    def of(cls, r: Rollouts) -> Packed:
-        """Raises nothing: a completion of one token has no token of its own in the pack."""
+    def of(cls, r: Rollouts, ragged: bool = False) -> Packed:
+        """A completion of one token has no token of its own in the pack.  `ragged`: for the kernel of that name."""
         width = r.mask_NT.shape[1]
         left_NS, right_NT = r.tokens_NS[:, :-width], r.tokens_NS[:, -width:]
         owner_N, first_P = _owners(r.group_N)
@@ -88,11 +90,14 @@ class Packed:
             prompts=Grid.of(length_P, 0),
             bins=[(owner_N[a:b], Grid.of(length_N[a:b], start_N[a])) for a, b in _bins(length_N.tolist())],
             length_P=length_P,
+            rows=Ragged.of(length_P, owner_N, length_N) if ragged else None,
         )
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, how: How) -> Tensor:
         """Prompts see themselves; completions their prompt and themselves.  (1, heads, K, D) -> (1, K, heads, D)."""
         q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))  # (K, heads, D): as they lie in memory
+        if self.rows is not None:
+            return self.rows.attend(q, k, v, how)[None]
         if how.window not in self.masks:
             self.masks[how.window] = [self._prompt_mask(how.window), *(self._mask(*b, how.window) for b in self.bins)]
         mask_P, *masks = self.masks[how.window]
@@ -119,10 +124,44 @@ class Packed:
         return torch.cat([to_prompt, to_itself], 3)
 
 
+@dataclass(frozen=True)
+class Ragged:
+    """The packed tokens as sequences end to end: prompts see themselves, completions their prompt and themselves."""
+
+    ends_Q: Tensor
+    ends_C: Tensor
+    key_C: Tensor  # the packed token of each key
+    widest: int
+
+    @classmethod
+    def of(cls, length_P: Tensor, owner_N: Tensor, length_N: Tensor) -> Ragged:
+        """Completions without a token of their own ask nothing, and are left out."""
+        owner_N, length_N = owner_N[length_N > 0], length_N[length_N > 0]
+        prompt_N = length_P[owner_N]
+        ends_Q, ends_C = (_ends(torch.cat([length_P, n])) for n in (length_N, prompt_N + length_N))
+        sequence_C = torch.repeat_interleave(ends_C.diff())
+        place_C = torch.arange(len(sequence_C), device=ends_C.device) - ends_C[sequence_C]
+        from_P = torch.cat([_ends(length_P)[:-1], _ends(length_P)[owner_N]])[sequence_C] + place_C
+        shared_C = torch.cat([length_P, prompt_N])[sequence_C]
+        own_C = ends_Q[sequence_C] + place_C - shared_C
+        widest = int(ends_C.diff().max())
+        return cls(ends_Q, ends_C, torch.where(place_C < shared_C, from_P, own_C), widest)
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, how: How) -> Tensor:
+        """(K, heads, D) thrice -> (K, H, D)."""
+        k, v = (x.index_select(0, self.key_C) for x in (k, v))
+        return attention.ragged(q, k, v, self.ends_Q, self.ends_C, self.widest, how)
+
+
+def _ends(length: Tensor) -> Tensor:
+    """[0, n1, n1 + n2, ...]."""
+    return torch.nn.functional.pad(length.cumsum(0), (1, 0))
+
+
 def _among(grid: Grid, q_KHD: Tensor, k_RCHD: Tensor, v_RCHD: Tensor, mask: Tensor, how: How) -> Tensor:
     """The grid's tokens among keys that are laid out by its rows.  (its tokens, H, D)."""
     q, k, v = (x.transpose(1, 2) for x in (grid.spread(q_KHD), k_RCHD, v_RCHD))
-    return grid.collect(attention(q, k, v, mask, how).transpose(1, 2))
+    return grid.collect(attention.attention(q, k, v, mask, how).transpose(1, 2))
 
 
 def _near(distance: Tensor, window: int | None) -> Tensor:

@@ -85,7 +85,7 @@ class LMPolicy(Policy):
         self.model.eval()
         self.lm = LM(accelerator.unwrap_model(self.model), accelerator.autocast)
         trunk = self.critic.trunk if self.critic is not None else None
-        self.critic_trunk = None if trunk is None else Trunk(trunk, self.lm.packs, accelerator.autocast)
+        self.critic_trunk = None if trunk is None else Trunk(trunk, self.lm.packs, accelerator.autocast, self.lm.ragged)
         self.reference_lm = None if self.reference is None else LM(self.reference, accelerator.autocast)
         if self.reference is not None:
             self.reference.to(self.parked)

@@ -10,6 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM, Gemma2Config, Gemma3TextConfig, GPTNeoXConfig, GraniteConfig, Qwen3Config
 
 from algos import Rollouts
+from harness import attention
 from harness import lm as reading
 from harness.lm import LM, log_chosen
 from harness.load import silenced
@@ -242,3 +243,56 @@ def test_rollouts_carry_what_rollouts_of_gave() -> None:
     """The builder that these tests stand on gives real rows."""
     r = explored("llama")
     assert all(len(row) > start for row, start in real_rows(r)) and callable(rollouts_of)
+
+
+# ---------------------------------------------------------------- a kernel for ragged rows (CUDA's; here by loops)
+
+
+def by_loops(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, ends_q: torch.Tensor, ends_c: torch.Tensor,
+    *_: int, scale: float | None,
+) -> torch.Tensor:  # fmt: skip
+    """What torch's variable-length attention promises, a sequence after another."""
+    out = []
+    for a, b, c, d in zip(ends_q.tolist(), ends_q[1:].tolist(), ends_c.tolist(), ends_c[1:].tolist(), strict=False):
+        q, k, v = query[a:b].transpose(0, 1), key[c:d].transpose(0, 1), value[c:d].transpose(0, 1)
+        scores = q @ k.transpose(1, 2) * (scale or q.shape[-1] ** -0.5)
+        later = torch.arange(d - c) > torch.arange(b - a)[:, None] + (d - c) - (b - a)
+        out.append((scores.masked_fill(later, -torch.inf).softmax(-1) @ v).transpose(0, 1))
+    return torch.cat(out)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "qwen2", "gemma"])
+def test_ragged_rows_are_the_packed_rows(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """Grouped heads, completions of one token, rows in any order: the same numbers and gradients."""
+    monkeypatch.setattr(attention, "_kernel", by_loops)
+    r, lm = explored(kind, torch.float64), LM(model_of(kind, torch.float64))
+    for part in (r, r.take(torch.arange(len(r.group_N)).flip(0)), example()):
+        lm.ragged = False
+        logp_NT, packed = gradients(lm, part, False)
+        lm.ragged = True
+        found_NT, ragged = gradients(lm, part, False)
+        close(found_NT, logp_NT, rtol=0, atol=1e-6)  # transformers' Gemma norms round to fp32
+        largest = max(float(g.abs().max()) for g in packed.values())
+        for name, g in packed.items():
+            close((ragged[name] - g) / largest, torch.zeros_like(g), rtol=0, atol=1e-6)
+
+
+def test_ragged_rows_by_hand() -> None:
+    rows = Packed.of(example(), ragged=True).rows
+    assert rows is not None
+    assert rows.ends_Q.tolist() == [0, 3, 5, 6, 8] and rows.ends_C.tolist() == [0, 3, 5, 8, 12]
+    assert rows.key_C.tolist() == [0, 1, 2, 3, 4, 3, 4, 5, 3, 4, 6, 7] and rows.widest == 4
+
+
+def test_without_the_kernel_rows_are_packed_the_other_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(*_: object, **__: object) -> torch.Tensor:
+        raise RuntimeError("no flash attention here")
+
+    monkeypatch.setattr(attention, "_kernel", absent)
+    model = model_of("llama")
+    lm = LM(model)
+    assert lm.packs and not lm.ragged
+    lm.ragged = True
+    r, theirs = lm._trial()
+    assert not lm._agrees(r, theirs)
