@@ -103,8 +103,8 @@ def attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, ho
 def ragged(query: Tensor, key: Tensor, value: Tensor, ends_Q: Tensor, ends_C: Tensor, widest: int, how: How) -> Tensor:
     """Causal attention of sequences that lie end to end, by torch's flash kernel: CUDA, 16 bits, no window, no cap.
 
-    Sequence i has the queries ends_Q[i] .. ends_Q[i+1] and the keys ends_C[i] .. ends_C[i+1]; its last query sees all its
-    keys.  (queries, H, D), (keys, K, D) twice -> (queries, H, D).
+    Sequence i has the queries ends_Q[i] .. ends_Q[i+1] and the keys ends_C[i] .. ends_C[i+1], and its last query sees
+    all of them.  (queries, H, D), (keys, K, D) twice -> (queries, H, D).
     """
     if how.window is not None or how.softcap is not None:
         raise NotImplementedError("no window and no soft cap here")
