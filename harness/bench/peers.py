@@ -117,7 +117,7 @@ def bench(options: Options, say: Say) -> Path:
             "ratio": "peer seconds / our seconds, median over the pairs; spread: least and most",
             "update": "all of a step that is neither rollout nor reward",
             "memory_ratio": "our peak / the peer's; CPU: growth of the resident set after the imports; CUDA: allocated",
-            "peer_mode": "the peer's fastest, by its median end to end",
+            "peer_mode": "the peer's fastest: the least median ratio end to end",
         },
         "equal": equal,
         "cases": cases,
