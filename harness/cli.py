@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer import Option as Opt
 
+from harness.cli_bench import bench
 from harness.cli_study import ablate, calibrate, compare, report
 from harness.options import (
     Algo,
@@ -120,6 +121,7 @@ app.command(epilog="Example: harness compare --algos grpo,ppo,rft --seeds 5 --bu
 app.command(epilog="Example: harness ablate compare_nano --workers 2 --dry-run")(ablate)
 app.command(epilog="Example: harness report results/compare_nano")(report)
 app.command()(calibrate)
+app.add_typer(bench, name="bench")
 
 
 @app.command("list")
@@ -198,8 +200,8 @@ def main() -> None:
     except ClickException as error:
         message = error.format_message()  # type: ignore[attr-defined]
         if message.startswith("No such command"):
-            valid = [c.name or c.callback.__name__ for c in app.registered_commands if c.callback]
-            message += f" Valid: {', '.join(valid)}."
+            within = error.ctx  # type: ignore[attr-defined]
+            message += f" Valid: {', '.join(within.command.list_commands(within))}."
         code = _say(message, 2)
     except ValueError as error:
         code = _say(str(error), 2)
