@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -68,3 +69,48 @@ def _number(word: str, flag: str) -> float:
         return float(word)
     except ValueError:
         raise ValueError(f"{flag}: '{word}' is not a number") from None
+
+
+SUITES = {
+    "algos": ("nano", "Memory by part, tokens a second by phase and FLOPs of every algorithm at one shape."),
+    "limit": (
+        "nano",
+        "Necessary work against the rate of the same matrix products alone, and decode against bandwidth.",
+    ),
+    "scale": ("trl-llama", "Cost of a completion over group size, length and prompts a round, with fitted exponents."),
+}
+
+
+def _command(suite: str, default: str) -> Callable[..., None]:
+    def run(
+        model: Annotated[str, Opt(help="nano, tiny, trl-llama, qwen2.5-0.5b, qwen2.5-1.5b, qwen2.5-7b.")] = default,
+        arms: Annotated[str, Opt(help="grpo, grpo_kl, ppo_shared, ppo, ppo_kl, online_rft, rft.")] = "",
+        prompts: Annotated[int, Opt(help="P, a round.")] = 32,
+        group_size: Annotated[int, Opt(help="G, completions a prompt.")] = 16,
+        prompt_tokens: Annotated[int, Opt(help="Tokens of every prompt; 0: as the task has them.")] = 0,
+        max_new_tokens: Annotated[int, Opt(help="Tokens of every completion (of nano's in `limit`: at most).")] = 56,
+        rounds: Annotated[int, Opt(help="Rounds that are timed, after one that is not.")] = 3,
+        most: Annotated[int, Opt(help="Tokens that a round of `scale` may generate.")] = 65536,
+        device: Annotated[str, Opt(help="auto, cpu, cuda.")] = "auto",
+        dtype: Annotated[str, Opt(help="auto: fp32 on CPU, bf16 autocast on CUDA; float32, bfloat16.")] = "auto",
+        set_: Set = None,
+        out: Annotated[Path, Opt(help="Where the record goes.")] = Path("results/bench"),
+    ) -> None:
+        from importlib import import_module
+
+        from harness.bench.cell import Options
+
+        options = Options(
+            model=model, arms=_words(arms), prompts=prompts, group_size=group_size, prompt_tokens=prompt_tokens,
+            max_new_tokens=max_new_tokens, rounds=rounds, most=most, device=device, dtype=dtype,
+            settings=tuple(set_ or []), out=out,
+        )  # fmt: skip
+        import_module(f"harness.bench.{suite}").bench(options, typer.echo)
+
+    return run
+
+
+for _name, (_model, _about) in SUITES.items():
+    bench.command(_name, help=_about, epilog=f"Example: harness bench {_name} --model {_model}")(
+        _command(_name, _model)
+    )

