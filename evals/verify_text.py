@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from fractions import Fraction
+from functools import lru_cache
 from typing import Literal
 
 Format = Literal["hash", "boxed", "answer_is"]  # '#### 14', '\boxed{14}', 'The answer is 14.'
@@ -43,9 +44,13 @@ _HUGE = re.compile(  # 9^9999, 9**9**9, 9999!, 9!!, 1e9999
 )
 
 
+CACHED = 4096  # answers whose normal forms are remembered: a group gives the same ones again and again
+
+
 # ---------------------------------------------------------------- normal forms
 
 
+@lru_cache(CACHED)
 def number(text: str) -> Fraction | None:
     r"""The exact value of a plain number, None for anything else.
 
@@ -67,6 +72,7 @@ def number(text: str) -> Fraction | None:
     return sign * (int(match["whole"] or match["whole2"] or 0) + above / below)
 
 
+@lru_cache(CACHED)
 def clean(text: str) -> str:
     r"""An answer without what does not belong to it: math and bold marks, a box, the final stop, LaTeX units.
 

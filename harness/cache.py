@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from harness.attention import How
 from harness.packed import Packed
 
-FIRST = 8  # own columns that there is room for at the start, unless static
+FIRST = 16  # own columns that there is room for at the start, unless static
+NAIVE = 400  # torch multiplies matrices of fewer multiplications than this by a plain loop, three times slower
 
 
 class Prefill:
@@ -50,18 +51,19 @@ class Cache:
         self.places = int(torch.bincount(owner_B).max())
         room = horizon if columns else min(FIRST, horizon)
         first = next(iter(prefill.kept.values()))[0]
+        self.size = first.shape[3]
         self.shared = {
             i: tuple(nn.functional.pad(x, (0, 0, 0, self.prompt - prefill.wide)) for x in kept)
             for i, kept in prefill.kept.items()
         }
-        self.own = {i: tuple(self._empty(x, self.rows, room) for x in kept) for i, kept in prefill.kept.items()}
+        self.own = {i: tuple(_zeros(x, self.rows, room) for x in kept) for i, kept in prefill.kept.items()}
         device = first.device
         self.length_P = torch.zeros(self.prompts, dtype=torch.long, device=device)
         self.owner_B = torch.zeros(self.rows, dtype=torch.long, device=device)
         self.cell_B = torch.zeros(self.rows, dtype=torch.long, device=device)
         self.row_PG = torch.zeros(self.prompts * self.places, dtype=torch.long, device=device)
         self.column = torch.zeros(1, dtype=torch.long, device=device)
-        self.width = 0  # own columns that a query looks at
+        self.last, self.width = 0, 0  # the column that is written, and how many a query looks at
         self.hidden: dict[int | None, Tensor] = {}  # this step's masks, by window; every layer asks
         self.refill(prefill, owner_B)
         self.peak_bytes = self.bytes
@@ -99,17 +101,18 @@ class Cache:
         return self.length_P[self.owner_B] + t
 
     def open(self, t: int, width: int | None = None) -> None:
-        """Make ready for every row's t-th token.  `width` own columns are looked at (default: the written)."""
+        """Make ready for every row's t-th token.  `width` own columns are looked at (default: as few as can be)."""
         if t >= self.room:
             more = min(self.horizon, max(t + 1, 2 * self.room)) - self.room
             for layer, pair in self.own.items():  # one at a time: at no time are all of them there twice
-                wider = tuple(self._empty(x, len(x), x.shape[2] + more) for x in pair)
+                wider = tuple(_zeros(x, len(x), x.shape[2] + more) for x in pair)
                 for x, y in zip(pair, wider, strict=True):
                     y[:, :, : x.shape[2]] = x
                 self.own[layer] = wider
             self.peak_bytes = max(self.peak_bytes, self.bytes)
+        self.last = t
         self.column.fill_(t)
-        self.width = width or t + 1
+        self.width = width or min(self.room, max(t + 1, -(-NAIVE // self.size)))
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, how: How) -> Tensor:
         """(B, heads, 1, D), (B, K, 1, D) twice -> (B, 1, heads, D)."""
@@ -119,7 +122,7 @@ class Cache:
             own_k.index_copy_(2, self.column, key)
             own_v.index_copy_(2, self.column, value)
         else:
-            own_k[:, :, self.width - 1 : self.width], own_v[:, :, self.width - 1 : self.width] = key, value
+            own_k[:, :, self.last : self.last + 1], own_v[:, :, self.last : self.last + 1] = key, value
         own_k, own_v = own_k[:, :, : self.width], own_v[:, :, : self.width]
         shared_k, shared_v = self.shared[layer]
         scale = how.scale if how.scale is not None else size**-0.5
@@ -148,11 +151,6 @@ class Cache:
             else:
                 self.own[layer] = chosen
         self._place(self.owner_B[rows])
-
-    def _empty(self, like: Tensor, rows: int, columns: int) -> Tensor:
-        """Memory for own columns.  Zeroed only where columns may be looked at before they are written (and masked)."""
-        make = like.new_zeros if self.static else like.new_empty
-        return make(rows, like.shape[1], columns, like.shape[3])
 
     def _place(self, owner_B: Tensor) -> None:
         """Stand the rows on the grid: each in the next free place of its prompt."""
@@ -194,3 +192,8 @@ class Cache:
         back = torch.cat([length_B1 + self.column - left, (self.column - own).expand(rows, -1)], 1)
         there = torch.cat([left < length_B1, (own <= self.column).expand(rows, -1)], 1)
         return (~there if window is None else ~there | (back >= window))[:, None, None]
+
+
+def _zeros(like: Tensor, rows: int, columns: int) -> Tensor:
+    """Own columns.  Zeros, because columns are looked at before they are written: what is masked must be finite."""
+    return like.new_zeros(rows, like.shape[1], columns, like.shape[3])

@@ -44,6 +44,7 @@ class Run:
     eval_sets: list[EvalSet]
     record: dict[str, Any]
     notices: list[str]  # what the user should know of the data
+    longest: int  # prompt, in tokens
 
 
 def prepare(config: RunConfig) -> Run:
@@ -77,7 +78,7 @@ def prepare(config: RunConfig) -> Run:
     if trainer.planner.groups(trainer.spend) == 0:
         notices.append(f"the budget {config.budget} does not pay for one group: nothing will be trained")
     record["notices"] = notices
-    return Run(config, folder, trainer, evaluator, eval_sets, record, notices)
+    return Run(config, folder, trainer, evaluator, eval_sets, record, notices, longest)
 
 
 def build_trainer(

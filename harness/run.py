@@ -13,6 +13,7 @@ from harness.interrupt import Interrupt
 from harness.load import save_model
 from harness.metrics import warnings
 from harness.prepare import Run
+from harness.probe import probe
 from harness.record import Recorder
 from harness.train import Trainer
 
@@ -26,6 +27,8 @@ def execute(run: Run, display: Display) -> dict[str, Any]:
     _begin(run, recorder, display)
     with Interrupt(display.message) as interrupt:
         try:
+            if run.trainer.policy.device.type == "cuda":  # elsewhere memory has no hard edge
+                probe(run.trainer, run.longest)
             _rounds(run, recorder, display, interrupt)
             _export(run)
             run.record["status"] = "finished"

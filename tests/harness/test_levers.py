@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from algos.grpo import GRPO
 from algos.ppo import PPO
 from harness.load import accelerator
 from harness.policy import LMPolicy, Optim
+from harness.probe import probe, worst
 from harness.shadow import narrowed
 from tests.harness.small import build, explored
 from tests.harness.test_policy import credited, gradient, rewarded, whole
@@ -88,3 +90,38 @@ def test_an_optimiser_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(builtins, "__import__", missing)
     with pytest.raises(ValueError, match="optimizer: adamw8bit needs bitsandbytes, which is not installed here"):
         Optim(1e-3, name="adamw8bit").build([{"params": [torch.nn.Parameter(torch.ones(1))]}], torch.device("cpu"))
+
+
+# ---------------------------------------------------------------- the worst micro-batch first
+
+
+def test_the_worst_micro_batch_fills_what_it_may() -> None:
+    for micro_tokens, rows in ((1000, 30), (50, 1), (1, 1)):
+        r = worst(prompt=20, horizon=33, micro_tokens=micro_tokens, device=torch.device("cpu"))
+        assert r.tokens_NS.shape == (rows, 53) and bool(r.mask_NT.all()) and r.mask_NT.shape == (rows, 33)
+        assert rows == 1 or 20 + rows * 32 <= micro_tokens < 20 + (rows + 1) * 32
+
+
+@pytest.mark.parametrize("algo", [GRPO(), PPO(critic="separate"), PPO(critic="shared")])
+def test_a_probe_leaves_no_trace(algo: Any) -> None:
+    critic = getattr(algo, "critic", "none")
+    trainer = SimpleNamespace(
+        policy=policy_of(critic=critic), algo=algo, micro_tokens=200, sampling=SimpleNamespace(max_new_tokens=20)
+    )
+    before = {k: v.clone() for k, v in trainer.policy.model.state_dict().items()}
+    probe(trainer, prompt=9)  # type: ignore[arg-type]
+    assert all(torch.equal(before[k], v) for k, v in trainer.policy.model.state_dict().items())
+    assert all(p.grad is None for m in trainer.policy.modules().values() for p in m.parameters())
+    assert not trainer.policy.optimizer.state
+
+
+def test_a_worst_micro_batch_that_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = policy_of()
+
+    def full(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(policy, "forward", full)
+    trainer = SimpleNamespace(policy=policy, algo=GRPO(), micro_tokens=200, sampling=SimpleNamespace(max_new_tokens=20))
+    with pytest.raises(MemoryError, match=r"a micro-batch of 10 x 20 tokens does not fit: lower micro_tokens \(200\)"):
+        probe(trainer, prompt=9)  # type: ignore[arg-type]
