@@ -116,7 +116,7 @@ class Sampler:
         for t in range(horizon):
             written.write(live, t, drawn)
             if (t + 1) % engine.look == 0 or t + 1 == horizon:
-                written.settle(t + 1, lambda tokens: self._ends(tokens, sampling))
+                written.settle(t + 1, lambda tokens, since: self._ends(tokens, since, sampling))
                 live = self._compacted(decoder, live, written.ended_N)
                 if not len(live) or t + 1 == horizon:
                     break
@@ -147,17 +147,19 @@ class Sampler:
         )
         return torch.from_numpy(np.vstack([drawn, drawn[:1]]).T.copy()).to(self.engine.device)
 
-    def _ends(self, tokens_BT: Tensor, sampling: Sampling) -> Tensor:
-        """Which rows end with their last column: by an end token, or because they contain a stop string by now.
+    def _ends(self, tokens_BT: Tensor, since: int, sampling: Sampling) -> Tensor:
+        """Where rows end, from column `since` on: at an end token, or as soon as they contain a stop string.
 
-        Only the tail that a new token can complete is decoded."""
-        ends = torch.isin(tokens_BT[:, -1], torch.tensor(self.ends, device=tokens_BT.device))
-        if not sampling.stop:
-            return ends
-        tail = 2 + max(len(s.encode()) for s in sampling.stop)
-        texts = self.tokenizer.batch_decode(tokens_BT[:, -tail:], skip_special_tokens=True)
-        hits = [any(s in text for s in sampling.stop) for text in texts]
-        return ends | torch.tensor(hits, dtype=torch.bool, device=tokens_BT.device)
+        Only the tail that a new token can complete is decoded.  (B, T - since).
+        """
+        ends_BW = torch.isin(tokens_BT[:, since:], torch.tensor(self.ends, device=tokens_BT.device))
+        if sampling.stop:
+            tail = 2 + max(len(s.encode()) for s in sampling.stop)
+            for t in range(since + 1, tokens_BT.shape[1] + 1):
+                texts = self.tokenizer.batch_decode(tokens_BT[:, max(0, t - tail) : t], skip_special_tokens=True)
+                hits = [any(s in text for s in sampling.stop) for text in texts]
+                ends_BW[:, t - since - 1] |= torch.tensor(hits, device=tokens_BT.device)
+        return ends_BW
 
     def texts(self, completions: Completions, stop: tuple[str, ...] = ()) -> list[str]:
         """Decoded completions, without special tokens, cut before the first stop string."""
@@ -186,14 +188,13 @@ class Written:
     def write(self, live: Tensor, t: int, drawn: Drawn) -> None:
         self.tokens_NT[live, t], self.logp_NT[live, t], self.entropy_NT[live, t] = drawn
 
-    def settle(self, upto: int, ends: Callable[[Tensor], Tensor]) -> None:
-        """Look at the columns since the last time, up to `upto`, for ends."""
-        for t in range(self.settled, upto):
-            open_ = (~self.ended_N).nonzero()[:, 0]
-            if not len(open_):
-                break
-            self.length_N[open_] = t + 1
-            self.ended_N[open_] = ends(self.tokens_NT[open_, : t + 1])
+    def settle(self, upto: int, ends: Callable[[Tensor, int], Tensor]) -> None:
+        """Look at the columns since the last time, up to `upto`, for the first end in each."""
+        open_ = (~self.ended_N).nonzero()[:, 0]
+        hits_BW = ends(self.tokens_NT[open_, :upto], self.settled)
+        ended_B, first_B = hits_BW.max(1)
+        self.ended_N[open_] = ended_B
+        self.length_N[open_] = torch.where(ended_B, self.settled + first_B + 1, upto)
         self.settled = upto
 
     def completions(self) -> Completions:
