@@ -114,3 +114,16 @@ for _name, (_model, _about) in SUITES.items():
     bench.command(_name, help=_about, epilog=f"Example: harness bench {_name} --model {_model}")(
         _command(_name, _model)
     )
+
+
+@bench.command(epilog="Example: harness bench pending --minutes 28 --archive gpu.tar.gz")
+def pending(
+    file: Annotated[Path, Opt("--list", help="The measurements that wait.")] = Path("results/gpu/PENDING.md"),
+    minutes: Annotated[float, Opt(help="For all rows together; a row is begun where its time is left.")] = 28.0,
+    archive: Annotated[Path | None, Opt(help="Where the new results are packed, 16 MiB at most.")] = None,
+    show: Annotated[bool, Opt("--show", help="Show the rows, and run none.")] = False,
+) -> None:
+    """Run the measurements that wait for a GPU, most valuable first, as many as fit."""
+    from harness.bench.pending import bench
+
+    bench(file, minutes, archive, show, typer.echo)

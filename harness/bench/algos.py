@@ -5,44 +5,74 @@ Each arm runs the real loop in a process of its own, with equal prompts, group s
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from harness.bench import cell, records, shapes
-from harness.bench.cell import ARMS, Options
+from harness.bench.cell import ARMS, Cell, Options
+from harness.options import RunFailed
 
 Say = Callable[[str], None]
 
 PARTS = ("policy", "rollout_weights", "reference", "critic", "gradients", "optimizer", "kv_cache", "activations")
 PHASES = ("rollout", "annotate", "update")
+MEANING = {
+    "meaning": {
+        "memory": "parts are bytes of tensors, counted; peak: CUDA's allocator, or the process's resident set",
+        "seconds": "medians of a phase's turns after the first",
+        "flops": "the model's (DESIGN rule 5), of a round",
+        "predicted": "bytes of tensors at the worst moment, by `harness plan`",
+    }
+}
 
 
 def bench(options: Options, say: Say) -> Path:
-    """Runs the arms, writes OUT/algos-MODEL.json, says the tables last."""
-    rows = []
+    """Runs the arms, writes OUT/algos-MODEL.json after each, says the tables last.
+
+    An arm that the file has already, of the same cell and commit, is not run again; one that fails (memory, most often)
+    is a row that says why.
+    """
+    file = options.out / f"algos-{options.model}.json"
+    rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as scratch:
         folder = shapes.folder(options.model, Path(scratch) / options.model)
         for arm in options.arms or tuple(ARMS):
             one = options.cell(arm, folder, probe="harness.bench.algos:predicted")
-            measured = cell.run(one)
-            rows.append({"arm": arm, "cell": cell.as_row(one), **measured})
-            say(f"{arm}: {cell.seconds(measured):.2f} s a round, peak {_size(measured['memory']['peak_bytes'])} MiB")
-    record = {
-        **records.surroundings(rows[0]["device"], rows[0]["threads"]),
-        "model": options.model,
-        "meaning": {
-            "memory": "parts are bytes of tensors, counted; peak: CUDA's allocator, or the process's resident set",
-            "seconds": "medians of a phase's turns after the first",
-            "flops": "the model's (DESIGN rule 5), of a round",
-            "predicted": "bytes of tensors at the worst moment, by `harness plan`",
-        },
-        "rows": rows,
-    }
-    file = records.write(options.out, f"algos-{options.model}", record)
-    say("\n" + tables(rows) + f"\n{file}")
+            row = known(file, one) or measured(one)
+            rows.append(row)
+            whole = f"{cell.seconds(row):.2f} s a round, peak {_size(row['memory']['peak_bytes'])} MiB"
+            say(f"{arm}: {row['reason'] or whole}")
+            records.write(
+                options.out, file.stem, {**surroundings(rows), "model": options.model, **MEANING, "rows": rows}
+            )
+    say("\n" + tables([r for r in rows if not r["reason"]]) + f"\n{file}")
     return file
+
+
+def measured(one: Cell) -> dict[str, Any]:
+    """The cell's row, or why there is none."""
+    row = {"arm": one.arm, "cell": cell.as_row(one), "commit": records.commit(), "reason": None}
+    try:
+        return {**row, **cell.run(one)}
+    except RunFailed as error:
+        return {**row, "reason": str(error), "turns": {}, "memory": {"peak_bytes": 0, "parts": {}}}
+
+
+def known(file: Path, one: Cell) -> dict[str, Any] | None:
+    """The row of an earlier sitting."""
+    if not file.is_file():
+        return None
+    wanted = json.loads(json.dumps(cell.as_row(one))), records.commit()
+    rows = json.loads(file.read_text())["rows"]
+    return next((r for r in rows if (r["cell"], r["commit"]) == wanted and not r["reason"]), None)
+
+
+def surroundings(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    ran: dict[str, Any] = next((r for r in rows if not r["reason"]), {"device": "none", "threads": 0})
+    return records.surroundings(ran["device"], ran["threads"])
 
 
 def tables(rows: list[dict[str, Any]]) -> str:

@@ -45,6 +45,12 @@ def surroundings(device: str, threads: int, packages: Sequence[str] = ()) -> dic
     }
 
 
+def commit() -> str | None:
+    """Of the code that runs."""
+    found: str | None = environment("", 0)["commit"]
+    return found
+
+
 def write(out: Path, suite: str, record: dict[str, Any]) -> Path:
     """OUT/SUITE.json, whole or not at all."""
     out.mkdir(parents=True, exist_ok=True)
