@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-Drawn = tuple[Tensor, Tensor, Tensor]  # next token, its log-probability, the entropy it was drawn at; (B,) each
+Drawn = tuple[Tensor, ...]  # next token, its log-probability, the entropy it was drawn at; from engines also its value
 
 
 def choose(logits_BV: Tensor, temperature: float, uniform_B: Tensor | None) -> Drawn:

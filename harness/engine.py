@@ -14,7 +14,7 @@ from contextlib import contextmanager, nullcontext
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import DynamicCache
 
 from algos import Rollouts
@@ -49,8 +49,15 @@ class Decoder(Protocol):
 class Engine:
     """Decoders for one model.  `static`: rows and columns of a few sizes, as graphs need them (default: on CUDA)."""
 
-    def __init__(self, model: Any, autocast: Autocast = nullcontext, static: bool | None = None) -> None:
-        self.model, self.autocast = model, autocast
+    def __init__(
+        self,
+        model: Any,
+        autocast: Autocast = nullcontext,
+        static: bool | None = None,
+        critic: nn.Module | None = None,
+    ) -> None:
+        """`critic`: a value head on the model's own states, whose word on each state is drawn along with the token."""
+        self.model, self.autocast, self.critic = model, autocast, critic
         self.device: torch.device = model.get_output_embeddings().weight.device
         on_cuda = self.device.type == "cuda"
         self.lm = LM(model, autocast)
@@ -86,30 +93,34 @@ class Engine:
 
     def start(
         self, prompts: list[list[int]], owner_B: Tensor, horizon: int, temperature: float, pad: int
-    ) -> tuple[Decoder, Tensor]:
-        """A decoder whose row i goes on from prompt owner_B[i], and the logits after each prompt, (P, V)."""
+    ) -> tuple[Decoder, Tensor, Tensor | None]:
+        """A decoder whose row i goes on from prompt owner_B[i]; the logits after each prompt, (P, V), and its value."""
         if not self.lm.packs:
             padded = Padded(self.model, self.autocast, prompts, owner_B, pad, temperature)
-            return padded, padded.logits_PV
-        layout, logits_PV = prefill(self.lm, prompts, pad, self.device)
+            return padded, padded.logits_PV, None
+        layout, state_PH = prefill(self.lm, prompts, pad, self.device)
+        with self.autocast():
+            logits_PV = self.lm.logits(state_PH)
+        value_P = None if self.critic is None else self.critic(state_PH)
         if not self.static:
-            return Stepper(self.lm, Cache(layout, owner_B, horizon), temperature), logits_PV
+            cache = Cache(layout, owner_B, horizon)
+            return Stepper(self.lm, cache, temperature, critic=self.critic), logits_PV, value_P
         if self.memory is None or not self.memory.fits(layout, owner_B, horizon):
             self.memory, self.graphs = Cache(layout, owner_B, horizon, COLUMNS), Graphs(self.graphs.capture)
         else:
             self.memory.refill(layout, owner_B)
-        return Stepper(self.lm, self.memory, temperature, self.graphs), logits_PV
+        return Stepper(self.lm, self.memory, temperature, self.graphs, self.critic), logits_PV, value_P
 
 
 def prefill(lm: LM, prompts: list[list[int]], pad: int, device: torch.device) -> tuple[Prefill, Tensor]:
-    """Each prompt once, without padding: what the rows of a cache are filled from, and the first logits, (P, V)."""
+    """Each prompt once, without padding: what a cache begins with, and the state after each prompt, (P, hidden)."""
     packed = Packed.of(as_rollouts(prompts, pad, device))
     layout = Prefill(packed)
     with lm.autocast(), attending(lm.module, layout):
         states = lm.module(
             input_ids=packed.token_K[None], position_ids=packed.position_K[None], use_cache=False
         ).last_hidden_state[0]
-        return layout, lm.logits(states.index_select(0, packed.state_M))
+    return layout, states.index_select(0, packed.state_M)
 
 
 def as_rollouts(prompts: list[list[int]], pad: int, device: torch.device) -> Rollouts:
@@ -126,8 +137,15 @@ def as_rollouts(prompts: list[list[int]], pad: int, device: torch.device) -> Rol
 class Stepper:
     """The rows of one rollout and the step that moves them all."""
 
-    def __init__(self, lm: LM, cache: Cache, temperature: float, graphs: Graphs | None = None) -> None:
-        self.lm, self.cache, self.temperature, self.graphs = lm, cache, temperature, graphs
+    def __init__(
+        self,
+        lm: LM,
+        cache: Cache,
+        temperature: float,
+        graphs: Graphs | None = None,
+        critic: nn.Module | None = None,
+    ) -> None:
+        self.lm, self.cache, self.temperature, self.graphs, self.critic = lm, cache, temperature, graphs, critic
 
     def step(self, t: int, token_B: Tensor, uniform_B: Tensor | None) -> Drawn:
         """Read every row's token t, and draw what follows it."""
@@ -153,7 +171,8 @@ class Stepper:
                 input_ids=token_B[:, None], position_ids=place_B[:, None], use_cache=False
             ).last_hidden_state[:, 0]
             logits = self.lm.logits(states)
-        return choose(logits, self.temperature, uniform_B)
+        drawn = choose(logits, self.temperature, uniform_B)
+        return drawn if self.critic is None else (*drawn, self.critic(states))
 
 
 class Graphs:
@@ -170,7 +189,7 @@ class Graphs:
         for buffer, x in zip(given, inputs, strict=True):
             buffer.copy_(x)
         run()
-        return found[0], found[1], found[2]
+        return tuple(found)
 
     def _captured(
         self, move: Callable[..., Drawn], inputs: list[Tensor]

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from harness import noise
 from harness.draw import Drawn, choose
@@ -51,6 +51,9 @@ class Completions:
     entropy_NT: Tensor  # of the distribution each token was drawn from, in nats; 0 after the end
     length_N: Tensor  # int64, the end token counted
     ended_N: Tensor  # bool; False where the token limit cut it
+    value_NT: Tensor | None = (
+        None  # of the state each token was drawn in, where the engine has a critic; 0 after the end
+    )
 
 
 def left_pad(rows: list[list[int]], pad: int) -> tuple[Tensor, Tensor]:
@@ -66,9 +69,16 @@ class Sampler:
 
     COMPACT = 0.8  # gather the live rows into a smaller cache when no more than this share is still live
 
-    def __init__(self, model: Any, tokenizer: Any, rows: int = 2048, autocast: Autocast = nullcontext) -> None:
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        rows: int = 2048,
+        autocast: Autocast = nullcontext,
+        critic: nn.Module | None = None,
+    ) -> None:
         self.model, self.tokenizer, self.rows = model, tokenizer, rows
-        self.engine = Engine(model, autocast)
+        self.engine = Engine(model, autocast, critic=critic)
         ends = getattr(model.generation_config, "eos_token_id", None)
         ends = [ends] if isinstance(ends, int) else list(ends or [])
         if tokenizer.eos_token_id is not None:
@@ -92,13 +102,14 @@ class Sampler:
                 self._sample(prompts[i : i + step], group_size, sampling, ordinals[i : i + step])
                 for i in range(0, len(prompts), step)
             ]
-        width = max(int(p.length_N.max()) for p in parts)
+        width, values = max(int(p.length_N.max()) for p in parts), [p.value_NT for p in parts]
         return Completions(
             torch.cat([_fit(p.tokens_NT, width, self.pad) for p in parts]),
             torch.cat([_fit(p.logp_NT, width, 0) for p in parts]),
             torch.cat([_fit(p.entropy_NT, width, 0) for p in parts]),
             torch.cat([p.length_N for p in parts]),
             torch.cat([p.ended_N for p in parts]),
+            None if values[0] is None else torch.cat([_fit(v, width, 0) for v in values if v is not None]),
         )
 
     def _sample(
@@ -110,8 +121,10 @@ class Sampler:
         live = torch.arange(rows, device=engine.device)
         live = torch.cat([live, live.new_full((engine.bucket(rows) - rows,), rows)])  # idle rows write to a spare one
         owner_B = torch.cat([owner_N, owner_N[:1]])[live]
-        decoder, logits_PV = engine.start(prompts, owner_B, horizon, sampling.temperature, self.pad)
+        decoder, logits_PV, value_P = engine.start(prompts, owner_B, horizon, sampling.temperature, self.pad)
         drawn = choose(logits_PV[owner_B], sampling.temperature, None if u_TN is None else u_TN[0, live])
+        if value_P is not None:
+            drawn = (*drawn, value_P[owner_B])
         written = Written(rows, horizon, self.pad, drawn)
         for t in range(horizon):
             written.write(live, t, drawn)
@@ -176,17 +189,16 @@ class Written:
     Rows may be written beyond their end until somebody looks; `completions` knows better."""
 
     def __init__(self, rows: int, horizon: int, pad: int, like: Drawn) -> None:
-        token_B, logp_B, _ = like
         self.pad, self.settled = pad, 0
-        self.tokens_NT = token_B.new_full((rows + 1, horizon), pad)
-        self.logp_NT = logp_B.new_zeros(rows + 1, horizon)
-        self.entropy_NT = logp_B.new_zeros(rows + 1, horizon)
-        self.length_N = token_B.new_zeros(rows + 1)
+        self.tokens_NT = like[0].new_full((rows + 1, horizon), pad)
+        self.said = [x_B.new_zeros(rows + 1, horizon) for x_B in like[1:]]  # log-probability, entropy, value
+        self.length_N = like[0].new_zeros(rows + 1)
         self.ended_N = torch.zeros_like(self.length_N, dtype=torch.bool)
         self.ended_N[rows] = True
 
     def write(self, live: Tensor, t: int, drawn: Drawn) -> None:
-        self.tokens_NT[live, t], self.logp_NT[live, t], self.entropy_NT[live, t] = drawn
+        for x_NT, x_B in zip((self.tokens_NT, *self.said), drawn, strict=True):
+            x_NT[live, t] = x_B
 
     def settle(self, upto: int, ends: Callable[[Tensor, int], Tensor]) -> None:
         """Look at the columns since the last time, up to `upto`, for the first end in each."""
@@ -201,11 +213,9 @@ class Written:
         length_N, ended_N = self.length_N[:-1], self.ended_N[:-1]
         width = int(length_N.max())
         there_NT = torch.arange(width, device=length_N.device) < length_N[:, None]
-        tokens_NT, logp_NT, entropy_NT = (
-            torch.where(there_NT, x_NT[:-1, :width], fill)
-            for x_NT, fill in ((self.tokens_NT, self.pad), (self.logp_NT, 0), (self.entropy_NT, 0))
-        )
-        return Completions(tokens_NT, logp_NT, entropy_NT, length_N, ended_N)
+        tokens_NT = torch.where(there_NT, self.tokens_NT[:-1, :width], self.pad)
+        logp_NT, entropy_NT, *value = (torch.where(there_NT, x_NT[:-1, :width], 0) for x_NT in self.said)
+        return Completions(tokens_NT, logp_NT, entropy_NT, length_N, ended_N, *value)
 
 
 def _fit(x_NT: Tensor, width: int, fill: float) -> Tensor:

@@ -84,8 +84,9 @@ class Trainer:
             owners = [p for p in problems for _ in range(self.schedule.group_size)]
             rollouts, judged = score(rollouts, owners, texts, self.task, self.reward)
         with self.meter("annotate") as phase:
-            rollouts = self.policy.annotate(rollouts, self.algo.needs)
-            phase.tokens += int(rollouts.attend_NS.sum()) * len(self.algo.needs & {"reference", "values"})
+            known = {"values"} if rollouts.value_NT is not None else set()  # a shared trunk's, from the sampling itself
+            rollouts = self.policy.annotate(rollouts, self.algo.needs - known)
+            phase.tokens += int(rollouts.attend_NS.sum()) * len((self.algo.needs - known) & {"reference", "values"})
         self.charge(rollouts, groups)
         return Explored(rollouts, owners, texts, judged)
 
@@ -104,6 +105,7 @@ class Trainer:
             mask_NT=mask_NT,
             logp_NT=done.logp_NT,
             entropy_NT=done.entropy_NT,
+            value_NT=done.value_NT,
             group_N=torch.arange(len(problems), device=device).repeat_interleave(group),
             ended_N=done.ended_N,
         )

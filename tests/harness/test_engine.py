@@ -12,8 +12,9 @@ from harness.engine import Engine, bucket
 from harness.lm import LM
 from harness.rollout import Completions, Sampler, Sampling
 from harness.shadow import refresh, shadow
-from tests.harness.small import KINDS, build, letters, prompts_of, sampler_of
+from tests.harness.small import KINDS, build, letters, policy_of, prompts_of, rollouts_of, sampler_of
 from tests.harness.test_lm import MORE, model_of
+from tests.harness.test_policy import credited, whole
 from tests.harness.test_rollout import same, tokens_of
 from tests.helpers import close
 
@@ -148,3 +149,27 @@ def test_layouts_nest() -> None:
     assert model.config._attn_implementation != "harness" and outer.packs
     chosen = outer.read(example())
     close(outer.judge(chosen, 1.0)[0].detach(), inner.judge(chosen, 1.0)[0].detach(), rtol=0, atol=1e-12)
+
+
+# ---------------------------------------------------------------- values along the way
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+@pytest.mark.parametrize("fixed", [False, True])
+def test_a_heads_values_are_those_of_a_reading_afterwards(kind: str, fixed: bool) -> None:
+    """V of the state in which each token was drawn, 0 after the end; tokens are what they are without a critic."""
+    policy = policy_of(kind, critic="shared")
+    assert policy.critic is not None
+    with torch.no_grad():
+        policy.critic.head.weight.copy_(torch.linspace(-1, 1, len(policy.critic.head.weight)))
+        policy.critic.head.bias.fill_(0.3)
+    sampler = static(policy.lm.model) if fixed else Sampler(policy.lm.model, letters())
+    sampler.engine.critic = policy.critic
+    done = sampler(PROMPTS, G, WARM)
+    same(done, sampler_of(kind)(PROMPTS, G, WARM))
+    r = rollouts_of(PROMPTS, G, done)
+    assert done.value_NT is not None and float(done.value_NT.abs().max()) > 0.1
+    close(done.value_NT, policy.values(r), rtol=0, atol=1e-5)
+    close(
+        done.entropy_NT, policy.forward(whole(r, credited(r, torch.float32)), frozenset()).entropy_NT.detach(), 0, 1e-5
+    )

@@ -46,7 +46,8 @@ def same(one: Completions, two: Completions) -> None:
 
 
 def pick(done: Completions, rows: list[int]) -> Completions:
-    return Completions(*(getattr(done, f.name)[rows] for f in dataclasses.fields(done)))
+    found = (getattr(done, f.name) for f in dataclasses.fields(done))
+    return Completions(*(x if x is None else x[rows] for x in found))
 
 
 @pytest.fixture(scope="module", params=KINDS)
