@@ -43,6 +43,7 @@ OTHER_NAMES = {
     "intermediate_size": "n_inner",
     "max_position_embeddings": "n_positions",
 }
+SIZES = ("num_key_value_heads", "head_dim", "intermediate_size", "max_position_embeddings")
 NEEDED = ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
 
 
@@ -126,13 +127,16 @@ class Anatomy:
     def of(cls, config: Mapping[str, Any]) -> Anatomy:
         """From the table of a config.json.  Raises ValueError naming what it lacks."""
         text = config.get("text_config")
-        c = {**(text if isinstance(text, Mapping) else {}), **config} if text else dict(config)
+        c = {**config, **text, "model_type": config.get("model_type")} if isinstance(text, Mapping) else dict(config)
         c |= {ours: c[theirs] for ours, theirs in OTHER_NAMES.items() if c.get(ours) is None and theirs in c}
-        kind = str(c.get("model_type", ""))
+        kind = str(c.get("model_type") or "")
         family = FAMILIES.get(kind, Family())
         for name in NEEDED:
             if not isinstance(c.get(name), int) or c[name] < 1:
                 raise ValueError(f"model: its config.json has no {name}, so that nothing can be planned from it")
+        for name in SIZES:
+            if c.get(name) is not None and (not isinstance(c[name], int) or c[name] < 1):
+                raise ValueError(f"model: {name} in its config.json must be a positive whole number, not {c[name]!r}")
         hidden, heads = c["hidden_size"], c["num_attention_heads"]
         biased = set(family.biased)
         biased |= set("qkv" if kind == "qwen2" else "qkvo") if c.get("attention_bias") else set()

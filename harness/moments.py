@@ -104,6 +104,7 @@ class Layer:
     entry: float  # its input, which is all that a checkpointed layer keeps
     attention: float  # kept up to the output projection, `entry` included
     mlp: float  # kept from there on
+    forward_rise: float  # above what is kept up to there, while attention is computed
     attention_rise: float  # above what is kept up to there, at the attention's gradient
     down_rise: float  # above all that is kept, at the down projection's gradient
     mlp_rise: float  # at the product's
@@ -128,6 +129,7 @@ class Layer:
             entry=e * K * H,
             attention=norm + entered + between + grids + out,
             mlp=norm + into + inner,
+            forward_rise=attention_forward(a, load, n),
             attention_rise=e * K * H + c * K * a.attended + grids_rise - out,
             down_rise=e * K * H + c * K * (a.inner + (H if n.casts else 0)),
             mlp_rise=e * K * H + 2 * c * K * a.inner,
@@ -155,3 +157,21 @@ def attention_cells(a: Anatomy, load: Load, n: Numbers) -> tuple[float, float]:
     cells = c * A * 2 * (own + load.seen)
     mask = c * (load.prompts * load.prompt**2 + load.pairs)
     return cells + c * A * 4 * prompts + 4 * a.heads * (prompts + own) + mask, cells
+
+
+def attention_forward(a: Anatomy, load: Load, n: Numbers) -> float:
+    """What attention holds and does not keep: queries, keys and values as they lie in the pack; on the grids, keys and
+    values before shared heads are written out, and under autocast what the rotary embedding made fp32 again.  Bytes."""
+    e, c, K = n.master, n.product, load.packed
+    turned = c if a.family.places else e  # bytes of queries and keys
+    prompts, asked, seen = load.prompts * load.prompt, load.asked, load.seen
+    if n.ragged:
+        prompts, asked, seen = 0, prompts + asked, prompts + seen
+    held = K * (turned * (a.attended + a.keyed) + c * a.keyed)
+    wide, shared = turned > c, a.heads > a.key_heads
+    grids = turned * asked * a.attended if wide else 0
+    if shared:
+        grids += (turned + c) * (prompts + seen) * a.keyed + (turned * seen * a.attended if wide else 0)
+    elif wide:
+        grids += turned * (prompts + seen) * a.keyed
+    return float(held + grids + (0 if n.ragged else load.pairs))

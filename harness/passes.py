@@ -106,7 +106,8 @@ class Pass:
 
     def moments(self) -> list[Moment]:
         """From the end of forward to the end of backward: where a peak can be."""
-        rise = self.layer.kept - self.layer.entry if self.checkpointing else 0.0
+        layer, past = self.layer, self.layer.entry if self.checkpointing else self.layer.kept
+        rise = max(layer.kept, layer.attention + layer.forward_rise) - past
         return [Moment("forward", rise).over(self.trunk), *self._head(), *self._layers(), self._embedding()]
 
     def _head(self) -> list[Moment]:
@@ -147,6 +148,9 @@ class Pass:
                 ("attention", attention, mlp),
             ):
                 found.append(Moment(name, rise - freed, casts=casts, gradients=made + new).over(base))
+            if self.checkpointing:
+                again = self.stream + layer.forward_rise - layer.mlp
+                found.append(Moment("attention, again", again - freed, casts=casts, gradients=made).over(base))
         return found
 
     def _above(self) -> float:

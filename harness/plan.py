@@ -228,9 +228,14 @@ def _step(s: Setting) -> Moment:
 
 
 def _notes(s: Setting) -> list[str]:
-    if s.anatomy.known:
-        return []
-    return [
-        f"'{s.anatomy.model_type}' is not an architecture that the plan knows: parameters and activations are those of "
-        "a Llama of these sizes, a rough guide"
-    ]
+    found = []
+    if not s.anatomy.known:
+        found.append(
+            f"'{s.anatomy.model_type}' is not an architecture that the plan knows: parameters and activations are "
+            "those of a Llama of these sizes, a rough guide"
+        )
+    if s.cuda:
+        found.append(
+            "bytes of tensors: CUDA's context, kernels' workspaces, captured graphs and fragmentation come on top"
+        )
+    return found

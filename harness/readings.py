@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from harness.anatomy import Anatomy
-from harness.moments import Load, Moment, Numbers
+from harness.moments import Load, Moment, Numbers, attention_cells, attention_forward
 from harness.passes import INDICES, pieces
 
 FIRST, COLUMNS = 8, 128  # as harness/cache.py and harness/engine.py have them
@@ -33,22 +33,9 @@ def reading(
 
 
 def _attention(a: Anatomy, load: Load, n: Numbers) -> float:
-    """The embedded tokens, a layer's input and its norm (3 H); queries, keys, values; then the grids of
-    `moments.attention_cells`: keys and values by prompt and by completion, again with shared heads written out, and
-    under autocast again in 16 bits, since the rotary embedding made fp32 of them."""
-    e, c, K = n.master, n.product, load.packed
-    turned = c if a.family.places else e  # of queries and keys
-    fold = a.heads > a.key_heads
-    held = 3 * e * K * a.hidden + K * (turned * (a.attended + a.keyed) + c * a.keyed)
-    prompts, seen, asked = load.prompts * load.prompt, load.seen, load.asked
-    if n.ragged:
-        asked, seen, prompts = prompts + asked, prompts + seen, 0
-    keys = (turned + c) * a.keyed
-    grids = keys * (prompts + seen) + turned * asked * a.attended
-    grids += (turned + c) * seen * a.attended if fold else 0
-    grids += c * (asked + seen) * a.attended if turned > c else 0
-    mask = 0 if n.ragged else n.product * load.pairs + load.pairs
-    return float(held + grids + mask + c * asked * a.attended + c * prompts * a.attended)
+    """The embedded tokens, a layer's input and its norm (3 H), and all that attention holds."""
+    grids, _ = attention_cells(a, load, n)
+    return 3.0 * n.master * load.packed * a.hidden + grids + attention_forward(a, load, n)
 
 
 def _mlp(a: Anatomy, load: Load, n: Numbers) -> float:

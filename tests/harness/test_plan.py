@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,7 +27,7 @@ from transformers import (
 
 import algos
 from algos import Schedule
-from harness import anatomy, lm, passes
+from harness import anatomy, cli, lm, passes
 from harness.anatomy import Anatomy
 from harness.batch import cut, updates
 from harness.budget import Budget, Spend
@@ -402,12 +403,14 @@ def test_a_model_that_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "bad.json").write_text("{")
     (tmp_path / "list.json").write_text("[]")
+    (tmp_path / "odd.json").write_text(json.dumps({**QWEN[494_032_768], "num_key_value_heads": "two"}))
     (tmp_path / "bare.json").write_text('{"model_type": "llama"}')
     for name, said in (
         ("empty", "has no config.json"),
         ("bad.json", "is not a config.json"),
         ("list.json", "holds no table"),
         ("bare.json", "has no hidden_size"),
+        ("odd.json", "num_key_value_heads in its config.json must be a positive whole number, not 'two'"),
         ("nowhere.json", "has no config.json"),
     ):
         with pytest.raises(ValueError, match=said):
@@ -445,3 +448,30 @@ def test_what_is_printed(published: Path) -> None:
     table = json.loads(planned(config, 128, 8.0, True))
     assert table["peak_bytes"] == max(phase["bytes"] for phase in table["phases"].values())
     assert table["fits"] is False and table["levers"]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["--algo", "nope"], 2, "error: algo: unknown algorithm 'nope'"),
+        (["--model", "/nowhere"], 2, "error: model: /nowhere has no config.json"),
+        (["--limit-gib", "-3"], 2, "error: limit_gib: must be positive and finite, not -3.0"),
+        (["--algo", "ppo", "--limit-gib", "80", "--device", "cpu"], 0, "fits in 80.0 GiB"),
+    ],
+)
+def test_the_command(
+    words: list[str], code: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["harness", "plan", *words])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    out, error = capsys.readouterr()
+    assert int(stop.value.code or 0) == code and said in (error if code else out)
+    assert code == 0 or error.count("\n") == 1
+
+
+def test_a_model_of_several_parts_is_not_known() -> None:
+    """Its language model is planned for, and that this is not all of it is said."""
+    table = QWEN[494_032_768]
+    found = Anatomy.of({"model_type": "qwen_vision", "text_config": table})
+    assert (found.layers, found.hidden, found.tied, found.known) == (24, 896, True, False)
