@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from algos import Schedule
 from harness.anatomy import Anatomy
 from harness.budget import Budget
 from harness.flops import FlopsModel, RunFlops
-from harness.offline import FILLED, SHARED, sampling_budget
 from harness.plan import Setting, critic_parameters
 
 
@@ -60,7 +60,7 @@ def cost_of(s: Setting) -> Cost:
     each = explored + (schedule.epochs * a_pass if live else 0.0)
     first = explored + (schedule.epochs * model.update(lengths, frozen=True) if live else 0.0)
     budget, (rate, source) = Budget.parse(s.config.budget), rate_of(s)
-    paid = budget if live else sampling_budget(budget, schedule)
+    paid = budget if live else _sampling(budget, schedule)
     units = {
         "prompts": float(schedule.prompts),
         "completions": float(rows),
@@ -83,6 +83,12 @@ def cost_of(s: Setting) -> Cost:
     return replace(cost, rounds=rounds, flops=total, seconds=total / rate if rate else None)
 
 
+def _sampling(budget: Budget, schedule: Schedule) -> Budget:
+    from harness.offline import sampling_budget  # which loads a model's libraries: only where it is asked
+
+    return sampling_budget(budget, schedule)
+
+
 def _rounds(limit: float, first: float, later: float, warmup: int) -> float:
     """How many `limit` pays for, `warmup` of them at the price of the first."""
     return limit / first if limit <= warmup * first else warmup + (limit - warmup * first) / later
@@ -91,6 +97,8 @@ def _rounds(limit: float, first: float, later: float, warmup: int) -> float:
 def _after(s: Setting, budget: Budget, rounds: float, a_pass: float, rate: float) -> float:
     """FLOPs of training after sampling, if every completion is kept: the passes that were asked for over all rounds;
     one pass where the budget is in updates or trained tokens; what sampling leaves where both draw on it."""
+    from harness.offline import FILLED, SHARED
+
     if budget.unit in SHARED:
         return budget.limit * (1 - s.schedule.sampling_share) * (1.0 if budget.unit == "flops" else rate)
     return rounds * a_pass * (1 if budget.unit in FILLED else s.schedule.epochs)

@@ -49,6 +49,11 @@ class Setting:
         return Numbers(4, 2 if narrow else 4, ragged=narrow and self.cuda and self.anatomy.plain)
 
     @property
+    def readers(self) -> frozenset[str]:
+        """What is read after the sampling: a critic on the policy's trunk has spoken along with it."""
+        return self.algo.needs & ({"reference"} if self.schedule.critic == "shared" else {"reference", "values"})
+
+    @property
     def warm(self) -> bool:
         return self.config.temperature != 1.0
 
@@ -87,7 +92,7 @@ def predict(s: Setting) -> Plan:
     parked = {**living, "reference": 0.0} if s.config.reference_on == "cpu" and s.cuda else living
     cached = decode(s).cache if s.cuda else 0.0  # a static cache is kept from round to round
     phases = [_phase("rollout", {**parked, "rollouts": 0.0}, decode(s).moments(), 0.0)]
-    if s.algo.needs & {"reference", "values"}:
+    if s.readers:
         phases.append(_phase("annotate", living, _annotate(s), cached))
     phases.append(_phase("update", {**parked, "rollouts": 2 * living["rollouts"]}, _update(s), cached))
     return Plan(s, tuple(phases), tuple(_notes(s)))
@@ -176,12 +181,12 @@ def _loads(s: Setting, groups: int) -> list[Load]:
 
 
 def _annotate(s: Setting) -> list[Moment]:
-    """The reference reads the round; then the critic, with the policy's trunk or its own."""
+    """The reference reads the round; then a critic that has a trunk of its own."""
     found = []
     for load in _loads(s, s.schedule.prompts):
-        if "reference" in s.algo.needs:
+        if "reference" in s.readers:
             found += reading(s.anatomy, load, s.numbers, warm=s.warm)
-        if "values" in s.algo.needs:
+        if "values" in s.readers:
             found += reading(s.anatomy, load, s.numbers, head=False, live=True)
     return found
 

@@ -11,7 +11,7 @@ from harness.anatomy import Anatomy
 from harness.moments import Load, Moment, Numbers, attention_cells, attention_forward
 from harness.passes import INDICES, pieces
 
-FIRST, COLUMNS = 8, 128  # as harness/cache.py and harness/engine.py have them
+FIRST, COLUMNS = 16, 128  # as harness/cache.py and harness/engine.py have them
 
 
 def reading(

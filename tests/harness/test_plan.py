@@ -27,7 +27,7 @@ from transformers import (
 
 import algos
 from algos import Schedule
-from harness import anatomy, cli, lm, passes
+from harness import anatomy, cache, cli, engine, lm, passes, readings
 from harness.anatomy import Anatomy
 from harness.batch import cut, updates
 from harness.budget import Budget, Spend
@@ -125,7 +125,8 @@ def trainer_of(case: Case) -> Trainer:
         s.schedule.critic,
         gradient_checkpointing=s.config.gradient_checkpointing,
     )
-    sampler = Sampler(policy.lm.model, letters(), s.config.rollout_rows, policy.accelerator.autocast)
+    head = policy.critic if s.schedule.critic == "shared" else None
+    sampler = Sampler(policy.lm.model, letters(), s.config.rollout_rows, policy.accelerator.autocast, head)
     sampler.ends = [-1]
     unused: Any = None
     return Trainer(
@@ -155,10 +156,11 @@ def round_of(trainer: Trainer, case: Case) -> dict[str, int]:
     with measured() as ledger:
         done = trainer.sampler(prompts, case.group, trainer.sampling)
         rollouts = rollouts_of(prompts, case.group, done)
-        rollouts = replace(rollouts, reward_N=torch.rand(len(rollouts.group_N)))
+        rollouts = replace(rollouts, reward_N=torch.rand(len(rollouts.group_N)), value_NT=done.value_NT)
     found["rollout"] = ledger.peak
     with measured() as ledger:
-        rollouts = trainer.policy.annotate(rollouts, trainer.algo.needs)
+        known = set() if done.value_NT is None else {"values"}
+        rollouts = trainer.policy.annotate(rollouts, trainer.algo.needs - known)
     found["annotate"] = ledger.peak
     credit = trainer.algo.credit(rollouts)
     with measured() as ledger:
@@ -382,10 +384,15 @@ def test_levers_of_a_device(published: Path) -> None:
 
 def test_a_static_cache_by_hand(published: Path) -> None:
     """256 rows of 1024 columns and 16 prompts of 128, 24 layers, 2 key heads of 64; keys are fp32, values bf16."""
-    cache = (256 * 1024 + 16 * 128) * 24 * 128 * (4 + 2)
+    held = (256 * 1024 + 16 * 128) * 24 * 128 * (4 + 2)
     plan = big(model=str(published), device="cuda")
-    assert [phase.parts["kv_cache"] for phase in plan.phases] == [cache] * 3
+    assert [phase.parts["kv_cache"] for phase in plan.phases] == [held] * 3
     assert [bucket(n) for n in (1, 3, 5, 7, 9, 33, 100, 256)] == [1, 3, 6, 8, 12, 48, 128, 256]
+
+
+def test_constants_are_those_of_the_code_that_is_planned_for() -> None:
+    assert (readings.FIRST, readings.COLUMNS, passes.LOGIT_BYTES) == (cache.FIRST, engine.COLUMNS, lm.LOGIT_BYTES)
+    assert all(bucket(n) == engine.bucket(n) for n in range(1, 600))
 
 
 @pytest.mark.parametrize("limit", [1, 60, 200, 5000])
