@@ -17,9 +17,10 @@ FIRST, COLUMNS = 16, 128  # as harness/cache.py and harness/engine.py have them
 def reading(
     a: Anatomy, load: Load, n: Numbers, head: bool = True, live: bool = False, warm: bool = False
 ) -> list[Moment]:
-    """One micro-batch read.  `live`: a model whose matrices are not 16-bit already makes 16-bit copies of them."""
+    """One micro-batch read.  `live`: a model whose matrices are not 16-bit already makes a 16-bit copy of each for its
+    product, one after another: without a gradient autocast keeps none."""
     states = n.master * load.chosen * a.hidden + 8 * INDICES * load.packed
-    copies = float(n.product * a.layers * a.matrices) if live and n.casts else 0.0
+    copies = float(n.product * a.hidden * a.inner) if live and n.casts else 0.0
     found = [
         Moment("attention", _attention(a, load, n) + 8 * INDICES * load.packed, casts=copies),
         Moment("MLP", _mlp(a, load, n) + 8 * INDICES * load.packed, casts=copies),

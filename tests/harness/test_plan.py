@@ -203,6 +203,9 @@ CASES = {
     "bf16 llama": Case(run=BF16),
     "bf16 qwen2, small, checkpointed": Case("qwen2", key_heads=2, tied=True, run={**BF16, **SMALL, **CHECKPOINTED}),
     "bf16 gpt2": Case("gpt2", run=BF16),
+    "bf16 PPO, weights before tokens": Case(
+        name="ppo", hidden=128, layers=6, inner=512, prompts=2, group=2, prompt=8, own=8, run={**BF16, **CHECKPOINTED}
+    ),
     "bf16 PPO, many words": Case(name="ppo", vocabulary=20_000, layers=2, own=8, run={**BF16, **SMALL}),
 }
 
