@@ -14,6 +14,7 @@ import typer
 from typer import Option as Opt
 
 from harness.cli_bench import bench
+from harness.cli_plan import plan
 from harness.cli_study import ablate, calibrate, compare, report
 from harness.options import (
     Algo,
@@ -121,6 +122,7 @@ app.command(epilog="Example: harness compare --algos grpo,ppo,rft --seeds 5 --bu
 app.command(epilog="Example: harness ablate compare_nano --workers 2 --dry-run")(ablate)
 app.command(epilog="Example: harness report results/compare_nano")(report)
 app.command()(calibrate)
+app.command(epilog="Example: harness plan --model Qwen/Qwen2.5-0.5B --algo ppo --device cuda --limit-gib 80")(plan)
 app.add_typer(bench, name="bench")
 
 
