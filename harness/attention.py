@@ -53,7 +53,9 @@ def _forward(
 ) -> tuple[Tensor, None]:
     if rest.get("s_aux") is not None or rest.get("position_bias") is not None:
         raise NotImplementedError("attention sinks and position biases are not read by the packed pass")
-    how = How(scaling, sliding_window, softcap)
+    how, dtype = How(scaling, sliding_window, softcap), value.dtype
+    query, key = query.to(dtype), key.to(dtype)  # under autocast the rotary embedding leaves them in fp32, and they
+    # would be cast at every product: once is enough, half as much to keep, and what a kernel in 16 bits takes
     return _current[-1].attend(int(module.layer_idx), query, key, value, how), None  # type: ignore[arg-type]
 
 

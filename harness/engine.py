@@ -179,7 +179,7 @@ class Graphs:
     """Steps captured once and replayed.  `capture=False`: the same buffers without a graph, as CPU tests see them."""
 
     def __init__(self, capture: bool) -> None:
-        self.capture = capture
+        self.capture, self.pool = capture, torch.cuda.graph_pool_handle() if capture else None
         self.steps: dict[Any, tuple[Callable[[], None], list[Tensor], list[Tensor]]] = {}
 
     def replay(self, key: Any, move: Callable[..., Drawn], inputs: list[Tensor]) -> Drawn:
@@ -205,7 +205,7 @@ class Graphs:
             return run, given, found
         torch.cuda.synchronize()
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, pool=self.pool):  # they run one after another, and leave nothing there
             run()
         return graph.replay, given, found
 

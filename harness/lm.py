@@ -104,7 +104,7 @@ class LM(Trunk):
             with self.autocast():
                 logits = self.logits(state)
             logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-            return log_chosen(logits if temperature == 1.0 else logits / temperature, target, entropy)
+            return log_chosen(logits if temperature == 1.0 else logits.div_(temperature), target, entropy)
 
         if len(states) <= rows:
             return part(states, targets)
@@ -194,7 +194,7 @@ class _LogChosen(torch.autograd.Function):
     def forward(ctx: Any, logits_MV: Tensor, target_M: Tensor) -> tuple[Tensor, Tensor]:
         logp_MV = torch.log_softmax(logits_MV, -1)
         ctx.save_for_backward(logp_MV, target_M)
-        entropy_M = -(logp_MV.exp() * logp_MV).sum(-1)
+        entropy_M = -logp_MV.exp().mul_(logp_MV).sum(-1)
         ctx.mark_non_differentiable(entropy_M)
         return logp_MV.gather(1, target_M[:, None])[:, 0], entropy_M
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
+from accelerate.utils import AutocastKwargs
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as hf_logging
 
@@ -41,7 +42,9 @@ def accelerator(device: str, dtype: str) -> Accelerator:
         torch.cuda.set_device(device)
     AcceleratorState._reset_state()  # one run, one precision: a process may hold several runs after one another
     PartialState._reset_state()
-    return Accelerator(cpu=device == "cpu", mixed_precision="bf16" if mixed else "no")
+    # A weight is cast once a pass anyway: the cache would only keep every layer's copy until the pass ends.
+    precision = AutocastKwargs(cache_enabled=False)
+    return Accelerator(cpu=device == "cpu", mixed_precision="bf16" if mixed else "no", kwargs_handlers=[precision])
 
 
 @contextmanager

@@ -160,18 +160,14 @@ def attention_cells(a: Anatomy, load: Load, n: Numbers) -> tuple[float, float]:
 
 
 def attention_forward(a: Anatomy, load: Load, n: Numbers) -> float:
-    """What attention holds and does not keep: queries, keys and values as they lie in the pack; on the grids, keys and
-    values before shared heads are written out, and under autocast what the rotary embedding made fp32 again.  Bytes."""
-    e, c, K = n.master, n.product, load.packed
-    turned = c if a.family.places else e  # bytes of queries and keys
+    """What attention holds and does not keep: queries, keys and values as they lie in the pack, under autocast also the
+    fp32 queries and keys that the rotary embedding made; on the grids, keys and values before shared heads are written
+    out.  Bytes."""
+    c, K = n.product, load.packed
     prompts, asked, seen = load.prompts * load.prompt, load.asked, load.seen
     if n.ragged:
         prompts, asked, seen = 0, prompts + asked, prompts + seen
-    held = K * (turned * (a.attended + a.keyed) + c * a.keyed)
-    wide, shared = turned > c, a.heads > a.key_heads
-    grids = turned * asked * a.attended if wide else 0
-    if shared:
-        grids += (turned + c) * (prompts + seen) * a.keyed + (turned * seen * a.attended if wide else 0)
-    elif wide:
-        grids += turned * (prompts + seen) * a.keyed
+    turned = n.master if n.casts and not a.family.places else 0  # before the cast to 16 bits
+    held = K * ((c + turned) * (a.attended + a.keyed) + c * a.keyed)
+    grids = 2 * c * (prompts + seen) * a.keyed if a.heads > a.key_heads else 0
     return float(held + grids + (0 if n.ragged else load.pairs))

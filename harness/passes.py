@@ -33,7 +33,6 @@ class Pass:
     checkpointing: bool = False
     accumulated: bool = False  # gradients are there from the micro-batch before
     head: bool = True
-    warm: bool = False  # a temperature other than 1: logits are divided
     entropy: bool = False  # its gradient is asked for
 
     @property
@@ -88,12 +87,11 @@ class Pass:
 
     @property
     def trunk(self) -> Moment:
-        """When the last layer has been read: what layers keep, and the copies that their products keep.  (A
-        checkpointed layer keeps its input; its copies are there until the trunk is left.)"""
+        """When the last layer has been read: what layers keep, and the copies that their products keep (of checkpointed
+        layers one's at a time)."""
         there = self.gradients if self.accumulated else 0.0
-        return Moment(
-            "forward", self.anatomy.layers * self.kept, casts=self.copies(self.anatomy.layers), gradients=there
-        )
+        copies = self.copies(1 if self.checkpointing else self.anatomy.layers)
+        return Moment("forward", self.anatomy.layers * self.kept, casts=copies, gradients=there)
 
     @property
     def held(self) -> Moment:
@@ -111,7 +109,7 @@ class Pass:
         return [Moment("forward", rise).over(self.trunk), *self._head(), *self._layers(), self._embedding()]
 
     def _head(self) -> list[Moment]:
-        """Forward: logits, log-probabilities, probabilities, their product (and the logits before a temperature).
+        """Forward: logits, log-probabilities, probabilities; for an entropy with a gradient two more.
         Backward: log-probabilities and the gradient, then the gradient beside that of the head's weight.  Pieces are
         computed again, beside the sum of their gradients of the head, which is made anew with each."""
         if not self.head:
@@ -120,7 +118,7 @@ class Pass:
         weight = float(e * self.anatomy.embedding)
         copy = self.head_copy if self.many else 0.0
         summed = weight if self.many else 0.0
-        loaded = (4 + self.warm + 2 * self.entropy) * words - held.logits
+        loaded = (3 + 2 * self.entropy) * words - held.logits
         narrow = words / 2 if self.numbers.casts else 0.0
         return [
             Moment("logits", logits=loaded, casts=copy, gradients=summed).over(held),

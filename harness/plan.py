@@ -53,10 +53,6 @@ class Setting:
         """What is read after the sampling: a critic on the policy's trunk has spoken along with it."""
         return self.algo.needs & ({"reference"} if self.schedule.critic == "shared" else {"reference", "values"})
 
-    @property
-    def warm(self) -> bool:
-        return self.config.temperature != 1.0
-
 
 @dataclass(frozen=True)
 class Phase:
@@ -185,7 +181,7 @@ def _annotate(s: Setting) -> list[Moment]:
     found = []
     for load in _loads(s, s.schedule.prompts):
         if "reference" in s.readers:
-            found += reading(s.anatomy, load, s.numbers, warm=s.warm)
+            found += reading(s.anatomy, load, s.numbers)
         if "values" in s.readers:
             found += reading(s.anatomy, load, s.numbers, head=False, live=True)
     return found
@@ -207,7 +203,7 @@ def _round_trip(s: Setting, load: Load, accumulated: bool) -> list[Moment]:
     """Forward and backward of one micro-batch.  A critic of its own reads after the policy, and goes back before it."""
     entropy = "entropy" in s.algo.needs
     levers = (s.config.gradient_checkpointing, accumulated)
-    policy = Pass(s.anatomy, load, s.numbers, *levers, head=True, warm=s.warm, entropy=entropy)
+    policy = Pass(s.anatomy, load, s.numbers, *levers, head=True, entropy=entropy)
     if s.schedule.critic != "separate":
         return policy.moments()
     critic = Pass(s.anatomy, load, s.numbers, *levers, head=False)

@@ -14,9 +14,7 @@ from harness.passes import INDICES, pieces
 FIRST, COLUMNS = 16, 128  # as harness/cache.py and harness/engine.py have them
 
 
-def reading(
-    a: Anatomy, load: Load, n: Numbers, head: bool = True, live: bool = False, warm: bool = False
-) -> list[Moment]:
+def reading(a: Anatomy, load: Load, n: Numbers, head: bool = True, live: bool = False) -> list[Moment]:
     """One micro-batch read.  `live`: a model whose matrices are not 16-bit already makes a 16-bit copy of each for its
     product, one after another: without a gradient autocast keeps none."""
     states = n.master * load.chosen * a.hidden + 8 * INDICES * load.packed
@@ -29,7 +27,7 @@ def reading(
         rows, _ = pieces(a, load.chosen)
         words = float(max(4, n.master) * a.vocabulary * rows)
         narrow = float(n.product * a.embedding) if live and n.casts else 0.0
-        found.append(Moment("logits", states, (4 + warm) * words, narrow))
+        found.append(Moment("logits", states, 3 * words, narrow))
     return found
 
 
@@ -65,9 +63,9 @@ class Decode:
 
     @property
     def cell(self) -> int:
-        """Bytes of one token's keys and values in all layers.  The rotary embedding leaves keys in fp32."""
+        """Bytes of one token's keys and values in all layers."""
         a, n = self.anatomy, self.numbers
-        return a.layers * a.keyed * ((n.product if a.family.places else n.master) + n.product)
+        return a.layers * a.keyed * 2 * n.product
 
     @property
     def shared(self) -> float:
@@ -106,13 +104,10 @@ class Decode:
         ]
 
     def _attention(self) -> float:
-        """Of one token a row in one layer: scores, their masked softmax and its 16-bit copy, over L + T columns; under
-        autocast the layer's keys again in 16 bits."""
+        """Of one token a row in one layer: scores, their masked softmax and its 16-bit copy, over L + T columns."""
         a, n, room = self.anatomy, self.numbers, self.shared / max(1, self.prompts * self.cell)
         scores = self.rows * a.heads * (room + self.own)
-        narrow = n.casts and not a.family.places
-        keys = n.product * a.keyed * (self.rows * self.own + self.prompts * room) if narrow else 0
-        return float((2 * n.master + n.product) * scores + keys)
+        return float((2 * n.master + n.product) * scores)
 
 
 def bucket(rows: int) -> int:

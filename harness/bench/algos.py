@@ -24,7 +24,7 @@ MEANING = {
         "memory": "parts are bytes of tensors, counted; peak: CUDA's allocator, or the process's resident set",
         "seconds": "medians of a phase's turns after the first",
         "flops": "the model's (DESIGN rule 5), of a round",
-        "predicted": "bytes of tensors at the worst moment, by `harness plan`",
+        "tensors, planned": "bytes of tensors at the worst moment: counted, and by `harness plan`",
     }
 }
 
@@ -83,7 +83,8 @@ def tables(rows: list[dict[str, Any]]) -> str:
             r["arm"],
             *(_size(r["memory"]["parts"].get(p, {}).get("bytes", 0)) for p in held),
             _size(r["memory"]["peak_bytes"]),
-            _size(r["probe"]["peak_bytes"]) if r.get("probe") else "-",
+            _size(r["probe"]["tensors_bytes"]) if r["probe"]["tensors_bytes"] else "-",
+            _size(r["probe"]["peak_bytes"]),
         ]
         for r in rows
     ]
@@ -103,7 +104,7 @@ def tables(rows: list[dict[str, Any]]) -> str:
         )
     return "\n\n".join(
         [
-            records.table(["MiB", *held, "peak", "planned"], memory),
+            records.table(["MiB", *held, "peak", "tensors", "planned"], memory),
             records.table(["arm", "s a round", *(f"{p} tok/s" for p in PHASES), "GFLOP a round", "GFLOP/s"], speed),
         ]
     )
@@ -114,6 +115,31 @@ def _size(count: float) -> str:
     return f"{count / 2**20:,.1f}"
 
 
-def predicted(trainer: Any, measured: dict[str, Any]) -> dict[str, Any] | None:
-    """What `harness plan` says of this cell (asked for by the child)."""
-    return None
+def predicted(one: Cell, trainer: Any, measured: dict[str, Any]) -> dict[str, Any]:
+    """What `harness plan` says of the cell, and what a round of it takes: bytes of tensors at the worst moment.
+
+    On CUDA the allocator's peak is at hand.  On the CPU one more round is watched, of a live schedule (an offline one
+    samples and trains in stages that hold different things)."""
+    from harness.ledger import measured as watched
+    from harness.plan import predict
+    from harness.planning import setting_of
+
+    problems = trainer.draws.take(0, one.prompts * (one.rounds + 1))
+    longest = max(len(trainer.encoder.ids(trainer.encoder.render(p.prompt))) for p in problems)
+    plan = predict(setting_of(cell.config_of(one), longest))
+    found = {
+        "peak_bytes": plan.peak,
+        "phase": plan.worst.name,
+        "parts": {k: v for k, v in plan.worst.parts.items() if v},
+    }
+    if trainer.policy.device.type == "cuda":
+        return {**found, "tensors_bytes": measured["memory"]["peak_bytes"]}
+    if trainer.schedule.source != "live":
+        return {**found, "tensors_bytes": None}
+    from harness.batch import updates
+
+    with watched() as ledger:
+        r = trainer.explore(one.prompts).rollouts
+        parts = updates(r, trainer.algo.credit(r), trainer.schedule, one.max_new_tokens, trainer.micro_tokens, 0, 0)
+        trainer.update(parts, on_policy=True)
+    return {**found, "tensors_bytes": ledger.peak}

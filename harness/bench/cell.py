@@ -38,7 +38,7 @@ class Cell:
     rounds: int  # that count; one more goes before
     device: str
     dtype: str
-    probe: str = ""  # a function `module:name` of (trainer, measured), whose answer is added
+    probe: str = ""  # a function `module:name` of (cell, trainer, measured), whose answer is added
 
     def dumps(self) -> str:
         return json.dumps(dataclasses.asdict(self))
@@ -186,7 +186,7 @@ def measure(cell: Cell) -> dict[str, Any]:
     }
     if cell.probe:
         module, _, name = cell.probe.partition(":")
-        measured["probe"] = getattr(importlib.import_module(module), name)(trainer, measured)
+        measured["probe"] = getattr(importlib.import_module(module), name)(cell, trainer, measured)
     return measured
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.bench import cell, coin, records, shapes
-from harness.bench.cell import Options
+from harness.bench.cell import Cell, Options
 
 Say = Callable[[str], None]
 ROWS = 4096  # of the matrices that products are timed at: a micro-batch
@@ -68,7 +68,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 # ---------------------------------------------------------------- in the child
 
 
-def against_the_machine(trainer: Any, measured: dict[str, Any]) -> dict[str, Any]:
+def against_the_machine(one: Cell, trainer: Any, measured: dict[str, Any]) -> dict[str, Any]:
     """The limits of the machine, measured now, and how near the rounds came."""
     rounds = max(len(measured["turns"]["update"]), 1)
     tokens = _tokens(trainer)

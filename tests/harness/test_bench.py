@@ -72,6 +72,16 @@ def test_shares_are_work_over_rate_over_time(measured: dict[str, dict[str, Any]]
     assert "annotate" not in measured["grpo"]["probe"]["share"], "nothing is annotated without KL and critic"
 
 
+@pytest.mark.parametrize("arm", ["grpo_kl", "ppo", "rft"])
+def test_the_plan_stands_beside_what_was_counted(folder: Path, arm: str) -> None:
+    """Within a tenth, at a shape that is a tenth of a second's work."""
+    found = cell.measure(
+        options(prompt_tokens=20, group_size=8).cell(arm, folder, probe="harness.bench.algos:predicted")
+    )
+    counted, planned = found["probe"]["tensors_bytes"], found["probe"]["peak_bytes"]
+    assert counted is None if arm == "rft" else 0.9 < planned / counted < 1.1
+
+
 def test_matrix_products_are_the_models(folder: Path) -> None:
     trainer = cell.trainer_of(options().cell("grpo", folder))
     found = limit._products(trainer.policy.lm.model)
@@ -85,7 +95,7 @@ def test_matrix_products_are_the_models(folder: Path) -> None:
 def test_a_suite_writes_its_record_and_says_its_tables(
     folder: Path, measured: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    plan = {"peak_bytes": 2**20}
+    plan = {"peak_bytes": 2**20, "tensors_bytes": None}
     monkeypatch.setattr(
         cell,
         "run",

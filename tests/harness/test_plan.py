@@ -386,8 +386,8 @@ def test_levers_of_a_device(published: Path) -> None:
 
 
 def test_a_static_cache_by_hand(published: Path) -> None:
-    """256 rows of 1024 columns and 16 prompts of 128, 24 layers, 2 key heads of 64; keys are fp32, values bf16."""
-    held = (256 * 1024 + 16 * 128) * 24 * 128 * (4 + 2)
+    """256 rows of 1024 columns and 16 prompts of 128, 24 layers, 2 key heads of 64, in bf16."""
+    held = (256 * 1024 + 16 * 128) * 24 * 128 * (2 + 2)
     plan = big(model=str(published), device="cuda")
     assert [phase.parts["kv_cache"] for phase in plan.phases] == [held] * 3
     assert [bucket(n) for n in (1, 3, 5, 7, 9, 33, 100, 256)] == [1, 3, 6, 8, 12, 48, 128, 256]
