@@ -122,6 +122,37 @@ def test_a_changed_number_in_readme_is_found() -> None:
     assert other != text and refresh(other, ROOT) == text
 
 
+# --- benchmarks -------------------------------------------------------------------------------------------------
+
+BENCH = ROOT / "results" / "bench"
+
+
+def test_the_benchmark_against_the_peer_is_the_one_that_readme_quotes() -> None:
+    record = json.loads((BENCH / "peers.json").read_text())
+    assert record["environment"]["dirty"] is False and record["environment"]["commit"]
+    assert all(r["gradient_difference"] <= record["equal"]["limits"][r["dtype"]] for r in record["equal"]["rows"])
+    text = (ROOT / "README.md").read_text()
+    for case in record["cases"]:
+        best = next(m for m in case["modes"] if m["mode"] == case["peer_mode"])
+        phases = best["phases"]
+        whole, (low, high) = phases["end_to_end"], phases["end_to_end"]["spread"]
+        assert whole["ratio"] == min(m["phases"]["end_to_end"]["ratio"] for m in case["modes"] if not m["reason"])
+        line = (
+            f"| beta {case['beta']:g} | {best['mode']} | {whole['ours']:.2f} | {whole['peer']:.2f} | "
+            f"{phases['rollout']['ratio']:.1f} x | {phases['update']['ratio']:.1f} x | "
+            f"{whole['ratio']:.1f} x [{low:.1f}, {high:.1f}] | {best['memory_ratio']:.2f} x |"
+        )
+        assert line in text
+
+
+def test_how_near_the_machine_readme_says_we_are() -> None:
+    record = json.loads((BENCH / "limit-nano.json").read_text())
+    share = {row["arm"]: row["probe"]["share"] for row in record["rows"]}
+    assert {f"{s['update']:.0%}" for s in share.values()} == {"45%"}
+    assert all(0.19 < s["rollout"] < 0.22 and 0.33 < s["round"] < 0.37 for s in share.values())
+    assert "(update 45 %, rollout 20 %;" in (ROOT / "README.md").read_text()
+
+
 # --- calibration ------------------------------------------------------------------------------------------------
 
 CALIBRATION = ROOT / "results" / "calibration"

@@ -21,8 +21,8 @@ OFFLINE = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "PYTHONUNBUFFERED": "1",
 }
-# OpenMP is left as a user has it.  A passive wait would spare an idle side its milliseconds of spinning, and doubles the
-# time of a side with many small operations: ours by 2.1, the peer by less.
+# OpenMP is left as a user has it: a passive wait would spare an idle side its milliseconds of spinning, and doubles the
+# time of a side that makes many small operations.
 
 
 class SideFailed(Exception):
