@@ -45,6 +45,6 @@ def plan(
         "temperature": temperature, "max_new_tokens": max_new_tokens, "device": device, "dtype": dtype,
     }  # fmt: skip
     from harness.config import resolve
-    from harness.planning import planned
+    from harness.planner.command import planned
 
     typer.echo(planned(resolve(flags, set_ or [], config), prompt_tokens, limit_gib, json_))

@@ -121,8 +121,8 @@ def predicted(one: Cell, trainer: Any, measured: dict[str, Any]) -> dict[str, An
     On CUDA the allocator's peak is at hand.  On the CPU one more round is watched, of a live schedule (an offline one
     samples and trains in stages that hold different things)."""
     from harness.ledger import measured as watched
-    from harness.plan import predict
-    from harness.planning import setting_of
+    from harness.planner.command import setting_of
+    from harness.planner.plan import predict
 
     problems = trainer.draws.take(0, one.prompts * (one.rounds + 1))
     longest = max(len(trainer.encoder.ids(trainer.encoder.render(p.prompt))) for p in problems)

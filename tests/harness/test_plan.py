@@ -27,20 +27,21 @@ from transformers import (
 
 import algos
 from algos import Schedule
-from harness import anatomy, cache, cli, engine, lm, passes, readings
-from harness.anatomy import Anatomy
+from harness import cache, cli, engine, lm
 from harness.batch import cut, updates
 from harness.budget import Budget, Spend
 from harness.config import RunConfig, build
-from harness.cost import cost_of, flops_of
 from harness.ledger import measured
-from harness.levers import enough, least, options, single
 from harness.load import accelerator, silenced
-from harness.plan import Plan, Setting, decode, predict, shares
-from harness.planning import GIB, limit_of, planned, setting_of
+from harness.planner import anatomy, passes, readings
+from harness.planner.anatomy import Anatomy
+from harness.planner.command import GIB, limit_of, planned, setting_of
+from harness.planner.cost import cost_of, flops_of
+from harness.planner.levers import enough, least, options, single
+from harness.planner.plan import Plan, Setting, decode, predict, shares
+from harness.planner.readings import bucket
 from harness.policy import LMPolicy, Optim
 from harness.prepare import flops_of as measured_flops
-from harness.readings import bucket
 from harness.rollout import Completions, Sampler, Sampling
 from harness.train import Trainer
 from tests.harness.small import KINDS, letters, rollouts_of, shared

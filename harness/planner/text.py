@@ -6,10 +6,10 @@ import dataclasses
 import math
 from typing import Any
 
-from harness.cost import Cost
 from harness.display import clock
-from harness.levers import Lever, enough, least, single
-from harness.plan import PARTS, Plan
+from harness.planner.cost import Cost
+from harness.planner.levers import Lever, enough, least, single
+from harness.planner.plan import PARTS, Plan
 from harness.summary import count, flops, size
 
 NAMES = {"kv_cache": "KV cache"}

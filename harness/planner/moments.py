@@ -2,7 +2,7 @@
 
 A pass reads K = P L + N R packed tokens: P prompts of L tokens, and of N completions R = T - 1 tokens each, the last
 foreseeing nothing; M = N T tokens are chosen (harness/packed.py).  e is the bytes of a master number (4; 8 in fp64), c
-of one in a matrix product (2 under autocast, otherwise e).  H, A, C, I, V as in harness/anatomy.py.
+of one in a matrix product (2 under autocast, otherwise e).  H, A, C, I, V as in harness/planner/anatomy.py.
 
 A layer keeps, a token (RMS norms, gate):
 
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from harness.anatomy import Anatomy
+from harness.planner.anatomy import Anatomy
 
 PARTS = ("activations", "logits", "casts", "gradients", "optimizer", "kv_cache")
 

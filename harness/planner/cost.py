@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from algos import Schedule
-from harness.anatomy import Anatomy
 from harness.budget import Budget
 from harness.flops import FlopsModel, RunFlops
-from harness.plan import Setting, critic_parameters
+from harness.planner.anatomy import Anatomy
+from harness.planner.plan import Setting, critic_parameters
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from algos import Algorithm, Schedule
-from harness.anatomy import Anatomy
 from harness.config import RunConfig
-from harness.moments import Load, Moment, Numbers
-from harness.passes import Pass
-from harness.readings import Decode, reading
+from harness.planner.anatomy import Anatomy
+from harness.planner.moments import Load, Moment, Numbers
+from harness.planner.passes import Pass
+from harness.planner.readings import Decode, reading
 
 LIVING = ("policy", "rollout_weights", "reference", "critic", "optimizer", "rollouts")
 PASSING = ("gradients", "kv_cache", "activations", "logits", "autocast_copies")

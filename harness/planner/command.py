@@ -9,11 +9,11 @@ import torch
 
 import algos
 from algos import Schedule
-from harness.anatomy import read
 from harness.config import RunConfig, build
-from harness.cost import cost_of
-from harness.plan import Setting, predict
-from harness.plan_text import as_dict, said
+from harness.planner.anatomy import read
+from harness.planner.cost import cost_of
+from harness.planner.plan import Setting, predict
+from harness.planner.text import as_dict, said
 
 GIB = 2**30
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from harness.config import build
-from harness.plan import Plan, Setting, predict
+from harness.planner.plan import Plan, Setting, predict
 
 HALVINGS = 6
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.anatomy import Anatomy
-from harness.moments import Layer, Load, Moment, Numbers
+from harness.planner.anatomy import Anatomy
+from harness.planner.moments import Layer, Load, Moment, Numbers
 
 LOGIT_BYTES = 2**28  # as harness/lm.py has it
 LOSS = 24  # numbers that credit and loss hold for each chosen token

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.anatomy import Anatomy
-from harness.moments import Load, Moment, Numbers, attention_cells, attention_forward
-from harness.passes import INDICES, pieces
+from harness.planner.anatomy import Anatomy
+from harness.planner.moments import Load, Moment, Numbers, attention_cells, attention_forward
+from harness.planner.passes import INDICES, pieces
 
 FIRST, COLUMNS = 16, 128  # as harness/cache.py and harness/engine.py have them
 

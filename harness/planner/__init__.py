@@ -1,0 +1,1 @@
+"""Predicted memory and cost of a run, from its configuration alone: arithmetic, nothing loaded and nothing run."""
