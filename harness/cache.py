@@ -126,9 +126,9 @@ class Cache:
         own_k, own_v = own_k[:, :, : self.width], own_v[:, :, : self.width]
         shared_k, shared_v = self.shared[layer]
         scale = how.scale if how.scale is not None else size**-0.5
-        q_BKFD = query.reshape(rows, key.shape[1], -1, size) * scale
-        left = self._rows(self._grid(q_BKFD) @ shared_k.transpose(2, 3), rows)
-        scores = torch.cat([left, q_BKFD @ own_k.transpose(2, 3)], 3)
+        q_BKFD = query.reshape(rows, key.shape[1], -1, size)
+        left = self._rows(_scores(self._grid(q_BKFD), shared_k), rows)
+        scores = torch.cat([left, _scores(q_BKFD, own_k)], 3).mul_(scale)
         if how.softcap is not None:
             scores = how.softcap * torch.tanh(scores / how.softcap)
         if how.window not in self.hidden:
@@ -192,6 +192,17 @@ class Cache:
         back = torch.cat([length_B1 + self.column - left, (self.column - own).expand(rows, -1)], 1)
         there = torch.cat([left < length_B1, (own <= self.column).expand(rows, -1)], 1)
         return (~there if window is None else ~there | (back >= window))[:, None, None]
+
+
+def _scores(query: Tensor, key: Tensor) -> Tensor:
+    """q k', in fp32 at least: of two large scores, 16 bits would keep no difference that softmax feels."""
+    if query.dtype.itemsize > 2:
+        return query @ key.transpose(2, 3)
+    with torch.autocast(query.device.type, enabled=False):
+        if not query.is_cuda:
+            return query.float() @ key.float().transpose(2, 3)
+        q, k = query.flatten(0, 1), key.flatten(0, 1).transpose(1, 2)
+        return torch.bmm(q, k, out_dtype=torch.float32).view(*query.shape[:3], -1)
 
 
 def _zeros(like: Tensor, rows: int, columns: int) -> Tensor:

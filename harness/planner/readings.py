@@ -104,10 +104,12 @@ class Decode:
         ]
 
     def _attention(self) -> float:
-        """Of one token a row in one layer: scores, their masked softmax and its 16-bit copy, over L + T columns."""
+        """Of one token a row in one layer: scores, their masked softmax and its 16-bit copy, over L + T columns; on the
+        CPU the layer's 16-bit keys again in fp32, own or shared."""
         a, n, room = self.anatomy, self.numbers, self.shared / max(1, self.prompts * self.cell)
         scores = self.rows * a.heads * (room + self.own)
-        return float((2 * n.master + n.product) * scores)
+        keys = max(self.rows * self.own, self.prompts * room) if n.casts and not self.static else 0
+        return float((2 * n.master + n.product) * scores + n.master * a.keyed * keys)
 
 
 def bucket(rows: int) -> int:
