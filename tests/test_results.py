@@ -23,6 +23,7 @@ from tests.helpers import ROOT, close
 
 RECORDS = sorted(ROOT.glob("results/**/record.json"))
 STUDIES = sorted(file.parent for file in ROOT.glob("results/*/study.json"))
+UNDER_WAY = {"ppo_lambda": 5}  # studies whose runs are not all made yet: the seeds below this one are
 REPORT = ("report.md", "report.html", "table.csv", "table.tex", "curves.svg", "cost.svg", "seeds.svg")
 
 
@@ -65,6 +66,9 @@ def test_a_committed_study_is_what_its_file_says(folder: Path) -> None:
     study = load(folder.name)
     chosen = choose(study, str(ROOT / "results"))
     for cell in (*study.trials(), *study.runs(chosen)):
+        if cell.seed >= UNDER_WAY.get(folder.name, cell.seed + 1):
+            assert not (ROOT / "results" / cell.path).exists(), "more seeds are in than UNDER_WAY says"
+            continue
         record = json.loads((ROOT / "results" / cell.path / "record.json").read_text())
         config = cell.config("results")
         assert (
