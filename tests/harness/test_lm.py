@@ -15,7 +15,7 @@ from harness import lm as reading
 from harness.lm import LM, log_chosen
 from harness.load import silenced
 from harness.packed import Packed
-from tests.harness.small import KINDS, VOCABULARY, build, explored, fill, plain_logp, real_rows, rollouts_of
+from tests.harness.small import KINDS, VOCABULARY, build, explored, fill, plain_logp, real_rows
 from tests.helpers import close
 
 SHAPE: dict[str, Any] = {
@@ -237,12 +237,6 @@ def test_a_group_of_one_token_completions() -> None:
     with torch.no_grad():
         chosen = lm.read(r)
         close(chosen.spread(lm.judge(chosen, 0.8)[0]), r.logp_NT, rtol=0, atol=1e-5)
-
-
-def test_rollouts_carry_what_rollouts_of_gave() -> None:
-    """The builder that these tests stand on gives real rows."""
-    r = explored("llama")
-    assert all(len(row) > start for row, start in real_rows(r)) and callable(rollouts_of)
 
 
 # ---------------------------------------------------------------- a kernel for ragged rows (CUDA's; here by loops)
