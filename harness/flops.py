@@ -47,6 +47,12 @@ class FlopsModel:
         embedding = critic.trunk.get_input_embeddings().weight.numel()
         return cls(2.0 * (parameters - embedding), _attention(critic.trunk.config))
 
+    @classmethod
+    def of_classifier(cls, model: Any) -> FlopsModel:
+        """A reward model: a trunk and the head that gives a number a token."""
+        embedding = model.get_input_embeddings().weight.numel()
+        return cls(2.0 * (sum(p.numel() for p in model.parameters()) - embedding), _attention(model.config))
+
     def span(self, start: int, length: int) -> float:
         """Forward FLOPs of `length` tokens that follow `start` others.
 
@@ -66,16 +72,17 @@ class FlopsModel:
 
 @dataclass(frozen=True)
 class RunFlops:
-    """What the models of a run cost together.  The policy always; a reference and a critic where there are any."""
+    """What the models of a run cost together.  The policy always; the others where there are any."""
 
     policy: FlopsModel
     reference: FlopsModel | None = None
     critic: FlopsModel | None = None
+    reward_model: FlopsModel | None = None
 
     def explore(self, prompts: list[int], completions: list[list[int]]) -> float:
         """Rollout and annotation of a round: prompt lengths, and the completion lengths of each prompt."""
         lengths = [p + c for p, group in zip(prompts, completions, strict=True) for c in group]
-        readers = [model for model in (self.reference, self.critic) if model is not None]
+        readers = [model for model in (self.reference, self.critic, self.reward_model) if model is not None]
         return self.policy.rollout(prompts, completions) + sum(model.read(lengths) for model in readers)
 
     def update(self, lengths: list[int], frozen: bool = False) -> float:
