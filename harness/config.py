@@ -52,6 +52,7 @@ class RunConfig:
     eval_limit: int | None = None  # problems of each evaluation
     eval_split: Literal["test", "selection"] = "test"  # selection: what settings are tuned on
     eval_samples: int = 0  # of each in-domain problem at temperature 1, at the start and the end: pass@k, maj@k
+    keep_outcomes: Literal["all", "ends"] = "all"  # of each problem: at every point, or at the start and the end
     # machine
     device: str = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float64"] = "auto"  # auto: fp32 on CPU, bf16 autocast on CUDA

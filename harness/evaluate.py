@@ -24,7 +24,7 @@ class Evaluator:
     """Scores the sets `names` of a folder of task files (and lm-eval stock tasks, by name).
 
     `repeated` are those that hold each problem several times (name -> how often), for pass@k and maj@k: they are scored
-    at the start and the end alone.
+    at the start and the end alone.  `keep` says of which points the outcomes are kept, problem by problem.
     """
 
     def __init__(
@@ -35,9 +35,10 @@ class Evaluator:
         names: Sequence[str],
         seed: int,
         repeated: Mapping[str, int] | None = None,
+        keep: str = "all",
     ) -> None:
         self.sampler, self.encoder, self.folder, self.names, self.seed = sampler, encoder, folder, list(names), seed
-        self.repeated = dict(repeated or {})
+        self.repeated, self.keep = dict(repeated or {}), keep
         self.tokens = 0  # generated so far; the meter's, never the budget's
 
     def generate(self, prompts: list[str], decoding: Decoding) -> list[Completion]:
@@ -72,8 +73,10 @@ class Evaluator:
             before = self.tokens
             found = self.scores(point)
             phase.tokens += self.tokens - before
-        for name, outcomes in found.outcomes.items():
+        kept = self.keep == "all" or point in ENDS
+        for name, outcomes in found.outcomes.items() if kept else ():
             recorder.outcomes(f"{name}-{point}", outcomes)
-        rows = [{"fraction": fraction, "spend": spend.as_dict(), **row} for row in found.rows]
+        unkept = {} if kept else {"outcomes": ""}
+        rows = [{"fraction": fraction, "spend": spend.as_dict(), **row, **unkept} for row in found.rows]
         recorder.evaluation(number, rows)
         return rows

@@ -72,7 +72,9 @@ def prepare(config: RunConfig) -> Run:
 
     trainer = build_trainer(config, device, model, encoder, task, algo, schedule, budget, problems, longest)
     names, repeated = eval_names(config, eval_sets), {s.name: s.samples for s in eval_sets if s.samples > 1}
-    evaluator = Evaluator(trainer.sampler, encoder, folder / "tasks", names, config.seed, repeated)
+    evaluator = Evaluator(
+        trainer.sampler, encoder, folder / "tasks", names, config.seed, repeated, config.keep_outcomes
+    )
     record = new_record(
         config, dataclasses.asdict(algo), task, schedule, budget, identity, eval_sets, str(trainer.policy.device)
     )

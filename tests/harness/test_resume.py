@@ -39,6 +39,20 @@ ARMS: dict[str, list[str]] = {
     "ppo_shared": ["algo=ppo", "algo.critic=shared", "algo.critic_warmup=2", "algo.epochs=2", "algo.minibatches=2"],
     "online_rft": ["algo=online_rft"],
     "rft": ["algo=rft", "algo.correct_at=0.5"],  # completions that wait to be trained on
+    "learned": [
+        "algo=grpo",
+        "algo.supervision=process",
+        "algo.kl_coef=0.04",
+        "reward=process-model",
+        "reward_model.prompts=3",
+        "reward_model.samples=2",
+        "reward_model.continuations=1",
+        "reward_model.replay=0.5",
+        "budget=completions=240",
+        "iterations=2",
+        "reset_reference=true",
+        "refresh_reward=true",
+    ],  # a reward model, its history, a reference that moves
 }
 ROUNDS = {"rft": 13}  # ten of sampling, three passes
 
