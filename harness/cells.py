@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness.cell import Cell, label
 from harness.config import RunConfig
 from harness.record import config_differences
-from harness.study import Cell, Fields, Study, label
+from harness.study import Study
+from harness.terms import Fields
 
 NEEDED = ("status", "algo", "seed", "config", "budget", "spend", "evals", "environment")  # of any record
 

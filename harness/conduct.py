@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness.cell import Cell
 from harness.cells import State, choose, describe, endpoint_of, read_record, state_of
 from harness.record import write_json
-from harness.study import Cell, Study
+from harness.study import Study
 
 Say = Callable[[str], None]
 

@@ -227,7 +227,7 @@ def coerce(value: Any, hint: Any, name: str) -> Any:
     if origin is list:
         if not isinstance(value, list):
             raise ValueError(f"{name}: must be a list, not {value!r}")
-        return [coerce(x, arguments[0], name) for x in value]
+        return [coerce(x, arguments[0], f"{name}.{i}" if isinstance(x, dict) else name) for i, x in enumerate(value)]
     if origin is tuple:
         items = [x for x in value.split(",") if x.strip()] if isinstance(value, str) else value
         if not isinstance(items, (list, tuple)):

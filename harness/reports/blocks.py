@@ -5,7 +5,7 @@
     <!-- /report -->
 
 What can be asked for: headline, accuracy, pairs, verdicts (of the first block; `accuracy:2` is the second's), spend,
-tuning, seeds, memory, phases, notes, and the pictures curves and cost.
+tuning, seeds, memory, phases, hypotheses, notes, and the pictures curves and cost.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def _part(findings: Findings, folder: str, asked: str) -> str:
     name, _, number = asked.partition(":")
     place = int(number or 1) - 1
     whole = {"spend": tables.spend, "seeds": tables.seeds, "tuning": tables.tuning}
-    whole |= {"memory": tables.memory, "phases": tables.phases}
+    whole |= {"memory": tables.memory, "phases": tables.phases, "hypotheses": tables.hypotheses}
     if name in whole:
         return _table(whole[name](findings))
     if name in PICTURES:
