@@ -26,17 +26,18 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from harness.cell import Cell, label
-from harness.config import build, load_toml
-from harness.terms import START, Fields, Hypothesis, Report, Tune, over
+from harness.config import RunConfig, build, load_toml
+from harness.terms import START, Fields, Hypothesis, Profile, Report, Tune, over
 
 STUDIES = Path(__file__).parent / "studies"
-OWN = ("seeds", "tuned_as")  # what an arm says of itself, beside the fields of its runs
+OWN = ("seeds", "tuned_as", "scale")  # what an arm says of itself, beside the fields of its runs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +54,7 @@ class Study:
     tune: Tune | None = None
     report: Report = field(default_factory=Report)
     hypotheses: list[Hypothesis] = field(default_factory=list)
+    profile: Profile | None = None  # another scale than the base's
 
     def as_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -63,7 +65,7 @@ class Study:
         t, root = self.tune, f"{self.tune.store or self.name}/tune"
         end, split = {"eval_fractions": [1.0]}, {"eval_split": "selection"}
         return [
-            Cell(arm, seed, f"{root}/{arm}/{label(point)}", over(self.base, end, t.base, of, point, split))
+            Cell(arm, seed, f"{root}/{arm}/{label(point)}", over(self._base(arm), end, t.base, of, point, split))
             for arm, of in self._arms()
             if self.tuned_as(arm) == arm
             for point in t.points()
@@ -76,7 +78,7 @@ class Study:
         `chosen` holds the tuned fields of each arm.
         """
         found = [
-            Cell(arm, seed, f"{self.name}/{arm}", over(self.base, of, (chosen or {}).get(arm, {})))
+            Cell(arm, seed, f"{self.name}/{arm}", over(self._base(arm), of, (chosen or {}).get(arm, {})))
             for arm, of in self._arms()
             for seed in self.seeds_of(arm)
         ]
@@ -84,6 +86,12 @@ class Study:
 
     def _arms(self) -> list[tuple[str, Fields]]:
         return [(arm, {k: v for k, v in of.items() if k not in OWN}) for arm, of in self.arms.items()]
+
+    def _base(self, arm: str) -> Fields:
+        """What lies under an arm's own fields: the base, the arm's scale, the profile."""
+        base = over(self.base, self.arms[arm].get("scale", {}))
+        algo = over(base, self.arms[arm]).get("algo", {}).get("name", RunConfig.algo_name)
+        return over(base, self.profile.of(Path(algo).stem)) if self.profile else base
 
     def seeds_of(self, arm: str) -> list[int]:
         """The arm's own seeds, or the study's."""
@@ -111,6 +119,17 @@ def load(name: str) -> Study:
     except ValueError as error:
         said = str(error)
         raise ValueError(said if str(file) in said else f"{file}: {said}") from error
+
+
+def written(folder: Path) -> Study | None:
+    """The study that is written down in a folder of records; None where none is.  Raises ValueError naming the file."""
+    file = folder / "study.json"
+    if not file.exists():
+        return None
+    try:
+        return parse(folder.name, {**json.loads(file.read_text()), "name": folder.name})
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{file}: {error}") from error
 
 
 def parse(name: str, table: Fields, beside: Path | None = None) -> Study:
@@ -167,7 +186,10 @@ def check(study: Study) -> Study:
             )
         if study.tuned_as(arm) not in study.arms or study.tuned_as(study.tuned_as(arm)) != study.tuned_as(arm):
             raise ValueError(f"arms.{arm}.tuned_as: no arm '{of['tuned_as']}' with trials of its own")
+        if not isinstance(of.get("scale", {}), dict):
+            raise ValueError(f"arms.{arm}.scale: must be a table of fields, not {of['scale']!r}")
     tables = {f"arms.{arm}": of for arm, of in study.arms.items()} | {"base": study.base}
+    tables |= {f"arms.{arm}.scale": of["scale"] for arm, of in study.arms.items() if "scale" in of}
     if study.tune is not None:
         tables |= {"tune.base": study.tune.base, "tune.grid": study.tune.grid}
     for name, table in tables.items():

@@ -113,3 +113,21 @@ class Hypothesis:
 
 
 _WANTED = {1: "one arm with itself", 2: "two arms, the first of which is not the start"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """Another scale for a study: it lies over the base and over what arms call their `scale`, under all else that they
+    ask, for that is the question.
+
+    >>> Profile(name="p", fields={"lr": 1e-6}, algos={"grpo": {"kl_coef": 0.04}}).of("grpo")
+    {'lr': 1e-06, 'algo': {'kl_coef': 0.04}}
+    """
+
+    name: str
+    fields: Fields
+    algos: dict[str, Fields] = field(default_factory=dict)  # what belongs to one algorithm alone
+    source: str = ""
+
+    def of(self, algo: str) -> Fields:
+        return over(self.fields, {"algo": own} if (own := self.algos.get(algo)) else {})

@@ -158,6 +158,7 @@ TRANSITIVELY = {
     "harness.cli": ["torch", "transformers"],
     "harness.report": ["torch", "transformers"],
     "harness.reports.page": ["torch", "transformers"],
+    "harness.reports.overview": ["torch", "transformers"],
     "harness.calibration.calibrate": ["torch", "transformers"],
     "evals.verify": ["torch", "transformers"],
     "evals.stats": ["torch", "transformers"],

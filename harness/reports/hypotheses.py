@@ -85,6 +85,8 @@ def progress(results: Results, arms: list[str]) -> tuple[int, int]:
 
 def _differences(results: Results, h: Hypothesis) -> tuple[str, np.ndarray, str]:
     """(set, d_S, what is missing)."""
+    if not any(run.finished for run in results):
+        return h.measure, np.zeros(0), ""
     task, valid = _task(results, h)
     if task is None:
         return h.measure, np.zeros(0), f"no set '{h.measure}' with {h.metric} here; valid: {', '.join(valid) or 'none'}"

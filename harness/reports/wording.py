@@ -220,13 +220,14 @@ def compared(t: Judged) -> str:
     """What a hypothesis looks at: "grpo above ppo, `arithmetic` at the end"."""
     h = t.hypothesis
     place = "at the end" if h.at == 1 else f"at {100 * h.at:g} %"
-    of = f"`{t.task}`{'' if h.k is None else f' {h.metric}'}"
+    task = "the task's own set" if t.task == "in" else f"`{t.task}`"
+    of = f"{task}{'' if h.k is None else f' {h.metric}'}"
     a, b = h.arms[0], "the start" if h.arms[-1] == START else h.arms[-1]
     if h.expect == "gain":
         return f"{a} {place} above itself at {'the start' if h.since == 0 else f'{100 * h.since:g} %'}, {of}"
     if h.expect == "gap_closes":
         one = f"{h.metric.partition('@')[0]}@1"
-        return f"{a}'s lead over {b}: {one} above {h.metric}, `{t.task}` {place}"
+        return f"{a}'s lead over {b}: {one} above {h.metric}, {task} {place}"
     return f"{a} {'and' if h.expect == 'alike' else 'above'} {b}{' alike' * (h.expect == 'alike')}, {of} {place}"
 
 
