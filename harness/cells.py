@@ -6,15 +6,18 @@ shown, and not tried again unless asked.  A cell whose record was made under ano
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness.cell import Cell, label
 from harness.config import RunConfig
-from harness.record import config_differences
-from harness.study import Cell, Fields, Study, label
+from harness.record import config_differences, config_sha256
+from harness.study import Study
+from harness.terms import Fields
 
 NEEDED = ("status", "algo", "seed", "config", "budget", "spend", "evals", "environment")  # of any record
 
@@ -128,15 +131,32 @@ class State:
     waiting: list[Cell] = field(default_factory=list)
 
 
+def check_different(study: Study) -> None:
+    """An arm that changes nothing is no arm: it would be another's runs again, bit for bit.  Raises ValueError naming
+    two whose configurations are equal and which share a seed."""
+    one = {cell.arm: resolved_of(cell, "results") for cell in study.runs()}
+    sha = {arm: config_sha256({k: v for k, v in config.items() if k != "seed"}) for arm, config in one.items()}
+    for a, b in itertools.combinations(one, 2):
+        same = sha[a] == sha[b] and (study.tune is None or sha[study.tuned_as(a)] == sha[study.tuned_as(b)])
+        if same and set(study.seeds_of(a)) & set(study.seeds_of(b)):
+            raise ValueError(f"arms.{b}: changes nothing: every field is as in arm '{a}', and they share seeds")
+
+
+def resolved_of(cell: Cell, out: str) -> dict[str, Any]:
+    """Raises ValueError naming the arm."""
+    config = cell.config(out)
+    try:
+        return resolved(config)
+    except ValueError as error:
+        raise ValueError(f"arm '{cell.arm}': {error}") from error
+
+
 def state_of(cells: Sequence[Cell], out: str, retry: bool = False) -> State:
     """Raises ValueError where a cell's folder holds a run of another configuration, naming the fields that differ."""
     state = State()
     for cell in cells:
         config, record = cell.config(out), read_record(Path(out, cell.path))
-        try:
-            wanted = resolved(config)
-        except ValueError as error:
-            raise ValueError(f"arm '{cell.arm}': {error}") from error
+        wanted = resolved_of(cell, out)
         if record is None:
             state.waiting.append(cell)
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -16,6 +17,7 @@ from harness.options import (
     GroupSize,
     MaxNewTokens,
     Out,
+    ProfileName,
     Set,
     Temperature,
 )
@@ -31,6 +33,7 @@ def plan(
         float | None, Opt(help="Say what makes it fit. [the CUDA device's, where there is one]")
     ] = None,
     out: Out = None,
+    profile: ProfileName = None,
     config: Config = None,
     set_: Set = None,
     temperature: Temperature = None,
@@ -44,7 +47,9 @@ def plan(
         "algo_name": algo, "group_size": group_size, "model": model, "budget": budget, "out": out,
         "temperature": temperature, "max_new_tokens": max_new_tokens, "device": device, "dtype": dtype,
     }  # fmt: skip
-    from harness.config import resolve
+    from harness import profiles
+    from harness.config import RunConfig, resolve
     from harness.planner.command import planned
 
-    typer.echo(planned(resolve(flags, set_ or [], config), prompt_tokens, limit_gib, json_))
+    under = profiles.load(profile).of(Path(algo or RunConfig.algo_name).stem) if profile else None
+    typer.echo(planned(resolve(flags, set_ or [], config, under), prompt_tokens, limit_gib, json_))

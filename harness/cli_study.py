@@ -24,6 +24,7 @@ from harness.options import (
     Model,
     Name,
     Out,
+    ProfileName,
     Quiet,
     Retry,
     Reward,
@@ -82,11 +83,15 @@ def compare(
 
 
 def ablate(
-    study: Annotated[str, typer.Argument(help="A study by name (see `harness list studies`), or a FILE.toml.")],
+    study: Annotated[str | None, typer.Argument(help="A study by name (see --list), or a FILE.toml.")] = None,
+    list_: Annotated[
+        bool, Opt("--list", help="Every study: its question, what it costs here, what is recorded.")
+    ] = False,
     seeds: Annotated[str | None, Opt(help="How many, or which, in the place of the study's own.")] = None,
     budget: Annotated[str | None, Opt(help="UNIT=LIMIT, in the place of the study's own.")] = None,
     name: Name = None,
     out: Out = None,
+    profile: ProfileName = None,
     set_: Set = None,
     workers: Workers = 1,
     retry: Retry = False,
@@ -94,11 +99,18 @@ def ablate(
     quiet: Quiet = False,
 ) -> None:
     """A study file: its trials, its runs, its report; resumable."""
+    if list_:
+        from harness.shelf import listed
+
+        typer.echo("\n".join(listed(out or "results", workers)))
+        return
+    if study is None:
+        raise ValueError("study: which one?  `harness ablate --list` names them")
     from harness.compare import varied
     from harness.study import load
 
     settings = [*(set_ or []), *([f"budget={budget}"] if budget else [])]
-    _conduct(varied(load(study), seeds, settings, name), out, workers, retry, dry_run, quiet)
+    _conduct(varied(load(study), seeds, settings, name, profile), out, workers, retry, dry_run, quiet)
 
 
 def _conduct(study: Any, out: str | None, workers: int, retry: bool, dry_run: bool, quiet: bool) -> None:
@@ -113,21 +125,28 @@ def _conduct(study: Any, out: str | None, workers: int, retry: bool, dry_run: bo
 
 
 def report(
-    folder: Annotated[Path, typer.Argument(help="A study's folder, or one run's.")],
+    folder: Annotated[Path, typer.Argument(help="A study's folder, one run's, or one of several studies.")],
     into: Annotated[Path | None, Opt(help="A document whose parts marked `<!-- report DIR PART -->` to renew.")] = None,
 ) -> None:
     """Tables and figures from the records in a folder, written into it."""
     from harness.report import report as written
+    from harness.reports.shelf import is_shelf
     from harness.reports.wording import headline
 
     if into is not None and not into.is_file():
         raise ValueError(f"--into: no file {into}")
-    findings = written(folder)
+    if is_shelf(folder):
+        from harness.reports.overview import overview
+
+        said = [str(overview(folder))]
+    else:
+        findings = written(folder)
+        said = [*(headline(findings, block) for block in findings.blocks), str(folder / "report.html")]
     if into is not None:
         from harness.reports.blocks import refresh
 
         into.write_text(refresh(into.read_text(), into.parent))
-    typer.echo("\n".join([*(headline(findings, block) for block in findings.blocks), str(folder / "report.html")]))
+    typer.echo("\n".join(said))
 
 
 def calibrate(

@@ -6,8 +6,10 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from harness import profiles
 from harness.config import load_toml, put
-from harness.study import Fields, Study, check, over, parse, seeds_of
+from harness.study import Study, check, parse, seeds_of
+from harness.terms import Fields, over
 
 FRACTIONS = [0, 0.25, 0.5, 0.75, 1]  # of the budget: points enough to see a crossing
 
@@ -39,12 +41,17 @@ def compared(
     return parse(name or f"compare-{'-'.join(arms)}", table)
 
 
-def varied(study: Study, seeds: str | None, settings: list[str], name: str | None) -> Study:
-    """A study with other seeds or base fields than its file says."""
+def varied(study: Study, seeds: str | None, settings: list[str], name: str | None, profile: str | None = None) -> Study:
+    """A study at another scale, with other seeds or other base fields than its file says."""
+    if profile is not None:
+        study = profiles.laid(study, profiles.load(profile))
     asked: Fields = {}
     for word in settings:
         put(asked, *_setting(word))
-    changed: dict[str, Any] = {"base": over(study.base, _named(asked)), "name": name or study.name}
+    asked = _named(asked)
+    changed: dict[str, Any] = {"base": over(study.base, asked), "name": name or study.name}
+    if study.profile is not None:
+        changed["profile"] = profiles.asked_over(study.profile, asked)
     if seeds is not None:
         changed["seeds"] = seeds_of(_seeds(seeds), "seeds")
         changed["arms"] = {arm: {k: v for k, v in of.items() if k != "seeds"} for arm, of in study.arms.items()}

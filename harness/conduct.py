@@ -9,15 +9,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from harness.cells import State, choose, describe, endpoint_of, read_record, state_of
+from harness.cell import Cell
+from harness.cells import State, check_different, choose, describe, endpoint_of, read_record, state_of
+from harness.costs import taken, total
 from harness.record import write_json
-from harness.study import Cell, Study
+from harness.study import Study
 
 Say = Callable[[str], None]
 
@@ -121,6 +122,7 @@ def conduct(study: Study, out: str, workers: int, retry: bool, say: Say) -> list
     """Trials, then runs at the fields that the trials chose, then the report.  Returns the cells that did not finish,
     and why.  Raises ValueError and KeyboardInterrupt as Runner does; what has been run until then stays."""
     check_shared(study, workers)
+    check_different(study)
     runner, folder = Runner(out, workers, say), Path(out, study.name)
     for stage in ("trials", "runs"):
         cells = study.trials() if stage == "trials" else study.runs(choose(study, out))
@@ -157,32 +159,10 @@ def _report(folder: Path, say: Say) -> None:
 # --- what it will cost -----------------------------------------------------------------------------------------
 
 
-def seconds_of(record: Mapping[str, Any]) -> float:
-    return sum(float(phase["seconds"]) for phase in record["phases"].values())
-
-
-def predicted(cell: Cell, out: str) -> float | None:
-    """Seconds that a cell will take: as long as finished runs under OUT of its model and algorithm have taken for
-    each unit of the same kind of budget, or those of any algorithm; None where nothing like it has been run."""
-    config = cell.config(out)
-    unit, limit = config.budget.split("=")
-    same: list[float] = []
-    others: list[float] = []
-    for file in sorted(Path(out).glob("**/record.json")):
-        record = read_record(file.parent)
-        if record is None or record["status"] != "finished" or record["config"]["model"] != config.model:
-            continue
-        if not record["spend"].get(unit):
-            continue
-        rate = seconds_of(record) / record["spend"][unit]
-        (same if record["algo"] == config.algo_name else others).append(rate)
-    rates = same or others
-    return float(limit) * sum(rates) / len(rates) if rates else None
-
-
 def rehearse(study: Study, out: str, workers: int) -> list[str]:
     """What `--dry-run` prints: every command that is left, and the predicted cost."""
     check_shared(study, workers)
+    check_different(study)
     lines: list[str] = []
     try:
         chosen, open_fields = choose(study, out), False
@@ -207,12 +187,8 @@ def _cost(cells: Sequence[Cell], out: str, workers: int) -> str:
         unit, limit = cell.config(out).budget.split("=")
         limits[unit] = limits.get(unit, 0.0) + float(limit)
     spent = ", ".join(f"{limit:,.0f} {unit}" for unit, limit in limits.items()) or "nothing"
-    known: dict[str, float | None] = {}
-    for cell in cells:
-        if cell.arm not in known:
-            known[cell.arm] = predicted(cell, out)
-    if any(seconds is None for seconds in known.values()):
+    seconds = total(cells, out, taken(out))
+    if seconds is None:
         return f"cost: {spent}; time unknown until a run of this model has finished under {out}"
-    total = sum(known[cell.arm] or 0.0 for cell in cells) / workers
     hands = f"{workers} worker{'s' * (workers > 1)}"
-    return f"cost: {spent}; about {total / 60:.0f} min with {hands}, by finished runs under {out}"
+    return f"cost: {spent}; about {seconds / workers / 60:.0f} min with {hands}, by finished runs under {out}"

@@ -99,9 +99,12 @@ def load_toml(path: Path) -> dict[str, Any]:
         raise ValueError(f"config: {path} is not valid TOML: {error}") from error
 
 
-def resolve(flags: dict[str, Any], settings: list[str], file: str | None) -> RunConfig:
-    """Merge the four layers.  `settings` are the `--set field=value` words; flags that are None are unset."""
-    layers: list[tuple[str, dict[str, Any]]] = []
+def resolve(
+    flags: dict[str, Any], settings: list[str], file: str | None, under: dict[str, Any] | None = None
+) -> RunConfig:
+    """Merge the four layers.  `settings` are the `--set field=value` words; flags that are None are unset; `under` lies
+    under the file."""
+    layers: list[tuple[str, dict[str, Any]]] = [("file", under)] if under else []
     if file is not None:
         layers.append(("file", load_toml(Path(file))))
     asked = {k: v for k, v in flags.items() if v is not None}
@@ -228,7 +231,7 @@ def coerce(value: Any, hint: Any, name: str) -> Any:
     if origin is list:
         if not isinstance(value, list):
             raise ValueError(f"{name}: must be a list, not {value!r}")
-        return [coerce(x, arguments[0], name) for x in value]
+        return [coerce(x, arguments[0], f"{name}.{i}" if isinstance(x, dict) else name) for i, x in enumerate(value)]
     if origin is tuple:
         items = [x for x in value.split(",") if x.strip()] if isinstance(value, str) else value
         if not isinstance(items, (list, tuple)):

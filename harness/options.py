@@ -20,6 +20,7 @@ BudgetText = Annotated[str | None, Opt(help="UNIT=LIMIT, e.g. completions=8192, 
 Name = Annotated[str | None, Opt(help="Folder of the records under OUT.")]
 Out = Annotated[str | None, Opt(help="Where that folder lies. [results]")]
 Config = Annotated[str | None, Opt(help="TOML file with any of these fields.")]
+ProfileName = Annotated[str | None, Opt("--profile", help="A scale for studies: paper-1.3b, or a FILE.toml.")]
 Set = Annotated[list[str] | None, Opt("--set", help="field=value, e.g. algo.kl_coef=0.1; repeatable.")]
 Temperature = Annotated[float | None, Opt(help="Of training's sampling. [1]")]
 MaxNewTokens = Annotated[int | None, Opt(help="Token limit of a completion.")]

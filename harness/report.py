@@ -19,6 +19,7 @@ from harness.reports.tables import Table
 FIGURES = {
     "curves": "Accuracy against the budget; bands are 95 % t-intervals over seeds.",
     "cost": "Accuracy at the end against FLOPs.",
+    "at_k": "pass@K (solid), maj@K (dashed) at the end, temperature 1; bands are 95 % t-intervals of arm - start.",
     "seeds": "Every seed; beside them the mean and its 95 % t-interval.",
 }
 
@@ -45,16 +46,18 @@ def markdown(findings: Findings, drawn: list[str]) -> str:
     asked = (("Question", study.question), ("Source", study.source), ("Prediction", study.prediction))
     parts += ["\n".join(f"- {name}: {text}" for name, text in asked if text)]
     parts += [f"**{wording.headline(findings, block)}**" for block in findings.blocks]
+    parts += ["\n".join(f"- {wording.claim(tested)}" for tested in findings.hypotheses)]
     parts += [wording.audit(findings.audit)]
     parts += ["\n".join(f"- {note}" for note in wording.notes(findings))]
     parts += [f"![{FIGURES[name]}]({name}.svg)\n\n{FIGURES[name]}" for name in drawn[:1]]
+    parts += [shown(tables.hypotheses(findings))] if findings.hypotheses else []
     for block in findings.blocks:
         parts += [shown(tables.accuracy(findings, block))]
         if block.pairs:
             said = "\n".join(f"- {line}" for line in wording.verdicts(block, study.report.margin))
             parts += [said, shown(tables.pairs(findings, block))]
     others = [tables.spend, tables.seeds, *([tables.tuning] if findings.trials else []), tables.memory, tables.phases]
-    others[1:1] = [tables.at_k] if findings.results.at_k else []
+    others[1:1] = [tables.at_k] if findings.at_k else []
     parts += [shown(table(findings)) for table in others]
     parts += [f"![{FIGURES[name]}]({name}.svg)\n\n{FIGURES[name]}" for name in drawn[1:]]
     parts += [_samples(findings), _commands(findings), shown(versions(findings.results))]

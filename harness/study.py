@@ -9,10 +9,15 @@
     [arms.wide]
     algo.name = "grpo"
     algo.clip_high = 0.4
+    scale.lr = 1e-4                          # optional: what belongs to the model, and gives way to a profile's
     [tune]                                   # optional: the same trials for every arm
     seeds = [100, 101]
     grid.lr = [1e-4, 2e-4]
     [report]                                 # optional: blocks, family, margin, level, endpoint
+    [[hypotheses]]                           # optional: what a paper says, and what a fair test of it compares
+    id = "H1"
+    says = "a wider clip ends higher"
+    arms = ["wide", "narrow"]
 
 It expands into cells, arm x seed (and trial), each of which is one `harness run`.  Nothing here imports torch.
 """
@@ -21,51 +26,18 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import random
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from evals.stats import MARGIN
-from harness.config import RunConfig, build, load_toml, merge
+from harness.cell import Cell, label
+from harness.config import RunConfig, build, load_toml
+from harness.terms import START, Fields, Hypothesis, Profile, Report, Tune, over
 
 STUDIES = Path(__file__).parent / "studies"
-Fields = dict[str, Any]  # as in a --config file: `algo` and `task` hold tables
-OWN = ("seeds", "tuned_as")  # what an arm says of itself, beside the fields of its runs
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tune:
-    """Every arm gets the same trials: the grid's points, or `trials` of them drawn with a fixed seed.
-
-    A trial is run for each tuning seed and judged by the mean of the endpoint on the selection split; the best
-    goes into the arm's runs.  `base` changes what trials do not share with runs, e.g. a smaller budget.
-    """
-
-    grid: dict[str, list[Any]]
-    seeds: list[int]
-    trials: int | None = None  # of each arm; None: the whole grid
-    base: Fields = field(default_factory=dict)
-    store: str | None = None  # the study in whose folder the trials lie, where several share them
-
-    def points(self) -> list[Fields]:
-        """The trials' fields, e.g. [{"lr": 1e-4}, {"lr": 2e-4}]."""
-        whole = [dict(zip(self.grid, values, strict=True)) for values in itertools.product(*self.grid.values())]
-        if self.trials is None or self.trials >= len(whole):
-            return whole
-        return random.Random(0).sample(whole, self.trials)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Report:
-    """What is asked of the records.  Each block is a family of its own; the first one is primary."""
-
-    endpoint: str = "in"  # an evaluation set: its greedy strict accuracy at the end; "in": the task's own
-    margin: float = 100 * MARGIN  # points of accuracy within which arms are equivalent
-    blocks: dict[str, list[str]] = field(default_factory=dict)  # name -> arms; none: one block of all arms
-    family: list[list[str]] = field(default_factory=list)  # pairs that are compared; none: all pairs of a block
-    level: float = 0.9  # accuracy whose cost is shown
+OWN = ("seeds", "tuned_as", "scale")  # what an arm says of itself, beside the fields of its runs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +53,8 @@ class Study:
     prediction: str = ""
     tune: Tune | None = None
     report: Report = field(default_factory=Report)
+    hypotheses: list[Hypothesis] = field(default_factory=list)
+    profile: Profile | None = None  # another scale than the base's
 
     def as_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -91,7 +65,7 @@ class Study:
         t, root = self.tune, f"{self.tune.store or self.name}/tune"
         end, split = {"eval_fractions": [1.0]}, {"eval_split": "selection"}
         return [
-            Cell(arm, seed, f"{root}/{arm}/{label(point)}", over(self.base, end, t.base, of, point, split))
+            Cell(arm, seed, f"{root}/{arm}/{label(point)}", over(self._base(arm), end, t.base, of, point, split))
             for arm, of in self._arms()
             if self.tuned_as(arm) == arm
             for point in t.points()
@@ -104,92 +78,28 @@ class Study:
         `chosen` holds the tuned fields of each arm.
         """
         found = [
-            Cell(arm, seed, f"{self.name}/{arm}", over(self.base, of, (chosen or {}).get(arm, {})))
+            Cell(arm, seed, f"{self.name}/{arm}", over(self._base(arm), of, (chosen or {}).get(arm, {})))
             for arm, of in self._arms()
-            for seed in self.arms[arm].get("seeds", self.seeds)
+            for seed in self.seeds_of(arm)
         ]
         return sorted(found, key=lambda cell: cell.seed)
 
     def _arms(self) -> list[tuple[str, Fields]]:
         return [(arm, {k: v for k, v in of.items() if k not in OWN}) for arm, of in self.arms.items()]
 
+    def _base(self, arm: str) -> Fields:
+        """What lies under an arm's own fields: the base, the arm's scale, the profile."""
+        base = over(self.base, self.arms[arm].get("scale", {}))
+        algo = over(base, self.arms[arm]).get("algo", {}).get("name", RunConfig.algo_name)
+        return over(base, self.profile.of(Path(algo).stem)) if self.profile else base
+
+    def seeds_of(self, arm: str) -> list[int]:
+        """The arm's own seeds, or the study's."""
+        return list(self.arms[arm].get("seeds", self.seeds))
+
     def tuned_as(self, arm: str) -> str:
         """The arm whose trials decide for this one: itself, or another that it says."""
         return str(self.arms[arm].get("tuned_as", arm))
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One run of a study."""
-
-    arm: str
-    seed: int
-    folder: str  # relative to OUT; the run lies in folder/seed<k>
-    fields: Fields
-
-    @property
-    def path(self) -> str:
-        return f"{self.folder}/seed{self.seed}"
-
-    def config(self, out: str) -> RunConfig:
-        """Resolved and checked, under OUT.  Raises ValueError naming the arm and the field."""
-        own = {"seed": self.seed, "name": f"seed{self.seed}", "out": f"{out}/{self.folder}"}
-        try:
-            return merge([("study", self.fields), ("study", own)])
-        except ValueError as error:
-            raise ValueError(f"arm '{self.arm}': {error}") from error
-
-    def command(self, out: str) -> list[str]:
-        """The words of the `harness run` that is this cell: it can be typed, and gives the same record."""
-        words = ["harness", "run", "--seed", str(self.seed)]
-        words += ["--name", f"seed{self.seed}", "--out", f"{out}/{self.folder}"]
-        flags = {"group_size": "--group-size", "model": "--model", "reward": "--reward", "budget": "--budget"}
-        for name, value in self.fields.items():
-            if name in ("algo", "task"):
-                table = value if isinstance(value, dict) else {"name": value}
-                for inner, x in table.items():
-                    words += [f"--{name}", str(x)] if inner == "name" else _set(f"{name}.{inner}", x)
-            elif name in flags:
-                words += [flags[name], str(value)]
-            else:
-                words += _set(name, value)
-        return words
-
-
-def _set(name: str, value: Any) -> list[str]:
-    if name in ("task.train_file", "task.test_file"):
-        return [f"--{name.removeprefix('task.').replace('_', '-')}", str(value)]
-    if name == "task.eval_files":
-        return [word for k, v in value.items() for word in ("--eval-file", f"{k}={v}")]
-    return ["--set", f"{name}={_word(value)}"]
-
-
-def _word(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return ",".join(map(_word, value))
-    return str(value).lower() if isinstance(value, bool) or value is None else str(value)
-
-
-def label(point: Fields) -> str:
-    """A trial's folder: {"lr": 0.0002, "algo.critic_lr": 10} is "lr0.0002-critic_lr10"."""
-    words = (f"{name.split('.')[-1]}{_word(value)}" for name, value in point.items())
-    return "-".join(words).replace("/", "_")
-
-
-def over(*layers: Fields) -> Fields:
-    """Later layers over earlier ones; dotted names reach into `algo` and `task`."""
-    merged: Fields = {}
-    for layer in layers:
-        for name, value in layer.items():
-            group, dot, inner = name.partition(".")
-            if dot:
-                name, value = group, {inner: value}
-            if name in ("algo", "task"):
-                value = {"name": value} if isinstance(value, str) else value
-                merged[name] = {**merged.get(name, {}), **value}
-            else:
-                merged[name] = value
-    return merged
 
 
 def names() -> list[str]:
@@ -209,6 +119,17 @@ def load(name: str) -> Study:
     except ValueError as error:
         said = str(error)
         raise ValueError(said if str(file) in said else f"{file}: {said}") from error
+
+
+def written(folder: Path) -> Study | None:
+    """The study that is written down in a folder of records; None where none is.  Raises ValueError naming the file."""
+    file = folder / "study.json"
+    if not file.exists():
+        return None
+    try:
+        return parse(folder.name, {**json.loads(file.read_text()), "name": folder.name})
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{file}: {error}") from error
 
 
 def parse(name: str, table: Fields, beside: Path | None = None) -> Study:
@@ -259,11 +180,16 @@ def check(study: Study) -> Study:
     if not study.arms:
         raise ValueError("arms: a study needs at least one")
     for arm, of in study.arms.items():
-        if not arm.replace("_", "").replace("-", "").isalnum() or arm == "tune":
-            raise ValueError(f"arms.{arm}: letters, digits, - and _ only, and not 'tune', for it names a folder")
+        if not arm.replace("_", "").replace("-", "").isalnum() or arm in ("tune", START):
+            raise ValueError(
+                f"arms.{arm}: letters, digits, - and _ only; 'tune' names a folder, '{START}' the start model"
+            )
         if study.tuned_as(arm) not in study.arms or study.tuned_as(study.tuned_as(arm)) != study.tuned_as(arm):
             raise ValueError(f"arms.{arm}.tuned_as: no arm '{of['tuned_as']}' with trials of its own")
+        if not isinstance(of.get("scale", {}), dict):
+            raise ValueError(f"arms.{arm}.scale: must be a table of fields, not {of['scale']!r}")
     tables = {f"arms.{arm}": of for arm, of in study.arms.items()} | {"base": study.base}
+    tables |= {f"arms.{arm}.scale": of["scale"] for arm, of in study.arms.items() if "scale" in of}
     if study.tune is not None:
         tables |= {"tune.base": study.tune.base, "tune.grid": study.tune.grid}
     for name, table in tables.items():
@@ -278,11 +204,21 @@ def check(study: Study) -> Study:
             raise ValueError(f"report.family: {pair} must be pairs of different arms of one block")
     if not (study.report.margin >= 0 and 0 < study.report.level <= 1):
         raise ValueError("report: margin must not be negative, and level lie in 0..1")
+    _check_hypotheses(study)
     if study.tune is not None:
         _check_tune(study.tune, study)
     for cell in study.runs():
         cell.config("results")
     return study
+
+
+def _check_hypotheses(study: Study) -> None:
+    for i, hypothesis in enumerate(study.hypotheses):
+        hypothesis.check(study.arms, f"hypotheses.{i}.")
+        same = dataclasses.replace(hypothesis, id="", says="", source="", settle="", note="")
+        for j, other in enumerate(study.hypotheses[:i]):
+            if dataclasses.replace(other, id="", says="", source="", settle="", note="") == same:
+                raise ValueError(f"hypotheses.{i}: the same test as hypotheses.{j}; its row would be there twice")
 
 
 def _check_tune(tune: Tune, study: Study) -> None:

@@ -115,7 +115,7 @@ TABLE: dict[str, tuple[list[str], list[str], bool]] = {
         False,
     ),
     "help and planning are instant": (
-        ["harness/config.py", "harness/study.py", "harness/cli*.py"],
+        ["harness/config.py", "harness/study.py", "harness/terms.py", "harness/cell.py", "harness/cli*.py"],
         ["torch", "transformers", "algos"],
         True,
     ),
@@ -158,6 +158,7 @@ TRANSITIVELY = {
     "harness.cli": ["torch", "transformers"],
     "harness.report": ["torch", "transformers"],
     "harness.reports.page": ["torch", "transformers"],
+    "harness.reports.overview": ["torch", "transformers"],
     "harness.calibration.calibrate": ["torch", "transformers"],
     "evals.verify": ["torch", "transformers"],
     "evals.stats": ["torch", "transformers"],

@@ -18,11 +18,12 @@ from harness.report import report
 from harness.reports.blocks import MARK, refresh
 from harness.reports.findings import Findings, find
 from harness.reports.results import read
-from harness.study import load
+from harness.study import load, parse
 from tests.helpers import ROOT, close
 
 RECORDS = sorted(ROOT.glob("results/**/record.json"))
-STUDIES = sorted(file.parent for file in ROOT.glob("results/*/study.json"))
+SHELVES = ("results", "results/deepseekmath")
+STUDIES = sorted(file.parent for shelf in SHELVES for file in ROOT.glob(f"{shelf}/*/study.json"))
 UNDER_WAY = {"ppo_lambda": 5}  # studies whose runs are not all made yet: the seeds below this one are
 REPORT = ("report.md", "report.html", "table.csv", "table.tex", "curves.svg", "cost.svg", "seeds.svg")
 
@@ -64,16 +65,23 @@ def test_grpo_lifts_nano_by_twenty_points_in_nine_seeds_of_ten() -> None:
 def test_a_committed_study_is_what_its_file_says(folder: Path) -> None:
     """Every cell is there, and was run under the configuration that the study file gives it today."""
     study = load(folder.name)
-    chosen = choose(study, str(ROOT / "results"))
+    out = folder.parent
+    chosen = choose(study, str(out))
     for cell in (*study.trials(), *study.runs(chosen)):
         if cell.seed >= UNDER_WAY.get(folder.name, cell.seed + 1):
-            assert not (ROOT / "results" / cell.path).exists(), "more seeds are in than UNDER_WAY says"
+            assert not (out / cell.path).exists(), "more seeds are in than UNDER_WAY says"
             continue
-        record = json.loads((ROOT / "results" / cell.path / "record.json").read_text())
+        record = json.loads((out / cell.path / "record.json").read_text())
         config = cell.config("results")
         assert (
             config_differences(filled(record["config"], config.algo_name, config.task_name), resolved(config)) == []
         ), cell.path
+
+
+@pytest.mark.parametrize("folder", [f for f in STUDIES if f.name not in UNDER_WAY], ids=lambda p: p.name)
+def test_a_committed_study_was_written_down_as_its_file_stands(folder: Path) -> None:
+    """What is judged, and how: `harness ablate` writes study.json anew when it is asked to go on."""
+    assert parse(folder.name, json.loads((folder / "study.json").read_text())) == load(folder.name)
 
 
 @pytest.mark.parametrize("folder", STUDIES, ids=lambda p: p.name)
@@ -81,10 +89,10 @@ def test_a_committed_report_is_that_of_its_records(folder: Path, tmp_path: Path)
     """Byte for byte; only the figures may differ where matplotlib is not the pinned one."""
     copy = tmp_path / "results" / folder.name
     shutil.copytree(folder, copy, ignore=shutil.ignore_patterns(*REPORT, "*.png"))
-    study = found(folder.name).results.study
+    study = load(folder.name)
     if study.tune and study.tune.store:
         shared = Path(study.tune.store, "tune")
-        shutil.copytree(ROOT / "results" / shared, tmp_path / "results" / shared)
+        shutil.copytree(folder.parent / shared, tmp_path / "results" / shared)
     report(copy)
     for name in REPORT:
         if name.endswith(".svg") and not pinned("matplotlib"):

@@ -5,7 +5,8 @@
     <!-- /report -->
 
 What can be asked for: headline, accuracy, pairs, verdicts (of the first block; `accuracy:2` is the second's), spend,
-tuning, seeds, memory, phases, notes, and the pictures curves and cost.
+tuning, seeds, memory, phases, hypotheses, notes, and the pictures curves and cost.
+Of a folder that holds several studies: hypotheses, studies.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from functools import cache
 from pathlib import Path
 
 from harness.report import FIGURES
-from harness.reports import tables, wording
+from harness.reports import shelf, tables, wording
 from harness.reports.findings import Findings, find
 from harness.reports.results import read
 
@@ -36,7 +37,11 @@ def refresh(text: str, root: Path) -> str:
 
     def part(match: re.Match[str]) -> str:
         opening, folder, asked, closing = match.groups()
-        return f"{opening}\n{_part(found(folder), folder, asked)}\n\n{closing}"
+        if shelf.is_shelf(root / folder):
+            said = _table(shelf.part(root / folder, folder, asked))
+        else:
+            said = _part(found(folder), folder, asked)
+        return f"{opening}\n{said}\n\n{closing}"
 
     return MARK.sub(part, text)
 
@@ -45,7 +50,7 @@ def _part(findings: Findings, folder: str, asked: str) -> str:
     name, _, number = asked.partition(":")
     place = int(number or 1) - 1
     whole = {"spend": tables.spend, "seeds": tables.seeds, "tuning": tables.tuning}
-    whole |= {"memory": tables.memory, "phases": tables.phases}
+    whole |= {"memory": tables.memory, "phases": tables.phases, "hypotheses": tables.hypotheses}
     if name in whole:
         return _table(whole[name](findings))
     if name in PICTURES:

@@ -28,6 +28,8 @@ def draw(findings: Findings, folder: Path) -> list[str]:
         "cost": lambda axes: _cost(axes, findings, block),
         "seeds": lambda axes: _seeds(axes, findings, block),
     }
+    if findings.at_k:
+        drawings["at_k"] = lambda axes: _at_k(axes, findings)
     for name, drawing in drawings.items():
         _save(drawing, folder / name)
         drawn.append(name)
@@ -118,3 +120,28 @@ def _seeds(axes: Any, findings: Findings, block: Block) -> None:
         ha="right" if len(arms) > 4 else "center",
     )
     axes.set_ylabel(f"{findings.endpoint.name}, strict, {findings.endpoint.decoding} (%)")
+
+
+def _at_k(axes: Any, findings: Findings) -> None:
+    """pass@K and maj@K against K, of the start model and every arm; the band is the interval of arm - start."""
+    first = findings.at_k[0].task
+    for kind, line in (("pass", "-"), ("maj", "--")):
+        curve = [x for x in findings.at_k if (x.task, x.kind) == (first, kind)]
+        ks = [x.k for x in curve]
+        start = [100 * x.start for x in curve if x.start is not None]
+        if start:
+            axes.plot(ks, start, line, color="#777777", linewidth=1.8, label=f"start, {kind}@K")
+        for arm in curve[0].mean if curve else ():
+            look = _look(findings, arm) | {"linestyle": line}
+            axes.plot(
+                ks, [100 * x.mean[arm] for x in curve], label=f"{arm}, {kind}@K", markersize=4, linewidth=1.2, **look
+            )
+            ends = [x.gain[arm][1] if arm in x.gain else None for x in curve]
+            if start and all(ends):
+                low, high = ([y + 100 * e[i] for y, e in zip(start, ends, strict=True) if e] for i in (0, 1))
+                axes.fill_between(ks, low, high, alpha=0.12, color=look["color"], linewidth=0)
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
+    axes.set_xlabel("K")
+    axes.set_ylabel(f"{first} (%)")
+    axes.legend(frameon=False, fontsize=7)

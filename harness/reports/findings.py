@@ -27,6 +27,8 @@ from evals.stats import (
 )
 from harness.budget import UNITS
 from harness.cells import choose_trial, endpoint_of
+from harness.reports.at_k import AtK, at_k
+from harness.reports.hypotheses import Judged, judged
 from harness.reports.results import Key, Results, Run, Task
 
 COLLAPSE = 0.10  # of accuracy at temperature 1 lost against the start
@@ -123,6 +125,8 @@ class Findings:
     blocks: list[Block]
     audit: Audit
     trials: dict[str, list[Trial]]
+    hypotheses: list[Judged]
+    at_k: list[AtK]
 
 
 def find(results: Results) -> Findings:
@@ -133,7 +137,8 @@ def find(results: Results) -> Findings:
     blocks = [_block(results, name, [a for a in members if a in arms]) for name, members in families.items()]
     trials = {arm: _trials(results, arm) for arm in results.trials}
     start = {t: _start(results, t) for t in tasks} if 0.0 in results.fractions else {}
-    return Findings(results, tasks[results.endpoint], start, arms, blocks, _audit(results), trials)
+    claims, samples = judged(results), at_k(results)
+    return Findings(results, tasks[results.endpoint], start, arms, blocks, _audit(results), trials, claims, samples)
 
 
 def _start(results: Results, task: str) -> float:
@@ -152,7 +157,7 @@ def _arm(results: Results, arm: str) -> Arm:
     seeds, runs, task = results.seeds(arm), results.runs[arm], results.endpoint
     ended = [runs[seed] for seed in seeds]
     values = dict(zip(seeds, results.value_SF(arm, strict(task), [1.0], seeds)[:, 0].tolist(), strict=True))
-    planned = results.study.arms[arm].get("seeds", results.study.seeds)
+    planned = results.study.seeds_of(arm)
     rows = [
         Seed(seed, values.get(seed), runs[seed].status if seed in runs else "not run")
         for seed in sorted({*planned, *runs})

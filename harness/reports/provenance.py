@@ -6,9 +6,9 @@ import shlex
 from dataclasses import dataclass
 from typing import Any
 
+from harness.cell import Cell
 from harness.reports.results import Results, Run
 from harness.reports.tables import Table
-from harness.study import Cell
 
 OWN = ("name", "out", "seed", "sources", "schedule", "resume", "keep_checkpoints", "checkpoint_every")
 

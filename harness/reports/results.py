@@ -20,7 +20,7 @@ import numpy as np
 from harness.cells import read_record
 from harness.config import RunConfig
 from harness.record import SCHEMA, config_differences
-from harness.study import Study, parse
+from harness.study import Study, written
 
 Key = tuple[str, str, str]  # task, filter, metric
 
@@ -213,13 +213,7 @@ def _bare(name: str, runs: Mapping[str, Mapping[int, Run]]) -> Study:
 
 
 def _study(folder: Path) -> Results:
-    file = folder / "study.json"
-    study: Study | None = None
-    if file.exists():
-        try:
-            study = parse(folder.name, {**json.loads(file.read_text()), "name": folder.name})
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{file}: {error}") from error
+    study = written(folder)
     arms = list(study.arms) if study else sorted(p.parent.parent.name for p in folder.glob("*/seed*/record.json"))
     runs = {arm: _runs(arm, folder / arm) for arm in dict.fromkeys(arms)}
     if not any(runs.values()):

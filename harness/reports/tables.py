@@ -12,7 +12,18 @@ from dataclasses import dataclass
 from evals.stats import FEWEST
 from harness.budget import UNITS
 from harness.reports.findings import Arm, Block, Findings
-from harness.reports.wording import amount, bracket, crossing, p_value, points, simultaneous, unit
+from harness.reports.hypotheses import Judged
+from harness.reports.wording import (
+    amount,
+    bracket,
+    caught_up,
+    compared,
+    crossing,
+    p_value,
+    points,
+    simultaneous,
+    unit,
+)
 from harness.summary import count, flops, size
 
 
@@ -177,18 +188,53 @@ def tuning(findings: Findings) -> Table:
 
 
 def at_k(findings: Findings) -> Table:
-    """pass@k and maj@k at the end, means over seeds."""
-    f, metrics = findings, findings.results.at_k
+    """pass@k and maj@k at the end, a row a metric: the start model, then the arms and their distance from it."""
+    f, several = findings, len({x.task for x in findings.at_k}) > 1
     rows = []
-    for arm in f.arms:
-        seeds = f.results.seeds(arm)
-        means = [f.results.value_SF(arm, (task, "strict", m), [1.0], seeds).mean() for task, m in metrics]
-        rows.append([arm, *(points(float(x)) for x in means)])
-    samples = {task for task, _ in metrics}
+    for x in f.at_k:
+        row = [f"{x.task} {x.metric}" if several else x.metric, *([points(x.start)] if x.start is not None else [])]
+        for arm, mean in x.mean.items():
+            gain, interval = x.gain.get(arm, (None, None))
+            far = "" if gain is None else f" ({points(gain, sign=True)}{f' {bracket(interval)}' if interval else ''})"
+            row.append(points(mean) + far)
+        rows.append(row)
+    begun = any(x.start is not None for x in f.at_k)
+    tasks = ", ".join(f"`{t}`" for t in dict.fromkeys(x.task for x in f.at_k))
+    note = f"Percent, without bias, from the samples of {tasks} at temperature 1; means over seeds."
+    if begun:
+        note += "  In brackets: distance from the start model, with its t-interval over seeds, each on its own (95 %)."
+        note = f"{note}  {caught_up(f)}"
+    return Table("pass@k and maj@k", ["metric", *(["start"] if begun else []), *f.arms], rows, note)
+
+
+def hypotheses(findings: Findings) -> Table:
+    """A row a hypothesis: what the paper says, what was compared, and what came of it."""
+    rows = [
+        [t.hypothesis.id, t.hypothesis.says, compared(t), *outcome(t), t.hypothesis.settle] for t in findings.hypotheses
+    ]
+    columns = ["", "the paper says", "compared", *OUTCOME, "what would settle it"]
+    m = sum(not t.verdict.pair.why for t in findings.hypotheses)
+    notes = [f"{t.hypothesis.id}: {t.hypothesis.note}" for t in findings.hypotheses if t.hypothesis.note]
+    sources = [t.hypothesis.source for t in findings.hypotheses if t.hypothesis.source]
     note = (
-        f"Percent, without bias, from the samples of {', '.join(f'`{t}`' for t in sorted(samples))} at temperature 1."
+        f"Points.  Paired differences over seeds; Holm over the {m} that can be judged, and intervals that hold for "
+        f"all of them at once.  A difference is reproduced where it is separated and as the paper says; not reproduced "
+        f"where it is separated the other way, or shown to be within {findings.results.study.report.margin:g} points.  "
+        f"Likeness is reproduced where it is shown to be within them.  Could show: the difference that these seeds "
+        f"would have separated with probability 0.8."
     )
-    return Table("pass@k and maj@k", ["arm", *(m for _, m in metrics)], rows, note)
+    said = [note, *dict.fromkeys(notes), f"Sources: {'; '.join(dict.fromkeys(sources))}." if sources else ""]
+    return Table("Hypotheses", columns, rows, "  ".join(filter(None, said)))
+
+
+OUTCOME = ("difference", "95 %, simultaneous", "seeds", "could show", "verdict")
+
+
+def outcome(t: Judged) -> list[str]:
+    """The cells of OUTCOME."""
+    v = t.verdict
+    interval = v.pair.why or bracket((v.low, v.high))
+    return [points(v.pair.mean, sign=True), interval, str(v.pair.n), points(v.detectable), t.word]
 
 
 def memory(findings: Findings) -> Table:

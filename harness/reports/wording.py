@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 
+from harness.reports.at_k import crossing as overtaken
 from harness.reports.findings import Audit, Block, Findings, Interval, Pair
+from harness.reports.hypotheses import Judged
+from harness.terms import START
 
 UNIT_WORDS = {"flops": "FLOPs", "device_seconds": "device seconds"}
 
@@ -208,3 +211,44 @@ def _variety(findings: Findings) -> dict[str, set[object]]:
         found["threads"].add(e["threads"])
         found["torch"].add(e["packages"]["torch"])
     return found
+
+
+# --- claims of papers -------------------------------------------------------------------------------------------
+
+
+def compared(t: Judged) -> str:
+    """What a hypothesis looks at: "grpo above ppo, `arithmetic` at the end"."""
+    h = t.hypothesis
+    place = "at the end" if h.at == 1 else f"at {100 * h.at:g} %"
+    task = "the task's own set" if t.task == "in" else f"`{t.task}`"
+    of = f"{task}{'' if h.k is None else f' {h.metric}'}"
+    a, b = h.arms[0], "the start" if h.arms[-1] == START else h.arms[-1]
+    if h.expect == "gain":
+        return f"{a} {place} above itself at {'the start' if h.since == 0 else f'{100 * h.since:g} %'}, {of}"
+    if h.expect == "gap_closes":
+        one = f"{h.metric.partition('@')[0]}@1"
+        return f"{a}'s lead over {b}: {one} above {h.metric}, {task} {place}"
+    return f"{a} {'and' if h.expect == 'alike' else 'above'} {b}{' alike' * (h.expect == 'alike')}, {of} {place}"
+
+
+def claim(t: Judged) -> str:
+    """One hypothesis in one line, its verdict first; a number only where something has been measured."""
+    v, said = t.verdict, f"**{t.hypothesis.id} {t.word}**: {compared(t)}"
+    if t.missing or not v.pair.n:
+        return said
+    interval = v.pair.why or bracket((v.low, v.high))
+    return f"{said} ({points(v.pair.mean, sign=True)} {interval}, {v.pair.n} seed{'s' * (v.pair.n != 1)})"
+
+
+def caught_up(findings: Findings) -> str:
+    """Where the start model's curve meets an arm's: "The start is not below grpo from pass@16 on"."""
+    curves = dict.fromkeys((x.task, x.kind) for x in findings.at_k if x.gain)
+    met: list[str] = []
+    led: list[str] = []
+    for task, kind in curves:
+        for arm in findings.arms:
+            k = overtaken(findings.at_k, task, kind, arm)
+            (led if k is None else met).append(f"{arm} in {kind}@K" if k is None else f"{arm} at {kind}@{k}")
+    said = [f"The start's mean is first not below {listed(met)}." if met else ""]
+    said += [f"It is below {listed(led)} at every K." if led else ""]
+    return "  ".join(filter(None, said))

@@ -22,12 +22,14 @@ import pytest
 import torch
 
 from harness import conduct
+from harness.cell import Cell, label
 from harness.cells import choose, choose_trial, describe, endpoint_of, read_record, resolved, state_of
-from harness.conduct import Runner, check_shared, predicted, rehearse
+from harness.conduct import Runner, check_shared, rehearse
 from harness.config import RunConfig
+from harness.costs import predicted
 from harness.prepare import check_same
 from harness.record import config_differences
-from harness.study import Cell, Study, label, parse
+from harness.study import Study, parse
 from tests.harness.records import Type, a_record, change, rows, typist, write
 from tests.helpers import close
 

@@ -33,7 +33,7 @@ from tests.harness.test_cli import Call, one_line
 from tests.helpers import ROOT
 
 FILES = {"report.md", "report.html", "table.csv", "table.tex"}
-FILES |= {f"{figure}.{kind}" for figure in ("curves", "cost", "seeds") for kind in ("svg", "png")}
+FILES |= {f"{figure}.{kind}" for figure in ("curves", "cost", "at_k", "seeds") for kind in ("svg", "png")}
 HOSTILE = "a | b || c \\| d \\\\| `code` ``` \n\n| row | row |\r\n|---|\x0b # <b>&amp; $x_1$ % \u2028 ~ \t **bold** \\"
 VALUES = {
     "up_1": {0: [0.3, 0.5, 0.9], 1: [0.3, 0.5, 0.8], 2: [0.3, 0.5, 0.85], 3: [0.3]},
@@ -291,8 +291,12 @@ def test_the_other_tables(findings: Findings) -> None:
     tuning = tables.tuning(findings)
     assert tuning.columns == ["arm", "lr0.2-clip_low0.2"] and tuning.rows[0] == ["up_1", "50.0 40.0 *"]
     assert "seeds 100, 101" in tuning.note and "6 trial runs in all" in tuning.note
-    assert tables.at_k(findings).columns == ["arm", "pass@1", "pass@4", "maj@4"]
-    assert tables.at_k(findings).rows[0] == ["up_1", "40.0", "81.0", "60.0"]
+    assert tables.at_k(findings).columns == ["metric", "up_1", "up_2", "flat"]
+    assert [row[:2] for row in tables.at_k(findings).rows] == [
+        ["pass@1", "40.0"],
+        ["pass@4", "81.0"],
+        ["maj@4", "60.0"],
+    ]
     assert tables.memory(findings).rows[0] == ["up_1", "512 KiB"]
     assert tables.phases(findings).columns == ["arm", "rollout", "update", "eval"]
     assert tables.phases(findings).rows[0] == ["up_1", "12.0", "8.0", "4.0"]

@@ -1,0 +1,63 @@
+"""Profiles of scale for studies: a paper's model, task, lengths and rates, to be laid over what was written for nano.
+
+source = "..."                           # paper and section
+model = "hub/id"                         # as in a --config file
+[algos.grpo]                             # of one algorithm alone
+kl_coef = 0.04
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from harness.config import build, load_toml
+from harness.study import STUDIES, Study
+from harness.terms import Fields, Profile, over
+
+
+def names() -> list[str]:
+    """The profiles that ship."""
+    return sorted(path.stem for path in (STUDIES / "profiles").glob("*.toml"))
+
+
+def load(name: str) -> Profile:
+    """A profile by name, or a FILE.toml.  Raises ValueError naming the file and the field, and what is valid."""
+    file = Path(name)
+    if not name.endswith(".toml"):
+        if name not in names():
+            raise ValueError(f"profile: unknown profile '{name}'; valid: {', '.join(names())}, or a FILE.toml")
+        file = STUDIES / "profiles" / f"{name}.toml"
+    table = load_toml(file)
+    if wrong := {"algo", "algo_name", "seed", "name", "out"} & set(table):
+        said = "an arm's; what belongs to one algorithm is [algos.NAME]" if "algo" in min(wrong) else "the study's"
+        raise ValueError(f"{file}: {min(wrong)}: it is {said}")
+    about: Fields = {key: table.pop(key) for key in ("source", "algos") if key in table}
+    try:
+        return build(Profile, {"name": file.stem, "fields": over(table), **about}, "")
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
+
+
+def laid(study: Study, profile: Profile) -> Study:
+    """The study at the profile's scale, under a name of its own, for its records are others.
+
+    What the profile sets is not tuned; where it names a task, the base's fields of its own task go.
+    """
+    set_here = {*profile.fields, *(f"algo.{name}" for of in profile.algos.values() for name in of)}
+    base, tune = dict(study.base), study.tune
+    if "task" in profile.fields:
+        base.pop("task", None)
+    if tune is not None:
+        grid = {name: values for name, values in tune.grid.items() if name not in set_here}
+        own = {name: value for name, value in tune.base.items() if name not in set_here}
+        tune = dataclasses.replace(tune, grid=grid, base=own, store=None) if grid else None
+    name = f"{study.name}-{profile.name}"
+    return dataclasses.replace(study, name=name, base=base, tune=tune, profile=profile)
+
+
+def asked_over(profile: Profile, asked: Fields) -> Profile:
+    """The profile under what the command line asks besides."""
+    algo = over(asked).get("algo", {})
+    algos = {name: {k: v for k, v in of.items() if k not in algo} for name, of in profile.algos.items()}
+    return dataclasses.replace(profile, fields=over(profile.fields, asked), algos=algos)
