@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from harness.config import RunConfig, merge
-from harness.terms import Fields
+from harness.asked import Fields
+from harness.config import GROUPS, RunConfig, merge
+
+FLAGGED = ("algo.name", "task.name", "task.train_file", "task.test_file", "group_size", "model", "reward", "budget")
 
 
 @dataclass(frozen=True)
@@ -34,22 +36,16 @@ class Cell:
         """The words of the `harness run` that is this cell: it can be typed, and gives the same record."""
         words = ["harness", "run", "--seed", str(self.seed)]
         words += ["--name", f"seed{self.seed}", "--out", f"{out}/{self.folder}"]
-        flags = {"group_size": "--group-size", "model": "--model", "reward": "--reward", "budget": "--budget"}
         for name, value in self.fields.items():
-            if name in ("algo", "task"):
-                table = value if isinstance(value, dict) else {"name": value}
-                for inner, x in table.items():
-                    words += [f"--{name}", str(x)] if inner == "name" else _set(f"{name}.{inner}", x)
-            elif name in flags:
-                words += [flags[name], str(value)]
-            else:
-                words += _set(name, value)
+            table = value if isinstance(value, dict) else {"name": value}
+            parts = [(f"{name}.{inner}", x) for inner, x in table.items()] if name in GROUPS else [(name, value)]
+            words += [word for part in parts for word in _set(*part)]
         return words
 
 
 def _set(name: str, value: Any) -> list[str]:
-    if name in ("task.train_file", "task.test_file"):
-        return [f"--{name.removeprefix('task.').replace('_', '-')}", str(value)]
+    if name in FLAGGED:
+        return [f"--{name.removesuffix('.name').removeprefix('task.').replace('_', '-')}", str(value)]
     if name == "task.eval_files":
         return [word for k, v in value.items() for word in ("--eval-file", f"{k}={v}")]
     return ["--set", f"{name}={_word(value)}"]

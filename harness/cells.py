@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness.asked import Fields
 from harness.cell import Cell, label
 from harness.config import RunConfig
 from harness.record import config_differences, config_sha256
 from harness.study import Study
-from harness.terms import Fields
 
 NEEDED = ("status", "algo", "seed", "config", "budget", "spend", "evals", "environment")  # of any record
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from harness import profiles
+from harness.asked import Fields, over
 from harness.config import load_toml, put
 from harness.study import Study, check, parse, seeds_of
-from harness.terms import Fields, over
 
 FRACTIONS = [0, 0.25, 0.5, 0.75, 1]  # of the budget: points enough to see a crossing
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from harness.asked import Fields, Profile, over
 from harness.config import build, load_toml
 from harness.study import STUDIES, Study
-from harness.terms import Fields, Profile, over
 
 
 def names() -> list[str]:

@@ -32,9 +32,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness.asked import START, Fields, Hypothesis, Profile, Report, Tune, over
 from harness.cell import Cell, label
 from harness.config import RunConfig, build, load_toml
-from harness.terms import START, Fields, Hypothesis, Profile, Report, Tune, over
 
 STUDIES = Path(__file__).parent / "studies"
 OWN = ("seeds", "tuned_as", "scale")  # what an arm says of itself, beside the fields of its runs

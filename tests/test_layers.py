@@ -115,7 +115,7 @@ TABLE: dict[str, tuple[list[str], list[str], bool]] = {
         False,
     ),
     "help and planning are instant": (
-        ["harness/config.py", "harness/study.py", "harness/terms.py", "harness/cell.py", "harness/cli*.py"],
+        ["harness/config.py", "harness/study.py", "harness/asked.py", "harness/cell.py", "harness/cli*.py"],
         ["torch", "transformers", "algos"],
         True,
     ),

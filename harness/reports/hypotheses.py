@@ -1,6 +1,6 @@
 """What a study's records say of a paper's claims.  Numbers here, words in `wording`.
 
-Each hypothesis is a paired difference d_s, seed by seed (`harness.terms.Hypothesis` says which), whose t-interval over
+Each hypothesis is a paired difference d_s, seed by seed (`harness.asked.Hypothesis` says which), whose t-interval over
 seeds decides.  All of a study's are one family: Holm and simultaneous intervals, as pairs of arms are judged.
 """
 
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from evals.stats import Verdict, judge, paired
+from harness.asked import START, Hypothesis
 from harness.reports.results import Key, Results
-from harness.terms import START, Hypothesis
 
 ENDED = ("finished", "failed")  # a failed run is a result: nobody waits for it
 

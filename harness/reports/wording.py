@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
+from harness.asked import START
 from harness.reports.at_k import crossing as overtaken
 from harness.reports.findings import Audit, Block, Findings, Interval, Pair
 from harness.reports.hypotheses import Judged
-from harness.terms import START
 
 UNIT_WORDS = {"flops": "FLOPs", "device_seconds": "device seconds"}
 

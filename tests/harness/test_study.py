@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
+from harness.asked import Report, Tune, over
 from harness.cell import Cell, label
 from harness.cells import resolved
 from harness.compare import FRACTIONS, compared, varied
 from harness.config import RunConfig
 from harness.record import config_differences
 from harness.study import Study, load, names, parse
-from harness.terms import Report, Tune, over
 from tests.harness.records import Type, typist
 
 ARMS = {"narrow": {"algo": {"name": "grpo"}}, "wide": {"algo": {"name": "grpo", "clip_high": 0.4}}}

@@ -10,21 +10,23 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from evals.stats import MARGIN
+from harness.config import GROUPS
 
 Fields = dict[str, Any]  # as in a --config file: `algo` and `task` hold tables
 START = "start"  # in a hypothesis, the start model: the same run at fraction 0
 
 
 def over(*layers: Fields) -> Fields:
-    """Later layers over earlier ones; dotted names reach into `algo` and `task`."""
+    """Later layers over earlier ones, field by field in tables of fields; dotted names reach into those."""
     merged: Fields = {}
     for layer in layers:
         for name, value in layer.items():
             group, dot, inner = name.partition(".")
             if dot:
                 name, value = group, {inner: value}
-            if name in ("algo", "task"):
-                value = {"name": value} if isinstance(value, str) else value
+            if name in ("algo", "task") and isinstance(value, str):
+                value = {"name": value}
+            if name in GROUPS and isinstance(value, dict):
                 merged[name] = {**merged.get(name, {}), **value}
             else:
                 merged[name] = value
