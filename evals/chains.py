@@ -24,6 +24,7 @@ from dataclasses import dataclass
 
 LIMIT = 99  # the largest number ever written: one token of nano's tokenizer
 MARK = "#### "
+PATIENCE = 2000  # draws in vain; that so many miss even the smallest split by chance has probability 0.95^2000
 
 # Shares of the hash space, in percent.  What a model was pretrained on, is trained on, is tuned on and is
 # tested on are four disjoint sets of canonical problems.
@@ -112,8 +113,11 @@ class Chain:
 
 
 def draw_chain(rng: random.Random, numbers: int, most: int, least: int = 1, bracket: float = 0.5) -> Chain:
-    """A random chain of `numbers` numbers in [least, most], all of whose left-to-right values lie in 0..LIMIT."""
-    while True:
+    """A random chain of `numbers` numbers in [least, most], all of whose left-to-right values lie in 0..LIMIT.
+
+    Raises ValueError where PATIENCE tries found none.
+    """
+    for _ in range(PATIENCE):
         values = [rng.randint(least, most) for _ in range(numbers)]
         signs = [1] + [rng.choice((1, -1)) for _ in range(numbers - 1)]
         items: list[Item] = list(values)
@@ -132,14 +136,18 @@ def draw_chain(rng: random.Random, numbers: int, most: int, least: int = 1, brac
                 break
         else:
             return chain
+    raise ValueError(f"task: hardly any chain of {numbers} numbers in {least}..{most} stays within 0..{LIMIT}")
 
 
 def problems(split: str, seed: int, numbers: tuple[int, ...], most: int, least: int = 1) -> Iterator[Chain]:
-    """An endless stream of distinct-by-order draws from one split; the same for the same arguments."""
+    """A stream of draws from one split, some of them repeated; the same for the same arguments.  It ends only where
+    PATIENCE draws in a row fell into other splits: there are too few such chains for this one to have any."""
     rng = random.Random(f"arithmetic/{split}/{seed}/{numbers}/{least}-{most}")
-    while True:
+    missed = 0
+    while missed < PATIENCE:
         chain = draw_chain(rng, rng.choice(numbers), most, least)
-        if chain.split == split:
+        missed = 0 if chain.split == split else missed + 1
+        if not missed:
             yield chain
 
 

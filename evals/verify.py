@@ -35,6 +35,7 @@ from evals.verify_pool import Worker, WorkerError
 from evals.verify_text import (
     LONGEST,
     READERS,
+    TAIL,
     Format,
     canonical,
     clean,
@@ -49,7 +50,7 @@ from evals.verify_text import (
     words,
 )
 
-__all__ = ["Filter", "Format", "Judge", "Outcome", "Verdict", "judge", "parse_gold"]
+__all__ = ["Filter", "Format", "Judge", "Outcome", "Verdict", "concludes", "judge", "parse_gold"]
 
 Outcome = Literal["correct", "wrong", "unparseable", "truncated", "verifier_error"]
 Filter = Literal["strict", "lenient"]
@@ -99,6 +100,24 @@ def parse_gold(text: str) -> str:
     if prose(gold, 3) or not re.search(r"[^\W_]", gold):
         raise ValueError(f"the gold answer {shown} is no number and no mathematical expression (a word: \\text{{...}})")
     return gold
+
+
+def concludes(completion: str, format: Format) -> bool:
+    r"""Does it mark one final answer, and end with it?  Only signs may follow: `$`, a closing brace, a full stop.
+
+    All that is marked must be one answer, as in the strict reading; a `<think>` that is left open marks nothing.
+
+    >>> [concludes(x, "hash") for x in ("1+2=3\n#### 3", "#### 3\nOr so.", "#### 3\n#### 4", "<think>#### 3", "3")]
+    [True, False, False, False, False]
+    >>> concludes(r"so $\boxed{3}$.", "boxed"), concludes("The answer is 3. Bye!", "answer_is")
+    (True, False)
+    """
+    text = completion.rpartition("</think>")[2]
+    marks = marked(final_part(completion), format)
+    if "<think>" in text or len({canonical(answer) for _, answer in marks}) != 1:
+        return False
+    start, answer = marks[-1]
+    return re.search(r"[^\W_]", text[-TAIL:][start + len(answer) :]) is None
 
 
 class Judge:

@@ -28,10 +28,11 @@ from pathlib import Path
 from typing import Any
 
 from evals.stats import MARGIN
-from harness.config import RunConfig, build, load_toml, merge
+from harness.config import GROUPS, RunConfig, build, load_toml, merge
 
 STUDIES = Path(__file__).parent / "studies"
 Fields = dict[str, Any]  # as in a --config file: `algo` and `task` hold tables
+FLAGGED = ("algo.name", "task.name", "task.train_file", "task.test_file", "group_size", "model", "reward", "budget")
 OWN = ("seeds", "tuned_as")  # what an arm says of itself, beside the fields of its runs
 
 
@@ -143,22 +144,16 @@ class Cell:
         """The words of the `harness run` that is this cell: it can be typed, and gives the same record."""
         words = ["harness", "run", "--seed", str(self.seed)]
         words += ["--name", f"seed{self.seed}", "--out", f"{out}/{self.folder}"]
-        flags = {"group_size": "--group-size", "model": "--model", "reward": "--reward", "budget": "--budget"}
         for name, value in self.fields.items():
-            if name in ("algo", "task"):
-                table = value if isinstance(value, dict) else {"name": value}
-                for inner, x in table.items():
-                    words += [f"--{name}", str(x)] if inner == "name" else _set(f"{name}.{inner}", x)
-            elif name in flags:
-                words += [flags[name], str(value)]
-            else:
-                words += _set(name, value)
+            table = value if isinstance(value, dict) else {"name": value}
+            parts = [(f"{name}.{inner}", x) for inner, x in table.items()] if name in GROUPS else [(name, value)]
+            words += [word for part in parts for word in _set(*part)]
         return words
 
 
 def _set(name: str, value: Any) -> list[str]:
-    if name in ("task.train_file", "task.test_file"):
-        return [f"--{name.removeprefix('task.').replace('_', '-')}", str(value)]
+    if name in FLAGGED:
+        return [f"--{name.removesuffix('.name').removeprefix('task.').replace('_', '-')}", str(value)]
     if name == "task.eval_files":
         return [word for k, v in value.items() for word in ("--eval-file", f"{k}={v}")]
     return ["--set", f"{name}={_word(value)}"]
@@ -177,15 +172,16 @@ def label(point: Fields) -> str:
 
 
 def over(*layers: Fields) -> Fields:
-    """Later layers over earlier ones; dotted names reach into `algo` and `task`."""
+    """Later layers over earlier ones, field by field in tables of fields; dotted names reach into those."""
     merged: Fields = {}
     for layer in layers:
         for name, value in layer.items():
             group, dot, inner = name.partition(".")
             if dot:
                 name, value = group, {inner: value}
-            if name in ("algo", "task"):
-                value = {"name": value} if isinstance(value, str) else value
+            if name in ("algo", "task") and isinstance(value, str):
+                value = {"name": value}
+            if name in GROUPS and isinstance(value, dict):
                 merged[name] = {**merged.get(name, {}), **value}
             else:
                 merged[name] = value

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from evals.verify import Verdict
+from evals.verify import Format, Verdict, concludes
 
 Domain = Literal["in", "out", "retention"]
 
@@ -53,6 +53,7 @@ class Task(ABC):
 
     name: str
     stop: tuple[str, ...] = ()  # strings that end a completion, besides the end token
+    format: Format = "hash"  # how a completion marks its final answer
 
     @abstractmethod
     def spec(self) -> dict[str, Any]:
@@ -81,6 +82,10 @@ class Task(ABC):
     def notices(self) -> list[str]:
         """What the user should know of the data that were read: rows skipped, problems held out."""
         return []
+
+    def formatted(self, completion: str) -> bool:
+        """Has it the form that the task asks for, right or wrong?  Default: it ends with its one final answer."""
+        return concludes(completion, self.format)
 
     def key(self, problem: Problem, completion: str) -> str:
         """What makes two correct solutions of a problem the same (default: their text, spaces aside)."""

@@ -1,20 +1,25 @@
 """`arithmetic`: short chains of + and - (`evals/chains.py`); generated, offline, the task that nano was made for.
 
-RL draws chains of 3 and 4 numbers up to 30.  Out of its domain: longer chains, larger numbers, a worded form;
-and sorting, which the start model can do and RL never trains on, so that forgetting can be seen.
+RL draws chains of 3 and 4 numbers up to 30, or what `numbers`, `least` and `most` say.  Out of its domain: longer
+chains, larger numbers, a worded form; and sorting, which the start model can do and RL never trains on, so that
+forgetting can be seen.  These sets are the same whatever RL draws, and one whose name would then be false (RL draws
+chains as long, or numbers as large) is left out.  In-domain sets and the selection split are made of what RL draws.
 """
 
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
 from evals import verify
-from evals.chains import Chain, check_steps, draw_sorting, key_of, problems, read_steps
+from evals.chains import LIMIT, PATIENCE, Chain, check_steps, draw_sorting, key_of, problems, read_steps
 from evals.tasks import EvalSet, Problem, Step, Task
+
+FORM = re.compile(r"<think>\s*[^<\s][^<]*</think>\s*#### *-?\d+")
 
 
 def _id(canonical: str) -> str:
@@ -27,12 +32,17 @@ def _problem(chain: Chain, worded: bool = False) -> Problem:
 
 
 def _distinct(stream: Iterator[Problem], count: int) -> list[Problem]:
-    """The first `count` problems of a stream whose ids differ."""
+    """The first `count` problems of a stream whose ids differ.  Raises ValueError where it runs dry before."""
     found: dict[str, Problem] = {}
-    while len(found) < count:
-        problem = next(stream)
+    repeated = 0
+    for problem in stream:
+        repeated = repeated + 1 if problem.id in found else 0
         found.setdefault(problem.id, problem)
-    return list(found.values())
+        if len(found) == count:
+            return list(found.values())
+        if repeated == PATIENCE:
+            break
+    raise ValueError(f"task: of {count} different problems there are only {len(found)}; widen numbers, least or most")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,11 +52,19 @@ class Arithmetic(Task):
     name = "arithmetic"
     stop = ()
 
+    numbers: tuple[int, ...] = (3, 4)  # lengths of the chains that RL draws
+    least: int = 1  # their numbers lie in least..most
+    most: int = 30
     train_size: int = 4096  # problems that RL draws from
     test_size: int = 500  # in-domain test problems
     other_size: int = 200  # problems of each other test
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "numbers", tuple(self.numbers))
+        if not self.numbers or min(self.numbers) < 2:
+            raise ValueError(f"task.numbers: must name lengths of at least 2, not {list(self.numbers)}")
+        if not 1 <= self.least <= self.most <= LIMIT:
+            raise ValueError(f"task.least, task.most: must be a range in 1..{LIMIT}, not {self.least}..{self.most}")
         for name in ("train_size", "test_size", "other_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"task.{name}: must be at least 1, not {getattr(self, name)}")
@@ -56,11 +74,11 @@ class Arithmetic(Task):
 
     def train(self, seed: int = 0) -> Sequence[Problem]:
         """The training problems; `seed` is not used, every run draws from the same set."""
-        return _distinct(map(_problem, problems("train", 0, (3, 4), 30)), self.train_size)
+        return _distinct(self._drawn("train"), self.train_size)
 
     def selection(self) -> Sequence[Problem]:
         """What settings are tuned on; disjoint from training and test."""
-        return _distinct(map(_problem, problems("selection", 0, (3, 4), 30)), self.test_size)
+        return _distinct(self._drawn("selection"), self.test_size)
 
     def eval_sets(self, limit: int | None = None) -> list[EvalSet]:
         def take(size: int, stream: Iterator[Problem]) -> list[Problem]:
@@ -69,15 +87,33 @@ class Arithmetic(Task):
         def test(make: Callable[[Chain], Problem], **chains: Any) -> list[Problem]:
             return take(self.other_size, map(make, problems("test", 0, **chains)))
 
-        inside = take(self.test_size, map(_problem, problems("test", 0, (3, 4), 30)))
-        return [
-            EvalSet("arithmetic", "in", inside),
-            EvalSet("arithmetic_t1", "in", inside, temperature=1.0),
-            EvalSet("arithmetic_longer", "out", test(_problem, numbers=(5,), most=30)),
-            EvalSet("arithmetic_larger", "out", test(_problem, numbers=(3, 4), most=60, least=31)),
-            EvalSet("arithmetic_worded", "out", test(lambda c: _problem(c, worded=True), numbers=(3, 4), most=30)),
-            EvalSet("sorting", "retention", take(self.other_size, self._sorting())),
-        ]
+        inside = take(self.test_size, self._drawn("test"))
+        sets = [EvalSet("arithmetic", "in", inside), EvalSet("arithmetic_t1", "in", inside, temperature=1.0)]
+        if self._longer:
+            sets.append(EvalSet("arithmetic_longer", "out", test(_problem, numbers=(5,), most=30)))
+        if self._larger:
+            sets.append(EvalSet("arithmetic_larger", "out", test(_problem, numbers=(3, 4), most=60, least=31)))
+        worded = test(lambda c: _problem(c, worded=True), numbers=(3, 4), most=30)
+        sets.append(EvalSet("arithmetic_worded", "out", worded))
+        return [*sets, EvalSet("sorting", "retention", take(self.other_size, self._sorting()))]
+
+    def notices(self) -> list[str]:
+        chains = f"RL draws chains of {', '.join(map(str, self.numbers))} numbers in {self.least}..{self.most}"
+        named = {"arithmetic_longer": self._longer, "arithmetic_larger": self._larger}
+        return [f"{name} is left out: {chains}" for name, true in named.items() if not true]
+
+    @property
+    def _longer(self) -> bool:
+        """Is a chain of 5 longer than all that RL draws?"""
+        return max(self.numbers) < 5
+
+    @property
+    def _larger(self) -> bool:
+        """Are numbers from 31 on larger than all that RL draws?"""
+        return self.most < 31
+
+    def _drawn(self, split: str) -> Iterator[Problem]:
+        return map(_problem, problems(split, 0, self.numbers, self.most, self.least))
 
     @staticmethod
     def _sorting() -> Iterator[Problem]:
@@ -87,7 +123,11 @@ class Arithmetic(Task):
             yield Problem(_id(s.canonical), s.prompt, str(max(s.numbers)))
 
     def judge(self, problem: Problem, completion: str, ended: bool) -> verify.Verdict:
-        return verify.judge(completion, problem.gold, "hash", ended)
+        return verify.judge(completion, problem.gold, self.format, ended)
+
+    def formatted(self, completion: str) -> bool:
+        """Reasoning inside `<think>...</think>`, then the answer and nothing else (DeepSeek-R1, 2501.12948 §2.2)."""
+        return FORM.fullmatch(completion.strip()) is not None
 
     def key(self, problem: Problem, completion: str) -> str:
         return key_of(completion)

@@ -6,6 +6,7 @@ import shlex
 from dataclasses import dataclass
 from typing import Any
 
+from harness.config import GROUPS
 from harness.reports.results import Results, Run
 from harness.reports.tables import Table
 from harness.study import Cell
@@ -28,12 +29,14 @@ def command(run: Run, out: str) -> str:
     """The `harness run` that made this record, from the fields that its configuration had not by default."""
     config, sources = run.record["config"], run.record["config"]["sources"]
     fields: dict[str, Any] = {}
-    for group in ("algo", "task"):
-        asked = {k: v for k, v in config[group].items() if sources.get(f"{group}.{k}", "profile") != "profile"}
-        if f"{group}_name" in sources or asked:
-            fields[group] = {"name": config[f"{group}_name"], **asked}
+    for group in GROUPS:
+        table = config.get(group, {})  # a record may be older than the group
+        asked = {k: v for k, v in table.items() if sources.get(f"{group}.{k}", "profile") != "profile"}
+        named = {"name": config[f"{group}_name"]} if f"{group}_name" in config else {}
+        if asked or f"{group}_name" in sources:
+            fields[group] = {**named, **asked}
     for name, value in config.items():
-        if name not in (*OWN, "algo", "task", "algo_name", "task_name") and sources.get(name, "profile") != "profile":
+        if name not in (*OWN, *GROUPS, "algo_name", "task_name") and sources.get(name, "profile") != "profile":
             fields[name] = value
     return shlex.join(Cell(run.arm, run.seed, f"{out}/{run.arm}", fields).command("results"))
 
