@@ -87,10 +87,13 @@ def test_no_command_is_help(call: Call) -> None:
     assert code == 0 and "run" in said and "pretrain" in said
 
 
+ADDED = ("reward_weights = '{}'", "reward_noise = 0.0", "numbers = (3, 4)", "least = 1", "most = 30")
+
+
 def test_list_shows_fields_and_defaults(call: Call) -> None:
     code, said, _ = call("list")
     assert code == 0
-    for text in ("grpo", "kl_coef = 0.04", "arithmetic", "harness_gsm8k", "nano", "checkpoint_every"):
+    for text in ("grpo", "kl_coef = 0.04", "arithmetic", "harness_gsm8k", "nano", "checkpoint_every", *ADDED):
         assert text in said
     assert call("list", "speed")[0] == 2
 
