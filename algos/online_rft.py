@@ -25,7 +25,7 @@ from algos.types import Batch, Credit, Fresh, Metrics, Rollouts, Schedule
 class OnlineRFT(Algorithm):
     """Coefficient 1 for what is correct, 0 for the rest; no deduplication; the denominator is all N."""
 
-    correct_at: float = 1.0  # a completion is correct where its reward reaches this: eq. 10's rule
+    correct_at: float = 1.0  # a completion is correct where its reward, all its terms included, reaches this: eq. 10
     positives: int | None = None  # at most so many correct completions a prompt pull, the first ones; eq. 11 has all
     average: aggregate.Over = "sequence"  # eq. 11: 1/|o|
     epochs: int = 1  # as GRPO's: one update an exploration stage

@@ -27,7 +27,7 @@ from algos.types import Batch, Credit, Fresh, Metrics, Rollouts, Schedule
 class RFT(Algorithm):
     """Sample once, keep what is right and new, fine-tune on it."""
 
-    correct_at: float = 1.0  # a completion is correct where its reward reaches this: eq. 10's rule
+    correct_at: float = 1.0  # a completion is correct where its reward, all its terms included, reaches this: eq. 10
     distinct: bool = True  # 2308.01825: one completion of each distinct solution of a prompt
     cap: int | None = None  # at most so many a prompt, the first ones; 2308.01825 keeps every distinct one
     epochs: int = 3  # 2308.01825's script; not binding where training is paid in the budget's unit

@@ -41,7 +41,7 @@ def resolved(config: RunConfig) -> dict[str, Any]:
     base = algos.Schedule(prompts=config.prompts, group_size=config.group_size)
     schedule = check_schedule(algo.schedule(base), algo)
     task = build(tasks.load(config.task_name), config.task, "task.")
-    check_reward(config.reward, task, "steps" in algo.needs)
+    check_reward(config, task, "steps" in algo.needs)
     check_iterations(config, algo, schedule)
     whole = {**config.as_dict(), "algo": dataclasses.asdict(algo), "schedule": dataclasses.asdict(schedule)}
     whole["reward_model"] = dataclasses.asdict(reward_model_of(config)) if config.reward in LEARNED else {}

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from harness.budget import Budget
 
-GROUPS = ("algo", "task", "reward_model")  # tables of fields: --set GROUP.FIELD=...
+GROUPS = ("algo", "task", "reward_model", "reward_weights")  # tables of fields: --set GROUP.FIELD=...
 MODELS = Path(__file__).parent / "models"
 
 
@@ -32,6 +32,8 @@ class RunConfig:
     task: dict[str, Any] = field(default_factory=dict)
     reward: str = "rule"
     reward_model: dict[str, Any] = field(default_factory=dict)  # harness/reward_models/fields.py
+    reward_weights: dict[str, float] = field(default_factory=dict)  # of terms (harness/terms.py)
+    reward_noise: float = 0.0  # share of the rule's labels that are flipped, 0 to 0.5
     iterations: int = 1  # equal shares of the budget, between which the next two act (2402.03300, Algorithm 1)
     reset_reference: bool = False  # the reference becomes the policy
     refresh_reward: bool = False  # the reward model is trained on
@@ -174,6 +176,12 @@ def check(config: RunConfig) -> RunConfig:
         raise ValueError(f"refresh_reward: reward={config.reward} has no model to refresh")
     if config.reward_model and not config.reward.endswith("-model"):
         raise ValueError(f"reward_model: reward={config.reward} has no model; valid: outcome-model, process-model")
+    if infinite := [name for name, weight in config.reward_weights.items() if not math.isfinite(weight)]:
+        raise ValueError(f"reward_weights.{infinite[0]}: must be finite, not {config.reward_weights[infinite[0]]}")
+    if not 0 <= config.reward_noise <= 0.5:
+        raise ValueError(f"reward_noise: must lie in 0..0.5, not {config.reward_noise}")
+    if config.reward_noise and config.reward != "rule":
+        raise ValueError(f"reward_noise: it flips the 0 and 1 of reward=rule, not what reward={config.reward} says")
     if config.warmup < 0:
         raise ValueError(f"warmup: must be at least 0, not {config.warmup}")
     if config.keep_checkpoints < 0:

@@ -56,7 +56,7 @@ def prepare(config: RunConfig) -> Run:
     base = Schedule(prompts=config.prompts, group_size=config.group_size)
     schedule = check_schedule(algo.schedule(base), algo)
     task = build(tasks.load(config.task_name), config.task, "task.")
-    check_reward(config.reward, task, "steps" in algo.needs)
+    check_reward(config, task, "steps" in algo.needs)
     check_iterations(config, algo, schedule)
     budget = Budget.parse(config.budget)
     folder = run_folder(config, task.name)

@@ -12,14 +12,16 @@ can be seen to part ways.
 | `process-model`     | the same, of its last step          | the model's probability at the end of each       |
 
 The final answer is the last step, so that every completion has one.  Learned models: `harness/reward_models/`.
+Around a source stand the terms that `reward_weights` adds (`harness/terms.py`); `reward_noise` flips the rule's labels.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,9 +32,12 @@ from algos import Rollouts
 from algos.algorithm import import_file
 from evals.tasks import Problem, Task
 from evals.verify import Verdict
+from harness import terms
+from harness.noise import uniforms
 from harness.steps import lay, places
 
 if TYPE_CHECKING:
+    from harness.config import RunConfig
     from harness.train import Trainer
 
 RewardFunction = Callable[[Problem, str, Verdict], float]
@@ -70,6 +75,19 @@ class Judged:
 
 
 @dataclass(frozen=True)
+class Answers:
+    """What is read of a round's completions, one entry each, in their order."""
+
+    problems: Sequence[Problem]
+    texts: Sequence[str]
+    verdicts: Sequence[Verdict]
+    ordinal: int  # of the prompt draw of group 0; the draw of group k is the k-th after it
+
+    def rows(self) -> Iterator[tuple[Problem, str, Verdict]]:
+        return zip(self.problems, self.texts, self.verdicts, strict=True)
+
+
+@dataclass(frozen=True)
 class Explored:
     """Completions with their rewards, and what the algorithms do not see: text, problems, verdicts."""
 
@@ -85,11 +103,9 @@ class Source:
     def __init__(self, function: RewardFunction = rule) -> None:
         self.function = function
 
-    def rate(
-        self, rollouts: Rollouts, problems: Sequence[Problem], texts: Sequence[str], verdicts: Sequence[Verdict]
-    ) -> tuple[Rollouts, dict[str, float]]:
+    def rate(self, rollouts: Rollouts, answers: Answers) -> tuple[Rollouts, dict[str, float]]:
         """The rollouts with `reward_N` (and rewards of steps where there are any), and what to log of them."""
-        rewards = [float(self.function(p, text, v)) for p, text, v in zip(problems, texts, verdicts, strict=True)]
+        rewards = [float(self.function(p, text, v)) for p, text, v in answers.rows()]
         device = rollouts.tokens_NS.device
         return replace(rollouts, reward_N=torch.tensor(rewards, dtype=torch.float32, device=device)), {}
 
@@ -112,6 +128,74 @@ class Source:
         """Go on from there."""
 
 
+class Noisy(Source):
+    """`rule` with wrong labels: r becomes 1 - r with probability `share`, for each completion by itself.
+
+    DeepSeekMath (2402.03300 §5.2.3) names 20 % of wrong labels in PRM800K.  Whether a completion is hit depends on
+    (seed, draw of its prompt, its place in the group) alone: arms of one seed see the same flips, and who is hit at
+    5 % is hit at 10 %.  Verdicts know nothing of it.  At 0 it is the rule, at 0.5 a coin.
+    """
+
+    def __init__(self, share: float, seed: int) -> None:
+        super().__init__()
+        self.share, self.seed = share, seed
+
+    def rate(self, rollouts: Rollouts, answers: Answers) -> tuple[Rollouts, dict[str, float]]:
+        rollouts, said = super().rate(rollouts, answers)
+        assert rollouts.reward_N is not None
+        groups, place = rollouts.group_N.tolist(), defaultdict[int, Iterator[int]](count)
+        ordinals, places = [answers.ordinal + g for g in groups], [next(place[g]) for g in groups]
+        u_N1 = uniforms(self.seed, "reward noise", ordinals, places, 1)
+        hit_N = torch.from_numpy(u_N1[:, 0] < self.share).to(rollouts.reward_N.device)
+        reward_N = torch.where(hit_N, 1 - rollouts.reward_N, rollouts.reward_N)
+        return replace(rollouts, reward_N=reward_N), {**said, "reward/flipped": float(hit_N.double().mean())}
+
+
+class Composed(Source):
+    """A source and other terms beside it: reward = sum of weight x term (`harness/terms.py`).
+
+    Where steps have rewards, theirs are weighed as `accuracy` is, and the other terms are added to the last step's.
+    """
+
+    def __init__(self, source: Source, weights: Mapping[str, float], task: Task, max_new_tokens: int) -> None:
+        super().__init__()
+        self.source, self.task, self.max_new_tokens = source, task, max_new_tokens
+        self.accuracy = weights.get(terms.ACCURACY, 1.0)
+        self.weights = {name: weight for name, weight in weights.items() if name != terms.ACCURACY}
+
+    def rate(self, rollouts: Rollouts, answers: Answers) -> tuple[Rollouts, dict[str, float]]:
+        r, said = self.source.rate(rollouts, answers)
+        assert r.reward_N is not None
+        lengths = r.mask_NT.sum(1)
+        rows = zip(answers.rows(), lengths.tolist(), strict=True)
+        seen = [terms.Seen(self.task, p, text, v, n, self.max_new_tokens) for (p, text, v), n in rows]
+        found = {name: r.reward_N.new_tensor([terms.TERMS[name](one) for one in seen]) for name in self.weights}
+        more_N = sum((self.weights[name] * term_N for name, term_N in found.items()), torch.zeros_like(r.reward_N))
+        known_N = torch.tensor([v.strict != "verifier_error" for v in answers.verdicts], device=more_N.device)
+        for name, term_N in {terms.ACCURACY: r.reward_N, **found}.items():  # of what stays in its group, as `reward`
+            said = {**said, f"reward/{name}": float(term_N[known_N].mean()) if known_N.any() else 0.0}
+        step_reward_NT = r.step_reward_NT
+        if step_reward_NT is not None:
+            last_N1 = lengths[:, None] - 1
+            step_reward_NT = (self.accuracy * step_reward_NT).scatter_add(1, last_N1, more_N[:, None])
+        return replace(r, reward_N=self.accuracy * r.reward_N + more_N, step_reward_NT=step_reward_NT), said
+
+    def begin(self, loop: Trainer) -> None:
+        self.source.begin(loop)
+
+    def refresh(self, loop: Trainer) -> None:
+        self.source.refresh(loop)
+
+    def modules(self) -> dict[str, Any]:
+        return self.source.modules()
+
+    def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        return self.source.state()
+
+    def load(self, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        self.source.load(state, tensors)
+
+
 class Stepwise(Source):
     """`process-rule`: the task's own checker of steps, and the verdict for the last one."""
 
@@ -119,18 +203,16 @@ class Stepwise(Source):
         super().__init__()
         self.task, self.tokenizer = task, tokenizer
 
-    def rate(
-        self, rollouts: Rollouts, problems: Sequence[Problem], texts: Sequence[str], verdicts: Sequence[Verdict]
-    ) -> tuple[Rollouts, dict[str, float]]:
-        rollouts, _ = super().rate(rollouts, problems, texts, verdicts)
+    def rate(self, rollouts: Rollouts, answers: Answers) -> tuple[Rollouts, dict[str, float]]:
+        rollouts, _ = super().rate(rollouts, answers)
         assert rollouts.reward_N is not None
-        steps = [self.task.steps(p, text) or [] for p, text in zip(problems, texts, strict=True)]
+        steps = [self.task.steps(p, text) or [] for p, text, _ in answers.rows()]
         finals = rollouts.reward_N.tolist()
         rewards = [[float(s.right) for s in found] + [final] for found, final in zip(steps, finals, strict=True)]
         at = places(self.tokenizer, rollouts, [[s.end for s in found] for found in steps])
         end_NT, reward_NT = lay(rollouts, at, rewards)
         marks = [s.right for found in steps for s in found]
-        said = {"steps/right": sum(marks) / max(len(marks), 1), "steps/written": len(marks) / max(len(texts), 1)}
+        said = {"steps/right": sum(marks) / max(len(marks), 1), "steps/written": len(marks) / max(len(steps), 1)}
         return replace(rollouts, step_end_NT=end_NT, step_reward_NT=reward_NT), said
 
 
@@ -139,9 +221,11 @@ STEPWISE = ("process-rule", "process-model")
 NAMES = ("rule", "process-rule", *LEARNED)
 
 
-def check_reward(name: str, task: Task, steps: bool) -> None:
-    """Raises ValueError, one line, where a reward's name is unknown, the task does not declare the steps that it
-    rewards, or an algorithm asks for rewards of `steps` and gets none."""
+def check_reward(config: RunConfig, task: Task, steps: bool) -> None:
+    """Raises ValueError, one line, where a reward's name or term is unknown, the task does not give what it takes, or
+    an algorithm asks for rewards of `steps` and gets none."""
+    name = config.reward
+    terms.check_terms(config.reward_weights, task)
     if name not in NAMES:
         load_function(name)
     declared = {"process-rule": ("steps",), "process-model": ("steps", "step_ends")}.get(name, ())
@@ -156,15 +240,16 @@ def check_reward(name: str, task: Task, steps: bool) -> None:
 
 
 def score(
-    rollouts: Rollouts, problems: Sequence[Problem], texts: Sequence[str], task: Task, source: Source
+    rollouts: Rollouts, problems: Sequence[Problem], texts: Sequence[str], task: Task, source: Source, ordinal: int
 ) -> tuple[Rollouts, Judged]:
-    """Fill in `reward_N`, `valid_N` and `key_N`.  `problems[i]` is the problem of completion i.
+    """Fill in `reward_N`, `valid_N` and `key_N`.  `problems[i]` is the problem of completion i; `ordinal` numbers the
+    first prompt draw.
 
     A completion that the verifier could not judge is not wrong: its `valid_N` is 0 and it leaves its group.
     """
     device = rollouts.tokens_NS.device
     verdicts = judged(rollouts, problems, texts, task)
-    rollouts, said = source.rate(rollouts, problems, texts, verdicts)
+    rollouts, said = source.rate(rollouts, Answers(problems, texts, verdicts, ordinal))
     keys = [task.key(p, text) for p, text in zip(problems, texts, strict=True)]
     hashed = [int.from_bytes(hashlib.sha256(k.encode()).digest()[:8], "big", signed=True) for k in keys]
     return replace(

@@ -101,7 +101,7 @@ class Trainer:
             phase.tokens += int(rollouts.mask_NT.sum())
         with self.meter("reward"):
             owners = [p for p in problems for _ in range(self.schedule.group_size)]
-            rollouts, judged = score(rollouts, owners, texts, self.task, self.source)
+            rollouts, judged = score(rollouts, owners, texts, self.task, self.source, ordinal)
         with self.meter("annotate") as phase:
             known = {"values"} if rollouts.value_NT is not None else set()  # a shared trunk's, from the sampling itself
             unknown = (self.algo.needs | self.measures) - known

@@ -8,7 +8,6 @@ the policy's).  Arms of one seed that ask for the same model get the same one.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,9 +16,7 @@ from torch import Tensor
 
 from algos import Rollouts
 from evals.judges import quality
-from evals.tasks import Problem
-from evals.verify import Verdict
-from harness.reward import Source
+from harness.reward import Answers, Source
 from harness.reward_models.fields import RewardModelFields
 from harness.reward_models.fit import fit, measured, parted
 from harness.reward_models.labels import Kind, Labelled, collect, together
@@ -83,19 +80,17 @@ class Learned(Source):
         chosen = torch.randperm(len(old), generator=generator)[:count].sort().values
         return together([data, old.take(chosen)], loop.sampler.pad)
 
-    def rate(
-        self, rollouts: Rollouts, problems: Sequence[Problem], texts: Sequence[str], verdicts: Sequence[Verdict]
-    ) -> tuple[Rollouts, dict[str, float]]:
+    def rate(self, rollouts: Rollouts, answers: Answers) -> tuple[Rollouts, dict[str, float]]:
         probability_NT = self.model(rollouts)
         last_N1 = rollouts.mask_NT.sum(1, keepdim=True) - 1
         reward_N = probability_NT.gather(1, last_N1)[:, 0]
         rated = replace(rollouts, reward_N=reward_N)
         if self.kind == "process":
-            ends = [self.task.step_ends(p, text) or [] for p, text in zip(problems, texts, strict=True)]
+            ends = [self.task.step_ends(p, text) or [] for p, text, _ in answers.rows()]
             at = places(self.tokenizer, rollouts, ends)
             end_NT, _ = lay(rollouts, at, [[0.0] * (len(stops) + 1) for stops in at])
             rated = replace(rated, step_end_NT=end_NT, step_reward_NT=torch.where(end_NT, probability_NT, 0))
-        right = torch.tensor([v.strict == "correct" for v in verdicts])
+        right = torch.tensor([v.strict == "correct" for v in answers.verdicts])
         found = quality(reward_N.cpu().numpy(), right.numpy())
         said = {} if found is None else {k: found.as_dict()[k] for k in ("accuracy", "auc", "brier")}
         return rated, {f"reward_model/{name}": float(value) for name, value in said.items() if value is not None}

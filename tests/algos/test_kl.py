@@ -71,6 +71,18 @@ def test_values_by_hand() -> None:
     close(kl.estimate(new_NT, ref_NT, mask_NT), kl.estimate(new_NT, ref_NT, mask_NT, "k3"))
 
 
+def test_k3_times_the_ratio_is_k2_sample_by_sample() -> None:
+    """grad (rho k3) = (k3 + 1 - e^-x) grad log pi = x grad log pi = grad k2, at rho = 1: not in expectation alone."""
+    grads = []
+    for estimator in ("k2", "k3"):
+        logits_V, logp_V, ref_V, mask_NT = table()
+        x_NT = kl.estimate(logp_V[None], ref_V[None], mask_NT, estimator)  # type: ignore[arg-type]
+        if estimator == "k3":
+            x_NT = x_NT * ratios.importance(logp_V[None], logp_V.detach()[None], mask_NT)
+        grads.append([torch.autograd.grad(x, logits_V, retain_graph=True)[0] for x in x_NT[0]])
+    close(grads[0], grads[1])
+
+
 def test_k3_is_the_papers_form() -> None:
     # eq. 4: u - log u - 1 with u = pi_ref / pi
     _, logp_V, ref_V, mask_NT = table()

@@ -87,10 +87,13 @@ def test_no_command_is_help(call: Call) -> None:
     assert code == 0 and "run" in said and "pretrain" in said
 
 
+ADDED = ("reward_weights = '{}'", "reward_noise = 0.0", "numbers = (3, 4)", "least = 1", "most = 30")
+
+
 def test_list_shows_fields_and_defaults(call: Call) -> None:
     code, said, _ = call("list")
     assert code == 0
-    for text in ("grpo", "kl_coef = 0.04", "arithmetic", "harness_gsm8k", "nano", "checkpoint_every"):
+    for text in ("grpo", "kl_coef = 0.04", "arithmetic", "harness_gsm8k", "nano", "checkpoint_every", *ADDED):
         assert text in said
     assert call("list", "speed")[0] == 2
 
@@ -225,6 +228,40 @@ BAD: dict[str, tuple[list[str], list[str]]] = {
     "reward function missing": (["--reward", "{reward}:other"], ["reward", "reward.py", "other"]),
     "reward that is no function": (["--reward", "{reward}:bad"], ["reward", "reward.py", "bad"]),
     "reward file with an error": (["--reward", "{broken}:f"], ["reward", "broken.py", "SyntaxError"]),
+    "reward term not known": (
+        ["--set", "reward_weights.style=1"],
+        ["reward_weights.style", "unknown term", "accuracy, format, language, length, steps"],
+    ),
+    "reward term that the task has not": (
+        [*QA, "--train-file", "{good}", "--test-file", "{test}", "--set", "reward_weights.steps=1"],
+        ["reward_weights.steps", "'qa'", "checks no steps", "accuracy, format, language, length"],
+    ),
+    "weight that is infinite": (["--set", "reward_weights.format=inf"], ["reward_weights.format", "finite", "inf"]),
+    "weight that is no number": (["--set", "reward_weights.format=nan"], ["reward_weights.format", "nan", "float"]),
+    "weight without a term": (["--set", "reward_weights=0.2"], ["reward_weights", "0.2", "table"]),
+    "more noise than a coin": (["--set", "reward_noise=0.6"], ["reward_noise", "0..0.5", "0.6"]),
+    "less noise than none": (["--set", "reward_noise=-0.1"], ["reward_noise", "0..0.5", "-0.1"]),
+    "noise on a function": (
+        ["--reward", "{reward}:good", "--set", "reward_noise=0.1"],
+        ["reward_noise", "reward=rule", "reward.py:good"],
+    ),
+    "noise on steps": (
+        ["--reward", "process-rule", "--set", "reward_noise=0.1"],
+        ["reward_noise", "reward=rule", "process-rule"],
+    ),
+    "chains of no length": (["--set", "task.numbers="], ["task.numbers", "at least 2", "[]"]),
+    "chains of one number": (["--set", "task.numbers=1,4"], ["task.numbers", "at least 2", "[1, 4]"]),
+    "numbers beyond the tokens": (["--set", "task.most=100"], ["task.least, task.most", "1..99", "1..100"]),
+    "numbers the wrong way round": (["--set", "task.least=31"], ["task.least, task.most", "31..30"]),
+    "too few problems": (
+        ["--set", "task.numbers=2", "--set", "task.most=3"],
+        ["task", "16 different problems", "only"],
+    ),
+    "no problem in a split": (["--set", "task.numbers=2", "--set", "task.most=1"], ["task", "16 different problems"]),
+    "chains that leave the numbers": (
+        ["--set", "task.numbers=9", "--set", "task.least=50", "--set", "task.most=99"],
+        ["task", "chain of 9 numbers in 50..99", "0..99"],
+    ),
     "config missing": (["--config", "{folder}/none.toml"], ["config", "none.toml"]),
     "config a folder": (["--config", "{folder}"], ["config", "data"]),
     "config not TOML": (["--config", "{toml}"], ["config", "broken.toml", "TOML", "line 1"]),

@@ -376,6 +376,8 @@ FIELDS: list[dict[str, Any]] = [
     {"algo": {"name": "grpo", "kl_coef": 0.1, "clip_high": 0.3}, "lr": 3e-4, "eval_fractions": [0, 1]},
     {"algo": "ppo", "group_size": 4, "budget": "flops=1e12", "max_new_tokens": 32},
     {"task": {"name": "gsm8k"}, "eval_limit": 5, "eval_tasks": ["piqa"]},
+    {"task": {"numbers": [5, 6]}, "reward_weights": {"format": 0.2, "length": 0.0}, "reward_noise": 0.1},
+    {"reward": "outcome-model", "reward_model": {"epochs": 2, "name": "some/where"}},
 ]
 
 

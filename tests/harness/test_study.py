@@ -397,6 +397,10 @@ ODD: dict[str, dict[str, Any]] = {
     "a text with an equals sign": {"task": {"name": "qa", "question": "{q}=?", "instruction": "Say: {question} = "}},
     "numbers of the task": {"task": {"test_size": 11}},
     "only a name": {"algo": "ppo", "task": "gsm8k"},
+    "lists of the task": {"task": {"numbers": [5, 6], "least": 2}},
+    "weights of terms": {"reward_weights": {"format": 0.2, "accuracy": 1}},
+    "fields of a reward model": {"reward": "outcome-model", "reward_model": {"name": "some/where", "epochs": 2}},
+    "wrong labels": {"reward_noise": 0.05},
 }
 
 
