@@ -57,6 +57,15 @@ class Budget:
         return min(self.used(spend) / self.limit, 1.0)
 
 
+def check_spent(budget: Budget, source: str) -> Budget:
+    """Raises ValueError where a run with completions of this `Schedule.source` never spends it: it would never end."""
+    unspent = ("generated_tokens",) if source == "dataset" else ()
+    if budget.unit in unspent:
+        valid = ", ".join(unit for unit in UNITS if unit not in unspent)
+        raise ValueError(f"budget: written solutions (source={source}) spend no {budget.unit}; valid: {valid}")
+    return budget
+
+
 @dataclass
 class Planner:
     """How many groups the next round may draw, so that spend ends at or just under the limit.

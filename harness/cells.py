@@ -28,6 +28,7 @@ def resolved(config: RunConfig) -> dict[str, Any]:
 
     import algos
     from evals import tasks
+    from harness.budget import Budget, check_spent
     from harness.config import build
     from harness.prepare import check_schedule
     from harness.reward import load_reward
@@ -35,6 +36,7 @@ def resolved(config: RunConfig) -> dict[str, Any]:
     algo = build(algos.load(config.algo_name), config.algo, "algo.")
     base = algos.Schedule(prompts=config.prompts, group_size=config.group_size)
     schedule = check_schedule(algo.schedule(base), algo)
+    check_spent(Budget.parse(config.budget), schedule.source)
     task = build(tasks.load(config.task_name), config.task, "task.")
     load_reward(config.reward)
     whole = {**config.as_dict(), "algo": dataclasses.asdict(algo), "schedule": dataclasses.asdict(schedule)}

@@ -27,7 +27,7 @@ from harness.metrics import Round
 from harness.policy import LMPolicy
 from harness.prompts import Draws, Encoder
 from harness.reward import Explored, RewardFunction, score
-from harness.rollout import Sampler, Sampling, left_pad
+from harness.rollout import Completions, Sampler, Sampling, left_pad
 
 
 @dataclass
@@ -95,21 +95,24 @@ class Trainer:
         prompts = [self.encoder.ids(self.encoder.render(p.prompt), p.id) for p in problems]
         ordinals = list(range(ordinal, ordinal + len(problems)))
         done = self.sampler(prompts, self.schedule.group_size, self.sampling, ordinals)
+        return self.assembled(prompts, done), self.sampler.texts(done, self.sampling.stop)
+
+    def assembled(self, prompts: list[list[int]], done: Completions) -> Rollouts:
+        """Completions behind their prompts, G of each."""
         device, group = self.policy.device, self.schedule.group_size
         tokens_PL, attend_PL = (x.to(device).repeat_interleave(group, 0) for x in left_pad(prompts, self.sampler.pad))
         columns = torch.arange(done.tokens_NT.shape[1], device=device)
         mask_NT = columns < done.length_N[:, None]
-        rollouts = Rollouts(
+        return Rollouts(
             tokens_NS=torch.cat([tokens_PL, done.tokens_NT], 1),
             attend_NS=torch.cat([attend_PL, mask_NT], 1),
             mask_NT=mask_NT,
             logp_NT=done.logp_NT,
             entropy_NT=done.entropy_NT,
             value_NT=done.value_NT,
-            group_N=torch.arange(len(problems), device=device).repeat_interleave(group),
+            group_N=torch.arange(len(prompts), device=device).repeat_interleave(group),
             ended_N=done.ended_N,
         )
-        return rollouts, self.sampler.texts(done, self.sampling.stop)
 
     def update(self, parts: Iterable[list[Batch]], on_policy: bool) -> tuple[int, dict[str, float]]:
         """Take the updates and enter them in the ledger.  Returns the completion tokens trained and the metrics,

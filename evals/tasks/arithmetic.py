@@ -13,7 +13,7 @@ from hashlib import sha256
 from typing import Any
 
 from evals import verify
-from evals.chains import Chain, check_steps, draw_sorting, key_of, problems, read_steps
+from evals.chains import Chain, careful, check_steps, draw_sorting, key_of, problems, read_steps
 from evals.tasks import EvalSet, Problem, Step, Task
 
 
@@ -88,6 +88,12 @@ class Arithmetic(Task):
 
     def judge(self, problem: Problem, completion: str, ended: bool) -> verify.Verdict:
         return verify.judge(completion, problem.gold, "hash", ended)
+
+    def solution(self, problem: Problem) -> str | None:
+        """One correct derivation, always the same of a problem, in the style that nano masters and rarely shows."""
+        if problem.source is None:
+            return None
+        return careful(Chain.parse(problem.source), random.Random(f"solution/{problem.id}"))
 
     def key(self, problem: Problem, completion: str) -> str:
         return key_of(completion)
