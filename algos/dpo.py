@@ -6,7 +6,8 @@
     grad = -avg_D beta sigma(-beta m) { grad log pi(o+) - grad log pi(o-) },   from pi_start, `epochs` times over D
 
 Training restarts from the start model, which has sampled everything: pi_ref = pi_start is the sampler, and the
-log-probabilities that it stored *are* the reference's.  So no reference model is held, read or charged.
+log-probabilities that it stored *are* the reference's (as closely as sampler and trainer agree, which every record
+says).  So no reference model is held, read or charged.
 
 DeepSeekMath divides each sum by its |o| (2402.03300 eq. 12, `average=sequence`).  A prompt that is always or never
 solved has no pair; what is left over of the more frequent kind leaves the update.  No pair at all: nothing to train on.
