@@ -42,7 +42,7 @@ class Algorithm(ABC):
 
     @property
     def needs(self) -> frozenset[Need]:
-        """What `credit` and `loss` read beyond the sampled tokens: "reference", "values", "entropy"."""
+        """What `credit` and `loss` read beyond the sampled tokens: "reference", "values", "entropy", "steps"."""
         return frozenset()
 
     def schedule(self, base: Schedule) -> Schedule:

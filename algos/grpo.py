@@ -6,6 +6,7 @@
 
 The defaults are the paper's; its relatives are settings of the same fields:
 
+    process supervision      supervision=process, with rewards for steps (§4.1.3; --reward process-rule, process-model)
     Dr. GRPO (2503.20783)    scale=none average=horizon kl_coef=0
     DAPO's loss (2503.14476) clip_high=0.28 average=token kl_coef=0 drop=silent
     GSPO (2507.18071)        ratio=sequence clip_low=3e-4 clip_high=4e-4 kl_coef=0
@@ -36,6 +37,8 @@ class GRPO(Algorithm):
 
     paradigm = Row(reward="rule or model", coefficient="A_i + beta (pi_ref/pi - 1)", equation="21")
 
+    supervision: Literal["outcome", "process"] = "outcome"  # §4.1.2; process: §4.1.3, of a reward for each step
+    steps: advantages.Steps = "sum"  # §4.1.3, where supervision=process; mean: its length-neutral control
     center: advantages.Center = "group"  # §4.1.2
     scale: advantages.Scale = "group"  # §4.1.2: divided by std
     std_ddof: int = 0  # the paper says only "std"; chosen: the population's (1: torch's, verl's)
@@ -62,6 +65,8 @@ class GRPO(Algorithm):
             needed.add("reference")
         if self.entropy_coef:
             needed.add("entropy")
+        if self.supervision == "process":
+            needed.add("steps")
         return frozenset(needed)
 
     def __post_init__(self) -> None:
@@ -75,6 +80,9 @@ class GRPO(Algorithm):
             raise ValueError(f"algo.std_ddof: must be 0 or 1, not {self.std_ddof}")
         if self.clip_dual is not None and (self.clip_dual <= 1 or self.clip != "surrogate"):
             raise ValueError(f"algo.clip_dual: must be above 1 and go with clip=surrogate, not {self.clip_dual}")
+        pooled = self.center == "group" and self.scale != "batch" and self.kl_in == "loss"
+        if self.supervision == "process" and not pooled:
+            raise ValueError("algo.supervision: process goes with center=group, scale=group or none, and kl_in=loss")
 
     def schedule(self, base: Schedule) -> Schedule:
         relative = self.center in ("group", "leave_one_out", "length") or self.scale == "group" or self.drop != "none"
@@ -87,22 +95,44 @@ class GRPO(Algorithm):
     def credit(self, rollouts: Rollouts) -> Credit:
         r = rollouts
         assert r.reward_N is not None and r.valid_N is not None and r.ended_N is not None
-        reward_N, length_N = r.reward_N, r.mask_NT.sum(1)
-        if self.kl_coef and self.kl_in == "reward":
-            assert r.ref_logp_NT is not None
-            reward_N = reward_N - self.kl_coef * kl.estimate(r.logp_NT, r.ref_logp_NT, r.mask_NT, "k1").sum(1)
-        advantage_N = advantages.relative(
-            reward_N, r.group_N, r.valid_N, self.center, self.scale, self.std_ddof, length_N
-        )
+        advantage_NT = self._by_step(r) if self.supervision == "process" else self._by_outcome(r)
         keep_N = r.valid_N & select.keep_groups(r.reward_N, r.group_N, r.valid_N, self.drop)
         if self.drop_truncated:
             keep_N = keep_N & r.ended_N
         moved = bool(self.entropy_coef or (self.kl_coef and self.kl_in == "loss"))  # by more than its advantage
         return Credit(
-            advantage_NT=torch.where(r.mask_NT, advantage_N[:, None], 0),
+            advantage_NT=advantage_NT,
             keep_N=keep_N,
-            inert_N=torch.zeros_like(keep_N) if moved else advantage_N == 0,
+            inert_N=torch.zeros_like(keep_N) if moved else (advantage_NT == 0).all(1),
+            metrics=self._silence(r) if self.supervision == "process" else None,
         )
+
+    def _by_outcome(self, r: Rollouts) -> Tensor:
+        """§4.1.2: one number a completion, the same for each of its tokens."""
+        assert r.reward_N is not None and r.valid_N is not None
+        reward_N = r.reward_N
+        if self.kl_coef and self.kl_in == "reward":
+            assert r.ref_logp_NT is not None
+            reward_N = reward_N - self.kl_coef * kl.estimate(r.logp_NT, r.ref_logp_NT, r.mask_NT, "k1").sum(1)
+        advantage_N = advantages.relative(
+            reward_N, r.group_N, r.valid_N, self.center, self.scale, self.std_ddof, r.mask_NT.sum(1)
+        )
+        return torch.where(r.mask_NT, advantage_N[:, None], 0)
+
+    def _by_step(self, r: Rollouts) -> Tensor:
+        """§4.1.3: the normalised rewards of the steps to come."""
+        assert r.step_reward_NT is not None and r.step_end_NT is not None and r.valid_N is not None
+        return advantages.process(
+            r.step_reward_NT, r.step_end_NT, r.mask_NT, r.group_N, r.valid_N, self.steps, self.scale, self.std_ddof
+        )
+
+    @staticmethod
+    def _silence(r: Rollouts) -> dict[str, float]:
+        """The share of groups whose step rewards are all equal, and steps a completion."""
+        assert r.step_reward_NT is not None and r.step_end_NT is not None and r.valid_N is not None
+        row_K, column_K = r.step_end_NT.nonzero(as_tuple=True)
+        equal_P = advantages.silent(r.step_reward_NT[row_K, column_K], r.group_N[row_K], r.valid_N[row_K])
+        return {"frac_step_reward_zero_std": float(equal_P.double().mean()), "steps": len(row_K) / len(r.group_N)}
 
     def loss(self, batch: Batch, fresh: Fresh) -> tuple[Tensor, Metrics]:
         r, mask_NT, advantage_NT = batch.rollouts, batch.rollouts.mask_NT, batch.credit.advantage_NT

@@ -17,7 +17,7 @@ from algos.ops.aggregate import Totals
 
 __all__ = ["Batch", "Credit", "Critic", "Fresh", "Metrics", "Need", "Rollouts", "Schedule", "Totals"]
 
-Need = Literal["reference", "values", "entropy"]
+Need = Literal["reference", "values", "entropy", "steps"]
 Critic = Literal["none", "shared", "separate"]
 Metrics = Mapping[str, Tensor]
 
@@ -50,7 +50,7 @@ class Rollouts:
     ended_N: Tensor | None = None  # bool; 0 where the completion was cut at its token limit
     key_N: Tensor | None = None  # int64, equal exactly where two completions of a task count as the same solution
     step_end_NT: Tensor | None = None  # bool, 1 at the last token of each step
-    step_reward_NT: Tensor | None = None  # the step's reward at step_end_NT, 0 elsewhere
+    step_reward_NT: Tensor | None = None  # the step's reward at step_end_NT, 0 elsewhere; the final answer is a step
     ref_logp_NT: Tensor | None = None  # annotate, where an algorithm needs "reference"
     value_NT: Tensor | None = None  # V of the state in which each token was chosen; annotate, for "values"
 

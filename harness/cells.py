@@ -30,16 +30,20 @@ def resolved(config: RunConfig) -> dict[str, Any]:
     from evals import tasks
     from harness.budget import Budget, check_spent
     from harness.config import build
+    from harness.iterate import check_iterations
     from harness.prepare import check_schedule
-    from harness.reward import load_reward
+    from harness.reward import LEARNED, check_reward
+    from harness.sources import reward_model_of
 
     algo = build(algos.load(config.algo_name), config.algo, "algo.")
     base = algos.Schedule(prompts=config.prompts, group_size=config.group_size)
     schedule = check_schedule(algo.schedule(base), algo)
     check_spent(Budget.parse(config.budget), schedule.source)
     task = build(tasks.load(config.task_name), config.task, "task.")
-    load_reward(config.reward)
+    check_reward(config.reward, task, "steps" in algo.needs)
+    check_iterations(config, algo, schedule)
     whole = {**config.as_dict(), "algo": dataclasses.asdict(algo), "schedule": dataclasses.asdict(schedule)}
+    whole["reward_model"] = dataclasses.asdict(reward_model_of(config)) if config.reward in LEARNED else {}
     whole["task"] = asked_of(task, config)
     return dict(json.loads(json.dumps(whole)))  # tuples are lists, as they read from a file
 

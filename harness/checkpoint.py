@@ -1,9 +1,10 @@
 """All the state of a run, written whole or not at all, so that a run that was cut off goes on to the same bits.
 
     checkpoints/round-00010/
-        policy.safetensors  critic.safetensors  reference.safetensors     weights, of the models that there are
+        policy.safetensors  critic.safetensors  reference.safetensors     weights, of the models that there are:
+        reward_model.safetensors                                          these and a learned reward model
         optimizer.pt                                                      moments, rates, counts of updates
-        replay.safetensors                                                completions that are still to be trained on
+        replay.safetensors                                                completions that are to be trained on again
         state.json                                                        ledger, controller, meter, evaluations so far
 
 There is no generator to save: every draw of noise and of prompts is a function of the seed and of counters
@@ -54,7 +55,7 @@ def save(trainer: Trainer, evals: list[Any], folder: Path, keep: int) -> None:
 
 
 def _write(trainer: Trainer, evals: list[Any], folder: Path) -> None:
-    for name, module in trainer.policy.modules().items():
+    for name, module in trainer.modules().items():
         save_model(module, str(folder / f"{name}.safetensors"))
     torch.save(trainer.policy.optimizer.state_dict(), folder / "optimizer.pt")
     numbers, tensors = trainer.state()
@@ -72,7 +73,7 @@ def restore(trainer: Trainer, folder: Path) -> list[Any] | None:
     if not found:
         return None
     newest, policy = found[-1], trainer.policy
-    for name, module in policy.modules().items():
+    for name, module in trainer.modules().items():
         load_model(module, newest / f"{name}.safetensors", device=str(policy.device))
     policy.optimizer.load_state_dict(torch.load(newest / "optimizer.pt", map_location=policy.device, weights_only=True))
     state = json.loads((newest / "state.json").read_text())

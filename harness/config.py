@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from harness.budget import Budget
 
+GROUPS = ("algo", "task", "reward_model")  # tables of fields: --set GROUP.FIELD=...
 MODELS = Path(__file__).parent / "models"
 
 
@@ -30,6 +31,11 @@ class RunConfig:
     algo: dict[str, Any] = field(default_factory=dict)
     task: dict[str, Any] = field(default_factory=dict)
     reward: str = "rule"
+    reward_model: dict[str, Any] = field(default_factory=dict)  # harness/reward_models/fields.py
+    iterations: int = 1  # equal shares of the budget, between which the next two act (2402.03300, Algorithm 1)
+    reset_reference: bool = False  # the reference becomes the policy
+    refresh_reward: bool = False  # the reward model is trained on
+    measure_kl: bool = False  # KL to the start model is measured where nothing else asks for a reference
     budget: str = "completions=8192"
     seed: int = 0
     # scale: the model's profile has the last word on these defaults
@@ -116,7 +122,7 @@ def merge(layers: list[tuple[str, dict[str, Any]]]) -> RunConfig:
     sources: dict[str, str] = {}
     for source, layer in layers:
         for name, value in layer.items():
-            if isinstance(value, dict) and name in ("algo", "task"):
+            if isinstance(value, dict) and name in GROUPS:
                 merged.setdefault(name, {}).update(value)
                 sources.update({f"{name}.{k}": source for k in value})
             else:
@@ -141,7 +147,7 @@ def _nested(table: dict[str, Any]) -> dict[str, Any]:
 def put(asked: dict[str, Any], name: str, value: str) -> None:
     """A `--set` word into a table of flags."""
     group, dot, rest = name.partition(".")
-    if dot and group in ("algo", "task"):
+    if dot and group in GROUPS:
         asked.setdefault(group, {})[rest] = value
     else:
         asked[{"algo": "algo_name", "task": "task_name"}.get(name, name)] = value
@@ -156,6 +162,14 @@ def check(config: RunConfig) -> RunConfig:
     for name in ("temperature", "lr"):
         if not 0 < getattr(config, name) < math.inf:
             raise ValueError(f"{name}: must be positive and finite, not {getattr(config, name)}")
+    if config.iterations < 1:
+        raise ValueError(f"iterations: must be at least 1, not {config.iterations}")
+    if config.iterations == 1 and (config.reset_reference or config.refresh_reward):
+        raise ValueError("iterations: reset_reference and refresh_reward act between iterations: ask for 2 or more")
+    if config.refresh_reward and not config.reward.endswith("-model"):
+        raise ValueError(f"refresh_reward: reward={config.reward} has no model to refresh")
+    if config.reward_model and not config.reward.endswith("-model"):
+        raise ValueError(f"reward_model: reward={config.reward} has no model; valid: outcome-model, process-model")
     if config.warmup < 0:
         raise ValueError(f"warmup: must be at least 0, not {config.warmup}")
     if config.keep_checkpoints < 0:

@@ -18,6 +18,7 @@ from algos import Rollouts
 from evals.tasks import Problem, Task
 from harness.prompts import Encoder
 from harness.rollout import Completions
+from harness.sample import assembled
 from harness.train import Trainer
 
 
@@ -53,7 +54,7 @@ class Dataset(Trainer):
         tokens_NT = torch.tensor([row + [self.sampler.pad] * (width - len(row)) for row in rows], device=device)
         zeros_NT, length_N = torch.zeros(tokens_NT.shape, device=device), torch.tensor([*map(len, rows)], device=device)
         done = Completions(tokens_NT, zeros_NT, zeros_NT, length_N, torch.ones_like(length_N, dtype=torch.bool))
-        rollouts = self.assembled(prompts, done)
+        rollouts = assembled(prompts, done, 1, self.sampler.pad)
         return replace(rollouts, logp_NT=self.policy.score(rollouts), entropy_NT=None), texts
 
     def charge(self, rollouts: Rollouts, groups: int) -> None:

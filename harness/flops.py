@@ -47,6 +47,12 @@ class FlopsModel:
         embedding = critic.trunk.get_input_embeddings().weight.numel()
         return cls(2.0 * (parameters - embedding), _attention(critic.trunk.config))
 
+    @classmethod
+    def of_classifier(cls, model: Any) -> FlopsModel:
+        """A reward model: a trunk and the head that gives a number a token."""
+        embedding = model.get_input_embeddings().weight.numel()
+        return cls(2.0 * (sum(p.numel() for p in model.parameters()) - embedding), _attention(model.config))
+
     def span(self, start: int, length: int) -> float:
         """Forward FLOPs of `length` tokens that follow `start` others.
 
@@ -66,11 +72,12 @@ class FlopsModel:
 
 @dataclass(frozen=True)
 class RunFlops:
-    """What the models of a run cost together.  The policy always; a reference and a critic where there are any."""
+    """What the models of a run cost together.  The policy always; the others where there are any."""
 
     policy: FlopsModel
     reference: FlopsModel | None = None
     critic: FlopsModel | None = None
+    reward_model: FlopsModel | None = None
 
     def explore(self, prompts: list[int], completions: list[list[int]]) -> float:
         """Rollout and annotation of a round: prompt lengths, and the completion lengths of each prompt."""
@@ -78,8 +85,9 @@ class RunFlops:
         return self.policy.rollout(prompts, completions) + self.annotate(lengths)
 
     def annotate(self, lengths: list[int]) -> float:
-        """Reference and critic, where there are any, over sequences of these lengths."""
-        return sum(model.read(lengths) for model in (self.reference, self.critic) if model is not None)
+        """What reads completions beside the policy, over sequences of these lengths."""
+        readers = [model for model in (self.reference, self.critic, self.reward_model) if model is not None]
+        return sum(model.read(lengths) for model in readers)
 
     def update(self, lengths: list[int], frozen: bool = False) -> float:
         """Forward and backward over sequences of these lengths: three forwards.  A frozen policy is only read."""

@@ -12,7 +12,13 @@ from pathlib import Path
 
 PHASES = ("rollout", "reward", "annotate", "update", "eval", "checkpoint")
 BRANCH = "branch"  # training that a curve's point needs and the run does not; entered only where there is any
-CHARGED = ("rollout", "reward", "annotate", "update")  # what the budget pays for
+CHARGED = (
+    "rollout",
+    "reward",
+    "annotate",
+    "update",
+    "reward_model",
+)  # what the budget pays for; the last: its training
 
 
 _COUNTS = ("tokens", "peak_bytes", "rise_bytes")
@@ -51,7 +57,7 @@ class Meter:
 
     @property
     def charged_seconds(self) -> float:
-        return sum(self.phases[name].seconds for name in CHARGED)
+        return sum(phase.seconds for name, phase in self.phases.items() if name in CHARGED)
 
     @property
     def peak_bytes(self) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 
 from algos import Credit
 from algos.ops.advantages import silent
+from algos.ops.kl import estimate
 from harness.budget import Budget, Spend
 from harness.meter import Meter
 from harness.reward import Explored
@@ -65,7 +66,20 @@ class Round:
             "completions/clipped_ratio": float((~r.ended_N).float().mean()),
             "advantage/abs_mean": float(self.credit.advantage_NT.abs().sum() / r.mask_NT.sum().clamp(min=1)),
             "completions/kept": float(self.credit.keep_N.float().mean()),
+            **self._reverse_kl(),
+            **judged.said,
         }
+
+    def _reverse_kl(self) -> dict[str, float]:
+        """KL(pi || ref) of the sampling policy, nats a completion: mean of sum_t log pi - log ref over fresh samples.
+
+        Unbiased, the same estimate for every algorithm, before any update of the round has moved the policy.
+        """
+        assert self.explored is not None
+        r = self.explored.rollouts
+        if r.ref_logp_NT is None or r.valid_N is None or not r.valid_N.any():
+            return {}
+        return {"kl/reverse": float(estimate(r.logp_NT, r.ref_logp_NT, r.mask_NT, "k1").sum(1)[r.valid_N].mean())}
 
     def samples(self, count: int = 3) -> list[dict[str, Any]]:
         """A few completions of the round, evenly spaced, with their verdicts."""

@@ -59,12 +59,12 @@ class Offline(Trainer):
     kept_count: int = 0  # its completions
 
     def round(self) -> Round | None:
-        groups = self.planner.groups(self.spend) if self.sampled is None else 0
+        groups = self.affords() if self.sampled is None else 0
         return self.gather(groups) if groups else self.train_pass()
 
     def gather(self, groups: int) -> Round:
         """A round of sampling.  Its credit is for the eye alone: selection sees the whole stream."""
-        started, before, ordinal = time.perf_counter(), self.planner.budget.used(self.spend), self.spend.prompts
+        started, before, ordinal = time.perf_counter(), self.planner.budget.used(self.spend), self.ordinal
         explored = self.explore(groups)
         place_N = torch.tensor(self.draws.places(ordinal, groups)).repeat_interleave(self.schedule.group_size)
         here = {name: x.cpu() for name, x in vars(explored.rollouts).items() if isinstance(x, Tensor)}
@@ -184,7 +184,7 @@ class Offline(Trainer):
         super().load(state, tensors)
         self.passes, self.closed, self.kept_count = state["passes"], state["closed"], state["kept_count"]
         self.sampled = Spend(**state["sampled"]) if state["sampled"] else None
-        places = sorted({name.partition(".")[0] for name in tensors})
+        places = sorted({place for name in tensors if (place := name.partition(".")[0]).isdecimal()})
         self.replay = [
             Rollouts(**{name[6:]: x.cpu() for name, x in tensors.items() if name.startswith(f"{place}.")})
             for place in places

@@ -96,6 +96,14 @@ class LMPolicy(Policy):
         dtype = autocast_dtype(self.accelerator.autocast, self.device)
         return twin if dtype is None else narrowed(twin, dtype)
 
+    def reset_reference(self) -> None:
+        """reference <- policy, as a new iteration begins (2402.03300, Algorithm 1)."""
+        if self.reference is None:
+            raise ValueError("this policy has no reference to reset")
+        live = self.modules()["policy"].state_dict()
+        for name, kept in self.reference.state_dict().items():
+            kept.copy_(live[name])
+
     def annotate(self, rollouts: Rollouts, needs: frozenset[Need]) -> Rollouts:
         if "reference" in needs:
             assert self.reference_lm is not None

@@ -17,20 +17,22 @@ from algos import Algorithm, Schedule
 from evals import tasks
 from evals.score import available
 from evals.tasks import EvalSet, Problem, Task
-from harness.budget import Budget, Planner, Spend, check_spent
+from harness.budget import Budget, Planner, Spend, check_spent, group_bound
 from harness.cells import asked_of, filled
 from harness.config import RunConfig, build
 from harness.dataset import Dataset, written
 from harness.evaluate import Evaluator
 from harness.flops import FlopsModel, RunFlops
+from harness.iterate import Iterations, check_iterations
 from harness.load import accelerator, context_of, load_model, pick_device
 from harness.meter import Meter
 from harness.offline import Offline, sampling_budget
 from harness.policy import LMPolicy, Optim
 from harness.prompts import Draws, Encoder
 from harness.record import SCHEMA, config_differences, config_sha256, environment, sha256
-from harness.reward import RewardFunction, load_reward
+from harness.reward import LEARNED, Source, check_reward
 from harness.rollout import Sampler, Sampling
+from harness.sources import reward_model_of, source_of
 from harness.train import Trainer
 
 TRAINERS: dict[str, type[Trainer]] = {"live": Trainer, "start": Offline, "dataset": Dataset}
@@ -57,7 +59,9 @@ def prepare(config: RunConfig) -> Run:
     base = Schedule(prompts=config.prompts, group_size=config.group_size)
     schedule = check_schedule(algo.schedule(base), algo)
     task = build(tasks.load(config.task_name), config.task, "task.")
-    reward, budget = load_reward(config.reward), check_spent(Budget.parse(config.budget), schedule.source)
+    check_reward(config.reward, task, "steps" in algo.needs)
+    check_iterations(config, algo, schedule)
+    budget = check_spent(Budget.parse(config.budget), schedule.source)
     folder = run_folder(config, task.name)
     device = pick_device(config.device)
     model, tokenizer, identity = load_model(config.model, config.dtype)
@@ -71,7 +75,7 @@ def prepare(config: RunConfig) -> Run:
     for s in eval_sets:
         longest_prompt(encoder, s.name, (p.prompt for p in s.problems))
 
-    trainer = build_trainer(config, device, model, encoder, task, reward, algo, schedule, budget, problems, longest)
+    trainer = build_trainer(config, device, model, encoder, task, algo, schedule, budget, problems, longest)
     names, repeated = eval_names(config, eval_sets), {s.name: s.samples for s in eval_sets if s.samples > 1}
     evaluator = Evaluator(trainer.sampler, encoder, folder / "tasks", names, config.seed, repeated)
     record = new_record(
@@ -92,7 +96,6 @@ def build_trainer(
     model: Any,
     encoder: Encoder,
     task: Task,
-    reward: RewardFunction,
     algo: Algorithm,
     schedule: Schedule,
     budget: Budget,
@@ -105,14 +108,15 @@ def build_trainer(
         accelerator(device, config.dtype),
         Optim(config.lr, config.warmup, config.decay, name=config.optimizer),
         config.temperature,
-        reference="reference" in algo.needs,
+        reference="reference" in algo.needs or config.measure_kl,
         micro_tokens=config.micro_tokens,
         critic=schedule.critic,
         critic_lr=schedule.critic_lr,
         gradient_checkpointing=config.gradient_checkpointing,
         reference_on=config.reference_on,
     )
-    flops, trainer = flops_of(policy), TRAINERS[schedule.source]
+    source, trainer = source_of(config, policy, encoder, task), TRAINERS[schedule.source]
+    flops = flops_of(policy, source, "reference" in algo.needs)
     drawn = sampling_budget(budget, schedule) if schedule.source == "start" else budget
     return trainer(
         algo=algo,
@@ -127,7 +131,7 @@ def build_trainer(
         ),
         encoder=encoder,
         task=task,
-        reward=reward,
+        source=source,
         draws=Draws(problems, config.seed),
         sampling=Sampling(config.temperature, config.max_new_tokens, config.seed, "train", task.stop),
         budget=budget,
@@ -137,6 +141,8 @@ def build_trainer(
         micro_tokens=config.micro_tokens,
         spend=Spend(),
         checks={},
+        iterations=Iterations(config.iterations, config.reset_reference, config.refresh_reward),
+        measures=frozenset({"reference"}) if config.measure_kl else frozenset(),
     )
 
 
@@ -172,11 +178,12 @@ def sets_of(task: Task, config: RunConfig) -> list[EvalSet]:
     return sets
 
 
-def flops_of(policy: LMPolicy) -> RunFlops:
-    """By the models that the run has."""
+def flops_of(policy: LMPolicy, source: Source, reference: bool) -> RunFlops:
+    """By the models that the run has; a `reference` that is there to be measured against alone is not charged."""
     model = FlopsModel.of(policy.modules()["policy"])
     critic = FlopsModel.of_critic(policy.critic) if policy.critic is not None else None
-    return RunFlops(model, model if policy.reference is not None else None, critic)
+    judges = [FlopsModel.of_classifier(m) for m in source.modules().values()]
+    return RunFlops(model, model if reference else None, critic, judges[0] if judges else None)
 
 
 def eval_names(config: RunConfig, eval_sets: list[EvalSet]) -> list[str]:
@@ -235,24 +242,6 @@ def longest_prompt(encoder: Encoder, name: str, prompts: Iterator[str]) -> int:
     return max(len(encoder.ids(encoder.render(prompt), name)) for prompt in prompts)
 
 
-def group_bound(unit: str, schedule: Schedule, config: RunConfig, flops: RunFlops, longest: int) -> float | None:
-    """The most that one group can cost, in the budget's unit (for `updates`: what a round costs)."""
-    tokens = schedule.group_size * config.max_new_tokens
-    lengths = [longest + config.max_new_tokens] * schedule.group_size
-    sampled = flops.explore([longest], [[config.max_new_tokens] * schedule.group_size])
-    explored = flops.annotate(lengths) if schedule.source == "dataset" else sampled
-    trained = flops.update(lengths) if schedule.source != "start" else 0.0
-    bounds = {
-        "prompts": 1.0,
-        "completions": float(schedule.group_size),
-        "updates": float(schedule.updates),
-        "generated_tokens": float(tokens),
-        "trained_tokens": float(tokens * schedule.epochs),
-        "flops": explored + schedule.epochs * trained,
-    }
-    return bounds.get(unit)  # seconds: nobody knows before they have passed
-
-
 def new_record(
     config: RunConfig,
     algo: dict[str, Any],
@@ -265,6 +254,7 @@ def new_record(
 ) -> dict[str, Any]:
     resolved = {**config.as_dict(), "algo": algo, "schedule": dataclasses.asdict(schedule)}
     resolved["task"] = asked_of(task, config)
+    resolved["reward_model"] = dataclasses.asdict(reward_model_of(config)) if config.reward in LEARNED else {}
     prompts = "\n".join(p.prompt for s in eval_sets for p in s.problems)
     data = [
         {"name": s.name, "sha256": sha256("\n".join(f"{p.id} {p.gold}" for p in s.problems).encode())}

@@ -16,6 +16,7 @@ class Draws:
 
     problems: Sequence[Problem]
     seed: int
+    stream: str = "prompts"  # another walk over the same problems
 
     def take(self, ordinal: int, count: int) -> list[Problem]:
         """Draws ordinal .. ordinal+count-1.  Every epoch visits each problem once, in an order of its own."""
@@ -28,7 +29,7 @@ class Draws:
         for k in range(ordinal, ordinal + count):
             if k // size != epoch:
                 epoch = k // size
-                order = permutation(self.seed, "prompts", epoch, size)
+                order = permutation(self.seed, self.stream, epoch, size)
             assert order is not None
             drawn.append(int(order[k % size]))
         return drawn

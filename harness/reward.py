@@ -1,19 +1,39 @@
-"""Completions -> rewards.  The judge is the task's own, the one that evaluation calls."""
+"""Completions -> rewards.  The judge is the task's own, the one that evaluation calls.
+
+A source says what a completion is worth; the verdicts stand beside it whatever the source, so that reward and accuracy
+can be seen to part ways.
+
+| --reward            | a completion                        | its steps                                        |
+|---------------------|-------------------------------------|--------------------------------------------------|
+| `rule`              | 1 where the strict reading is right | -                                                |
+| `FILE.py:function`  | what the function says              | -                                                |
+| `process-rule`      | as `rule`                           | 1 where the task's checker finds the step right  |
+| `outcome-model`     | a learned model's probability       | -                                                |
+| `process-model`     | the same, of its last step          | the model's probability at the end of each       |
+
+The final answer is the last step, so that every completion has one.  Learned models: `harness/reward_models/`.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from algos import Rollouts
 from algos.algorithm import import_file
 from evals.tasks import Problem, Task
 from evals.verify import Verdict
+from harness.steps import lay, places
+
+if TYPE_CHECKING:
+    from harness.train import Trainer
 
 RewardFunction = Callable[[Problem, str, Verdict], float]
 
@@ -23,13 +43,13 @@ def rule(problem: Problem, completion: str, verdict: Verdict) -> float:
     return float(verdict.strict == "correct")
 
 
-def load_reward(name: str) -> RewardFunction:
+def load_function(name: str) -> RewardFunction:
     """`rule`, or FILE.py:function with the signature of `rule`.  Raises ValueError where it cannot be had."""
     if name == "rule":
         return rule
     file, colon, function = name.rpartition(":")
     if not colon or not file.endswith(".py"):
-        raise ValueError(f"reward: '{name}' is neither 'rule' nor FILE.py:function")
+        raise ValueError(f"reward: '{name}' is none of {', '.join(NAMES)}, and not FILE.py:function")
     module = import_file(Path(file), "reward")
     found = getattr(module, function, None)
     if not callable(found):
@@ -39,9 +59,10 @@ def load_reward(name: str) -> RewardFunction:
 
 @dataclass(frozen=True)
 class Judged:
-    """The verdicts of a round, in the order of its completions."""
+    """The verdicts of a round, in the order of its completions, and what the source says of its rewards."""
 
     verdicts: Sequence[Verdict]
+    said: Mapping[str, float] = field(default_factory=dict)
 
     def share(self, outcome: str, reading: str = "strict") -> float:
         counts = Counter(getattr(v, reading) for v in self.verdicts)
@@ -58,23 +79,102 @@ class Explored:
     judged: Judged
 
 
+class Source:
+    """Where a run's rewards come from: here a function of the verdict.  The base of all others."""
+
+    def __init__(self, function: RewardFunction = rule) -> None:
+        self.function = function
+
+    def rate(
+        self, rollouts: Rollouts, problems: Sequence[Problem], texts: Sequence[str], verdicts: Sequence[Verdict]
+    ) -> tuple[Rollouts, dict[str, float]]:
+        """The rollouts with `reward_N` (and rewards of steps where there are any), and what to log of them."""
+        rewards = [float(self.function(p, text, v)) for p, text, v in zip(problems, texts, verdicts, strict=True)]
+        device = rollouts.tokens_NS.device
+        return replace(rollouts, reward_N=torch.tensor(rewards, dtype=torch.float32, device=device)), {}
+
+    def begin(self, loop: Trainer) -> None:
+        """Before the first round: what there is to prepare, at the run's expense."""
+
+    def refresh(self, loop: Trainer) -> None:
+        """At a new iteration, where the run asks for it."""
+        raise ValueError("refresh_reward: there is no reward model to refresh; give --reward outcome-model")
+
+    def modules(self) -> dict[str, Any]:
+        """The models that a checkpoint keeps, by the name of their part of memory."""
+        return {}
+
+    def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """What it is beside its models: numbers and tensors, for a checkpoint."""
+        return {}, {}
+
+    def load(self, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        """Go on from there."""
+
+
+class Stepwise(Source):
+    """`process-rule`: the task's own checker of steps, and the verdict for the last one."""
+
+    def __init__(self, task: Task, tokenizer: Any) -> None:
+        super().__init__()
+        self.task, self.tokenizer = task, tokenizer
+
+    def rate(
+        self, rollouts: Rollouts, problems: Sequence[Problem], texts: Sequence[str], verdicts: Sequence[Verdict]
+    ) -> tuple[Rollouts, dict[str, float]]:
+        rollouts, _ = super().rate(rollouts, problems, texts, verdicts)
+        assert rollouts.reward_N is not None
+        steps = [self.task.steps(p, text) or [] for p, text in zip(problems, texts, strict=True)]
+        finals = rollouts.reward_N.tolist()
+        rewards = [[float(s.right) for s in found] + [final] for found, final in zip(steps, finals, strict=True)]
+        at = places(self.tokenizer, rollouts, [[s.end for s in found] for found in steps])
+        end_NT, reward_NT = lay(rollouts, at, rewards)
+        marks = [s.right for found in steps for s in found]
+        said = {"steps/right": sum(marks) / max(len(marks), 1), "steps/written": len(marks) / max(len(texts), 1)}
+        return replace(rollouts, step_end_NT=end_NT, step_reward_NT=reward_NT), said
+
+
+LEARNED = ("outcome-model", "process-model")
+STEPWISE = ("process-rule", "process-model")
+NAMES = ("rule", "process-rule", *LEARNED)
+
+
+def check_reward(name: str, task: Task, steps: bool) -> None:
+    """Raises ValueError, one line, where a reward's name is unknown, the task does not declare the steps that it
+    rewards, or an algorithm asks for rewards of `steps` and gets none."""
+    if name not in NAMES:
+        load_function(name)
+    declared = {"process-rule": ("steps",), "process-model": ("steps", "step_ends")}.get(name, ())
+    if declared and all(getattr(type(task), method) is getattr(Task, method) for method in declared):
+        what = "checks" if name == "process-rule" else "declares"
+        raise ValueError(
+            f"reward: {name} needs a task that {what} steps, and '{task.name}' {what} none; valid: rule, outcome-model"
+        )
+    if steps and name not in STEPWISE:
+        valid = " or ".join(STEPWISE)
+        raise ValueError(f"reward: algo.supervision=process needs rewards of steps, which {name} has not; {valid}")
+
+
 def score(
-    rollouts: Rollouts, problems: Sequence[Problem], texts: Sequence[str], task: Task, reward: RewardFunction
+    rollouts: Rollouts, problems: Sequence[Problem], texts: Sequence[str], task: Task, source: Source
 ) -> tuple[Rollouts, Judged]:
     """Fill in `reward_N`, `valid_N` and `key_N`.  `problems[i]` is the problem of completion i.
 
     A completion that the verifier could not judge is not wrong: its `valid_N` is 0 and it leaves its group.
     """
-    assert rollouts.ended_N is not None
     device = rollouts.tokens_NS.device
-    ended = rollouts.ended_N.tolist()
-    verdicts = [task.judge(p, text, e) for p, text, e in zip(problems, texts, ended, strict=True)]
-    rewards = [float(reward(p, text, v)) for p, text, v in zip(problems, texts, verdicts, strict=True)]
+    verdicts = judged(rollouts, problems, texts, task)
+    rollouts, said = source.rate(rollouts, problems, texts, verdicts)
     keys = [task.key(p, text) for p, text in zip(problems, texts, strict=True)]
     hashed = [int.from_bytes(hashlib.sha256(k.encode()).digest()[:8], "big", signed=True) for k in keys]
     return replace(
         rollouts,
-        reward_N=torch.tensor(rewards, dtype=torch.float32, device=device),
         valid_N=torch.tensor([v.strict != "verifier_error" for v in verdicts], device=device),
         key_N=torch.tensor(hashed, dtype=torch.int64, device=device),
-    ), Judged(verdicts)
+    ), Judged(verdicts, said)
+
+
+def judged(rollouts: Rollouts, problems: Sequence[Problem], texts: Sequence[str], task: Task) -> list[Verdict]:
+    """The task's verdict of each completion."""
+    assert rollouts.ended_N is not None
+    return [task.judge(p, text, e) for p, text, e in zip(problems, texts, rollouts.ended_N.tolist(), strict=True)]

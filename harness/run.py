@@ -70,6 +70,8 @@ def _export(run: Run) -> None:
     trainer, final = run.trainer, run.folder / "checkpoints" / "final"
     with trainer.meter("checkpoint"):
         save_model(trainer.policy.modules()["policy"], trainer.encoder.tokenizer, final)
+        for name, module in trainer.source.modules().items():
+            save_model(module, trainer.encoder.tokenizer, run.folder / "checkpoints" / name)
         if profile := profile_file(run.config.model):  # its scale settings hold for what became of it
             shutil.copyfile(profile, final / "profile.toml")
 
@@ -127,12 +129,16 @@ def _settle(run: Run) -> None:
     run.record["checks"] = dict(trainer.checks)
     if split := trainer.split():
         run.record["split"] = split
+    if learned := trainer.source.state()[0].get("record"):
+        run.record["reward_model"] = learned
     run.record["memory"] = memory_of(trainer)
 
 
 def memory_of(trainer: Trainer) -> dict[str, Any]:
     """The peak, and the parts that were counted."""
     parts = {name: {"bytes": size, "how": "measured"} for name, size in trainer.policy.memory_parts().items()}
+    for name, module in trainer.source.modules().items():
+        parts[name] = {"bytes": sum(p.nbytes for p in module.parameters()), "how": "measured"}
     if shadow := trainer.sampler.engine.shadow_bytes:
         parts["rollout_weights"] = {"bytes": shadow, "how": "measured"}
     parts["kv_cache"] = {"bytes": trainer.sampler.peak_cache_bytes, "how": "measured"}

@@ -10,24 +10,26 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from algos import Algorithm, Batch, Fresh, Metrics, Rollouts, Schedule
+from algos import Algorithm, Batch, Fresh, Metrics, Need, Rollouts, Schedule
 from evals.tasks import Problem, Task
 from harness.batch import updates
 from harness.budget import Budget, Planner, Spend
 from harness.config import build
 from harness.flops import RunFlops
+from harness.iterate import Iterations
 from harness.meter import Meter
 from harness.metrics import Round
 from harness.policy import LMPolicy
 from harness.prompts import Draws, Encoder
-from harness.reward import Explored, RewardFunction, score
-from harness.rollout import Completions, Sampler, Sampling, left_pad
+from harness.reward import Explored, Source, score
+from harness.rollout import Sampler, Sampling
+from harness.sample import sample
 
 
 @dataclass
@@ -40,7 +42,7 @@ class Trainer:
     sampler: Sampler
     encoder: Encoder
     task: Task
-    reward: RewardFunction
+    source: Source
     draws: Draws
     sampling: Sampling
     budget: Budget
@@ -50,15 +52,19 @@ class Trainer:
     micro_tokens: int
     spend: Spend
     checks: dict[str, float]
+    iterations: Iterations = field(default_factory=Iterations)
+    measures: frozenset[Need] = frozenset()  # what is annotated for the eye alone
     rounds: int = 0
+    aside: int = 0  # prompts that were drawn for a reward model: they do not count in the walk over the problems
     activation_bytes: int = 0  # the most that an update needed beyond what lives for the whole run
 
     def round(self) -> Round | None:
         """One round of the loop; None where the budget is spent."""
-        groups = self.planner.groups(self.spend)
-        if groups == 0 or (self.schedule.rounds is not None and self.rounds >= self.schedule.rounds):
+        over = self.schedule.rounds is not None and self.rounds >= self.schedule.rounds
+        groups = 0 if over else self.affords()
+        if groups == 0:
             return None
-        started, before, ordinal = time.perf_counter(), self.planner.budget.used(self.spend), self.spend.prompts
+        started, before, ordinal = time.perf_counter(), self.planner.budget.used(self.spend), self.ordinal
         self.policy.progress = self.budget.fraction(self.spend)
         self.policy.frozen = self.rounds < self.schedule.critic_warmup
         explored = self.explore(groups)
@@ -73,46 +79,41 @@ class Trainer:
         self.algo = self.algo.adapt(explored.rollouts)
         return self.closing(groups, before, Round(self.rounds + 1, explored, credit, metrics, self.spend, started))
 
+    def affords(self) -> int:
+        """Groups of the next round; 0 where the budget is spent.  What an iteration renews is paid for first."""
+        groups = self.planner.groups(self.spend)
+        if groups:
+            self.iterations.turn(self)
+            groups = self.planner.groups(self.spend)
+        return groups
+
+    @property
+    def ordinal(self) -> int:
+        """Of the next prompt in the run's walk over the problems."""
+        return self.spend.prompts - self.aside
+
     def explore(self, groups: int) -> Explored:
         """Draw prompts, sample, judge and annotate; all of it is entered in the ledger."""
-        ordinal = self.spend.prompts
+        ordinal = self.ordinal
         problems = self.draws.take(ordinal, groups)
         with self.meter("rollout") as phase:
             rollouts, texts = self.sample(problems, ordinal)
             phase.tokens += int(rollouts.mask_NT.sum())
         with self.meter("reward"):
             owners = [p for p in problems for _ in range(self.schedule.group_size)]
-            rollouts, judged = score(rollouts, owners, texts, self.task, self.reward)
+            rollouts, judged = score(rollouts, owners, texts, self.task, self.source)
         with self.meter("annotate") as phase:
             known = {"values"} if rollouts.value_NT is not None else set()  # a shared trunk's, from the sampling itself
-            rollouts = self.policy.annotate(rollouts, self.algo.needs - known)
-            phase.tokens += int(rollouts.attend_NS.sum()) * len((self.algo.needs - known) & {"reference", "values"})
+            unknown = (self.algo.needs | self.measures) - known
+            rollouts = self.policy.annotate(rollouts, unknown)
+            phase.tokens += int(rollouts.attend_NS.sum()) * len(unknown & {"reference", "values"})
         self.charge(rollouts, groups)
         return Explored(rollouts, owners, texts, judged)
 
     def sample(self, problems: list[Problem], ordinal: int) -> tuple[Rollouts, list[str]]:
         """Sample G completions of each problem; `ordinal` numbers the first draw."""
-        prompts = [self.encoder.ids(self.encoder.render(p.prompt), p.id) for p in problems]
         ordinals = list(range(ordinal, ordinal + len(problems)))
-        done = self.sampler(prompts, self.schedule.group_size, self.sampling, ordinals)
-        return self.assembled(prompts, done), self.sampler.texts(done, self.sampling.stop)
-
-    def assembled(self, prompts: list[list[int]], done: Completions) -> Rollouts:
-        """Completions behind their prompts, G of each."""
-        device, group = self.policy.device, self.schedule.group_size
-        tokens_PL, attend_PL = (x.to(device).repeat_interleave(group, 0) for x in left_pad(prompts, self.sampler.pad))
-        columns = torch.arange(done.tokens_NT.shape[1], device=device)
-        mask_NT = columns < done.length_N[:, None]
-        return Rollouts(
-            tokens_NS=torch.cat([tokens_PL, done.tokens_NT], 1),
-            attend_NS=torch.cat([attend_PL, mask_NT], 1),
-            mask_NT=mask_NT,
-            logp_NT=done.logp_NT,
-            entropy_NT=done.entropy_NT,
-            value_NT=done.value_NT,
-            group_N=torch.arange(len(prompts), device=device).repeat_interleave(group),
-            ended_N=done.ended_N,
-        )
+        return sample(self.sampler, self.encoder, problems, self.schedule.group_size, self.sampling, ordinals)
 
     def update(self, parts: Iterable[list[Batch]], on_policy: bool) -> tuple[int, dict[str, float]]:
         """Take the updates and enter them in the ledger.  Returns the completion tokens trained and the metrics,
@@ -181,7 +182,8 @@ class Trainer:
         return {}
 
     def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """What a run is beside its policy: numbers and tensors."""
+        """What a run is beside its models: numbers and tensors."""
+        numbers, tensors = self.source.state()
         return {
             "algo": dataclasses.asdict(self.algo),
             "rounds": self.rounds,
@@ -191,7 +193,10 @@ class Trainer:
             "costs": self.planner.costs,
             "activation_bytes": self.activation_bytes,
             "peak_cache_bytes": self.sampler.peak_cache_bytes,
-        }, {}
+            "iterations": self.iterations.begun,
+            "aside": self.aside,
+            "source": numbers,
+        }, {f"source.{name}": x for name, x in tensors.items()}
 
     def load(self, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         """Go on from there."""
@@ -202,6 +207,13 @@ class Trainer:
         self.checks.update(state["checks"])
         self.planner.costs[:] = [(int(groups), float(cost)) for groups, cost in state["costs"]]
         self.activation_bytes, self.sampler.peak_cache_bytes = state["activation_bytes"], state["peak_cache_bytes"]
+        self.iterations.begun, self.aside = state["iterations"], state["aside"]
+        mine = {name.removeprefix("source."): x for name, x in tensors.items() if name.startswith("source.")}
+        self.source.load(state["source"], mine)
+
+    def modules(self) -> dict[str, Any]:
+        """Every model that a checkpoint keeps, by the name of its part of memory."""
+        return {**self.policy.modules(), **self.source.modules()}
 
 
 def noted(batch: Batch) -> Fresh:

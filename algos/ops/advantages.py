@@ -13,6 +13,7 @@ from torch import Tensor
 
 Center = Literal["none", "group", "leave_one_out", "length", "batch"]
 Scale = Literal["none", "group", "batch"]
+Steps = Literal["sum", "mean"]
 
 
 def group_sum(x_N: Tensor, group_N: Tensor, valid_N: Tensor) -> Tensor:
@@ -111,6 +112,46 @@ def relative(
     measured_N = reward_N if scale == "group" else centred_N
     advantage_N = centred_N / spread(measured_N, group_N, valid_N, scale, ddof)
     return torch.where(valid_N, advantage_N, 0)
+
+
+def process(
+    step_reward_NT: Tensor,
+    step_end_NT: Tensor,
+    mask_NT: Tensor,
+    group_N: Tensor,
+    valid_N: Tensor,
+    steps: Steps = "sum",
+    scale: Scale = "group",
+    ddof: int = 0,
+) -> Tensor:
+    """A_it = sum_{j: end_j >= t} (r_ij - mean R) / std R: process supervision (2402.03300 §4.1.3).  Shape (N, T).
+
+    R pools all step rewards of all valid completions of a group; step j of completion i ends at token end_j, where
+    `step_end_NT` is 1.  Step rewards [1, 1] and [1, 0] in one group: mean 3/4, std sqrt(3)/4; the first completion's
+    first step is worth 2/sqrt(3) and its second 1/sqrt(3), the other's -2/sqrt(3) and -sqrt(3).
+
+    `sum` is the paper's: early tokens count for every step to come, so that a long chain of good steps earns more
+    than a short one.  `mean` divides by the number of those steps (a length-neutral control of ours).  With one step a
+    completion, at its last token, both are outcome supervision, to the last bit.  Degenerate cases: a group whose
+    step rewards are all equal gets 0; tokens after the last step, and rows without a step, get 0.
+    """
+    row_K, column_K = step_end_NT.nonzero(as_tuple=True)
+    reward_K = step_reward_NT[row_K, column_K]
+    worth_NT = torch.zeros_like(step_reward_NT)
+    if len(row_K):
+        worth_K = relative(reward_K, group_N[row_K], valid_N[row_K], "group", scale, ddof)
+        worth_NT = worth_NT.index_put((row_K, column_K), worth_K)
+    to_come_NT = _from_the_end(worth_NT)
+    if steps == "mean":
+        to_come_NT = to_come_NT / _from_the_end(step_end_NT.to(worth_NT.dtype)).clamp(min=1)
+    elif steps != "sum":
+        raise ValueError(f"steps must be sum or mean, not {steps!r}")
+    return torch.where(mask_NT, to_come_NT, 0)
+
+
+def _from_the_end(x_NT: Tensor) -> Tensor:
+    """y_t = sum_{u >= t} x_u."""
+    return x_NT.flip(1).cumsum(1).flip(1)
 
 
 def whiten(x_NT: Tensor, mask_NT: Tensor) -> Tensor:

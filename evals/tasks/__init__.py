@@ -94,6 +94,11 @@ class Task(ABC):
         """The checked steps of a completion, or None where the task declares no steps."""
         return None
 
+    def step_ends(self, problem: Problem, completion: str) -> list[int] | None:
+        """Where the steps of a completion end (characters), checked or not; None where the task declares none."""
+        steps = self.steps(problem, completion)
+        return None if steps is None else [s.end for s in steps]
+
 
 ALIASES = {"gsm8k": "harness_gsm8k"}
 

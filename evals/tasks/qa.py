@@ -208,6 +208,15 @@ class QuestionAnswer(Task):
         """The equations in order (2308.01825's criterion), else the text, spaces aside."""
         return ",".join(equations(completion)) or super().key(problem, completion)
 
+    def step_ends(self, problem: Problem, completion: str) -> list[int] | None:
+        """A step is a line with something on it, as in GSM8K's solutions; the last line is the answer.
+
+        >>> QuestionAnswer.step_ends(None, None, "2+2=4\\n\\n4-1=3\\n#### 3")
+        [5, 12]
+        """
+        ends = [m.end() for m in re.finditer(r"[^\n]*\S[^\n]*", completion)]
+        return ends[:-1]
+
     def spec(self) -> dict[str, Any]:
         """{"class": "evals.tasks.qa:QuestionAnswer", "fields": {...}}: builds the judge and the key, no data."""
         kept = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in DATA_FIELDS}

@@ -21,7 +21,7 @@ from harness.bench.job import Job, Mode, config_of, material
 from harness.bench.peer_worker import Channel, Memory, ready, rehearse
 from harness.load import pick_device
 from harness.prompts import Encoder
-from harness.reward import RewardFunction, load_reward
+from harness.reward import RewardFunction, load_function
 
 ENGINES: dict[str, dict[str, Any]] = {
     "generate": {},  # a dynamic cache
@@ -54,7 +54,7 @@ def trainer_of(job: Job, scratch: str) -> Any:
     render = Encoder(tokenizer, 10**9, job.max_new_tokens).render
     rows = [{"prompt": render(p.prompt), "problem": k} for k, p in enumerate(problems)]
     ends = [] if job.forced else [tokenizer.eos_token_id]
-    rewards: Any = judge(task, problems, load_reward(config_of(job).reward), ends)
+    rewards: Any = judge(task, problems, load_function(config_of(job).reward), ends)
     trainer: Any = GRPOTrainer(
         job.folder,
         rewards,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -60,6 +62,18 @@ def random_round(seed: int = 0, groups: int = 3, size: int = 4, width: int = 5) 
         ended_N=torch.ones(rows, dtype=torch.bool),
         ref_logp_NT=torch.where(mask_NT, logp_NT + away_NT, 0),
     )
+
+
+def stepped(rollouts: Rollouts, extra: list[tuple[int, int, float]] | None = None) -> Rollouts:
+    """With the reward of each completion as that of its last step; `extra` steps are (completion, column, reward)."""
+    assert rollouts.reward_N is not None
+    last_N = torch.where(rollouts.mask_NT, torch.arange(rollouts.mask_NT.shape[1]), -1).max(1).values
+    rows = torch.arange(len(last_N))
+    end_NT, reward_NT = torch.zeros_like(rollouts.mask_NT), torch.zeros_like(rollouts.logp_NT)
+    end_NT[rows, last_N], reward_NT[rows, last_N] = True, rollouts.reward_N
+    for row, column, reward in extra or []:
+        end_NT[row, column], reward_NT[row, column] = True, reward
+    return replace(rollouts, step_end_NT=end_NT, step_reward_NT=reward_NT)
 
 
 def totals_of(mask_NT: Tensor) -> Totals:

@@ -46,6 +46,24 @@ def everyone_is_valid(f: Function) -> Function:
     return lambda x, g, v: f(x, g, torch.ones_like(v))
 
 
+def steps_behind(f: Function) -> Function:
+    """The steps that ended before a token, in the place of those to come."""
+
+    def mutant(reward: torch.Tensor, end: torch.Tensor, mask: torch.Tensor, *a: Any, **k: Any) -> torch.Tensor:
+        return torch.where(mask, f(reward.flip(1), end.flip(1), torch.ones_like(mask), *a, **k).flip(1), 0)
+
+    return mutant
+
+
+def steps_not_pooled(f: Function) -> Function:
+    """Every completion's steps normalised on their own."""
+    return lambda r, e, m, group, *a, **k: f(r, e, m, torch.arange(len(group)), *a, **k)
+
+
+def mean_of_steps_always(f: Function) -> Function:
+    return lambda r, e, m, g, v, steps="sum", *a, **k: f(r, e, m, g, v, "mean", *a, **k)
+
+
 def inverted_ratio(f: Function) -> Function:
     return lambda new, old, mask, level="token": f(new, old, mask, level) ** -1
 
@@ -279,6 +297,9 @@ MUTANTS: dict[str, tuple[Any, str, Callable[[Function], Function]]] = {
     "flipped_ddof": (advantages, "spread", flipped_ddof),
     "deviation_plus_epsilon": (advantages, "spread", deviation_plus_epsilon),
     "everyone_is_valid": (advantages, "silent", everyone_is_valid),
+    "steps_behind": (advantages, "process", steps_behind),
+    "steps_not_pooled": (advantages, "process", steps_not_pooled),
+    "mean_of_steps_always": (advantages, "process", mean_of_steps_always),
     "inverted_ratio": (ratios, "importance", inverted_ratio),
     "mask_by_multiplication": (ratios, "log_ratio", mask_by_multiplication),
     "swapped_clip_bounds": (ratios, "clipped_surrogate", swapped_clip_bounds),

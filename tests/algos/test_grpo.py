@@ -26,6 +26,7 @@ from tests.algos.builders import (
     moved,
     random_round,
     simple_round,
+    stepped,
 )
 from tests.helpers import close
 
@@ -400,6 +401,7 @@ def lively_round() -> tuple[Rollouts, Fresh]:
     rollouts = replace(
         random_round(3, groups=4, size=4), reward_N=f64(rewards), ended_N=booleans([1, 0, 1, 1] + [1] * 12)
     )
+    rollouts = stepped(rollouts, extra=[(0, 0, 0.5)])
     fresh = moved(rollouts, 0.5)
     logp_NT = fresh.logp_NT.detach().clone()
     logp_NT[0, 0] = rollouts.logp_NT[0, 0] + math.log(3 / 2)
@@ -423,6 +425,7 @@ def outcome(**settings: Any) -> dict[str, Any]:
 
 # field: (values that must all differ in what they decide, what they decide)
 KNOBS: dict[str, tuple[list[Any], set[str]]] = {
+    "supervision": (["outcome", "process"], {"needs", "advantage", "loss"}),
     "center": (["none", "group", "leave_one_out", "length", "batch"], {"advantage", "loss"}),
     "scale": (["none", "group", "batch"], {"advantage", "loss"}),
     "std_ddof": ([0, 1], {"advantage", "loss"}),
@@ -445,7 +448,8 @@ KNOBS: dict[str, tuple[list[Any], set[str]]] = {
 
 
 def test_the_table_of_knobs_is_complete() -> None:
-    assert set(KNOBS) == {f.name for f in dataclasses.fields(GRPO)}
+    elsewhere = {"steps"}  # of process supervision: test_process.py
+    assert set(KNOBS) | elsewhere == {f.name for f in dataclasses.fields(GRPO)}
     hints = typing.get_type_hints(GRPO)
     for field, (values, _) in KNOBS.items():
         if typing.get_origin(hints[field]) is typing.Literal:

@@ -43,6 +43,7 @@ from harness.planner.readings import bucket
 from harness.planner.text import costs
 from harness.policy import LMPolicy, Optim
 from harness.prepare import flops_of as measured_flops
+from harness.reward import Source
 from harness.rollout import Completions, Sampler, Sampling
 from harness.train import Trainer
 from tests.harness.small import KINDS, letters, rollouts_of, shared
@@ -138,12 +139,12 @@ def trainer_of(case: Case) -> Trainer:
         sampler=sampler,
         encoder=unused,
         task=unused,
-        reward=unused,
+        source=unused,
         draws=unused,
         sampling=Sampling(s.config.temperature, case.own),
         budget=Budget("updates", 9),
         planner=unused,
-        flops=measured_flops(policy),
+        flops=measured_flops(policy, Source(), "reference" in s.algo.needs),
         meter=unused,
         micro_tokens=s.config.micro_tokens,
         spend=Spend(),
