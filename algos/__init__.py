@@ -1,6 +1,6 @@
 """What is learned: pure tensor maths.  Imports torch and the standard library, nothing else."""
 
-from algos.algorithm import Algorithm, load, names
+from algos.algorithm import Algorithm, Row, load, names
 from algos.policy import Policy, ValueHead
 from algos.types import Batch, Credit, Critic, Fresh, Metrics, Need, Rollouts, Schedule, Totals
 
@@ -14,6 +14,7 @@ __all__ = [
     "Need",
     "Policy",
     "Rollouts",
+    "Row",
     "Schedule",
     "Totals",
     "ValueHead",

@@ -10,11 +10,25 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Self
+from typing import ClassVar, Self
 
 from torch import Tensor
 
 from algos.types import Batch, Credit, Fresh, Metrics, Need, Rollouts, Schedule
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A method's row of the unified paradigm (2402.03300 §5.2.1, Table 10), whose methods differ in three things alone:
+
+        grad J = E_{(q, o) ~ data source} (1/|o|) sum_t GC(q, o, t, reward) grad log pi(o_t | q, o_<t)           (eq. 5)
+
+    The data source is not written here: the algorithm's schedule says it.
+    """
+
+    reward: str  # who judges a completion: "rule", "model", or "none"
+    coefficient: str  # GC
+    equation: str  # its number in 2402.03300
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +37,8 @@ class Algorithm(ABC):
 
     To add one, write `algos/<name>.py` with one subclass (or pass `--algo FILE.py`): nothing else changes.
     """
+
+    paradigm: ClassVar[Row | None] = None  # its row of Table 10, where it has one
 
     @property
     def needs(self) -> frozenset[Need]:

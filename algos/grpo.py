@@ -26,7 +26,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from algos.algorithm import Algorithm
+from algos.algorithm import Algorithm, Row
 from algos.ops import advantages, aggregate, kl, ratios, select
 from algos.types import Batch, Credit, Fresh, Metrics, Need, Rollouts, Schedule
 
@@ -34,6 +34,8 @@ from algos.types import Batch, Credit, Fresh, Metrics, Need, Rollouts, Schedule
 @dataclass(frozen=True, kw_only=True)
 class GRPO(Algorithm):
     """Group-relative advantages, a clipped ratio, KL in the loss.  Needs groups of two or more."""
+
+    paradigm = Row(reward="rule or model", coefficient="A_i + beta (pi_ref/pi - 1)", equation="21")
 
     supervision: Literal["outcome", "process"] = "outcome"  # §4.1.2; process: §4.1.3, of a reward for each step
     steps: advantages.Steps = "sum"  # §4.1.3, where supervision=process; mean: its length-neutral control

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from algos.algorithm import Algorithm
+from algos.algorithm import Algorithm, Row
 from algos.ops import aggregate, select
 from algos.types import Batch, Credit, Fresh, Metrics, Rollouts, Schedule
 
@@ -24,6 +24,8 @@ from algos.types import Batch, Credit, Fresh, Metrics, Rollouts, Schedule
 @dataclass(frozen=True, kw_only=True)
 class OnlineRFT(Algorithm):
     """Coefficient 1 for what is correct, 0 for the rest; no deduplication; the denominator is all N."""
+
+    paradigm = Row(reward="rule", coefficient="1{o correct}", equation="10")
 
     correct_at: float = 1.0  # a completion is correct where its reward, all its terms included, reaches this: eq. 10
     positives: int | None = None  # at most so many correct completions a prompt pull, the first ones; eq. 11 has all

@@ -24,7 +24,7 @@ from typing import Literal, Self
 import torch
 from torch import Tensor
 
-from algos.algorithm import Algorithm
+from algos.algorithm import Algorithm, Row
 from algos.ops import advantages, aggregate, kl, ratios, values
 from algos.types import Batch, Credit, Fresh, Metrics, Need, Rollouts, Schedule
 
@@ -32,6 +32,8 @@ from algos.types import Batch, Credit, Fresh, Metrics, Need, Rollouts, Schedule
 @dataclass(frozen=True, kw_only=True)
 class PPO(Algorithm):
     """A learned value as baseline, a clipped ratio, KL in the reward.  Works with any group size, 1 included."""
+
+    paradigm = Row(reward="rule or model", coefficient="A_t: GAE, by the learned V", equation="18")
 
     critic: Literal["separate", "shared"] = "separate"  # §4.1.1: a model of the policy's size; shared: a head on it
     critic_lr: float = 10.0  # over the policy's; the paper is silent; chosen: Search-R1's 1e-5 to 1e-6

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from algos.algorithm import Algorithm
+from algos.algorithm import Algorithm, Row
 from algos.ops import aggregate, select
 from algos.types import Batch, Credit, Fresh, Metrics, Rollouts, Schedule
 
@@ -26,6 +26,8 @@ from algos.types import Batch, Credit, Fresh, Metrics, Rollouts, Schedule
 @dataclass(frozen=True, kw_only=True)
 class RFT(Algorithm):
     """Sample once, keep what is right and new, fine-tune on it."""
+
+    paradigm = Row(reward="rule", coefficient="1{o correct}", equation="10")
 
     correct_at: float = 1.0  # a completion is correct where its reward, all its terms included, reaches this: eq. 10
     distinct: bool = True  # 2308.01825: one completion of each distinct solution of a prompt

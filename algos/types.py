@@ -69,6 +69,7 @@ class Credit:
     advantage_NT: Tensor  # 0 at mask 0
     keep_N: Tensor  # bool; 0 leaves the update and its denominators (a filter, or a row the verifier lost)
     return_NT: Tensor | None = None  # the critic's targets
+    unit_N: Tensor | None = None  # int64; kept rows of one unit (a pair) are read in one micro-batch; None: a row each
     inert_N: Tensor | None = None  # bool; 1 where the loss has no gradient, whatever the policy: not read again
     metrics: Mapping[str, float] | None = None
 
@@ -104,6 +105,7 @@ class Schedule:
     source="live" samples from the policy as it is, round by round.  source="start" samples the start model with
     `sampling_share` of the budget, and then trains on what was kept of that, `prompts` groups an update, for `epochs`
     passes (where training is paid in the budget's unit: for as many passes as the rest of it pays for).
+    source="dataset" takes the task's written solution of each prompt, round by round; G is 1.
     """
 
     prompts: int  # P, a round

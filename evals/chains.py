@@ -24,6 +24,7 @@ from dataclasses import dataclass
 
 LIMIT = 99  # the largest number ever written: one token of nano's tokenizer
 MARK = "#### "
+THINK, ENDTHINK = "<think>", "</think>"
 PATIENCE = 2000  # draws in vain; that so many miss even the smallest split by chance has probability 0.95^2000
 
 # Shares of the hash space, in percent.  What a model was pretrained on, is trained on, is tuned on and is
@@ -211,6 +212,12 @@ def derive(chain: Chain, rng: random.Random) -> list[tuple[int, str, int, int]]:
         else:
             if table[0][0] > 0:
                 return steps
+
+
+def careful(chain: Chain, rng: random.Random) -> str:
+    """A correct solution with its derivation written out, e.g. <think>5-3=2,12-2=10,10+4=14</think>#### 14."""
+    body = ",".join(f"{a}{op}{b}={c}" for a, op, b, c in derive(chain, rng))
+    return f"{THINK}{body}{ENDTHINK}{MARK}{chain.value}"
 
 
 EQUATION = re.compile(r"(\d+)([+-])(\d+)=(\d+)")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -36,7 +37,7 @@ def deal(groups: int, minibatches: int, seed: int, ordinal: int, epoch: int) -> 
 
 
 def split(rollouts: Rollouts, credit: Credit, part: torch.Tensor, horizon: int, micro_tokens: int) -> list[Batch]:
-    """The update on the groups `part`, in micro-batches of at most `micro_tokens` tokens (or one row).
+    """The update on the groups `part`, in micro-batches of at most `micro_tokens` tokens (or one unit).
 
     The longest come first: if memory does not suffice, it shows at once.  Rows without a gradient come last, together.
     """
@@ -49,36 +50,42 @@ def split(rollouts: Rollouts, credit: Credit, part: torch.Tensor, horizon: int, 
         nothing = replace(nothing, mask_NT=torch.zeros_like(nothing.mask_NT))
         return [Batch(nothing, credit.take(first), totals)]
     still = torch.zeros_like(kept, dtype=torch.bool) if credit.inert_N is None else credit.inert_N[kept]
-    shares = [(rows, False) for rows in cut(rollouts, kept[~still], micro_tokens)]
+    shares = [(rows, False) for rows in cut(rollouts, kept[~still], micro_tokens, credit.unit_N)]
     shares += [(kept[still], True)] if still.any() else []
     return [Batch(*trim(rollouts.take(rows), credit.take(rows)), totals, inert) for rows, inert in shares]
 
 
-def cut(rollouts: Rollouts, rows_N: torch.Tensor, micro_tokens: int) -> list[torch.Tensor]:
-    """The rows in shares of at most `micro_tokens` packed tokens, or one row; none for no rows.
+def cut(
+    rollouts: Rollouts, rows_N: torch.Tensor, micro_tokens: int, unit_N: torch.Tensor | None = None
+) -> list[torch.Tensor]:
+    """The rows in shares of at most `micro_tokens` packed tokens, or one unit; none for no rows.
 
-    Groups of like length stand side by side, a group's rows together, since they share their prompt.
+    Groups of like length stand side by side, a group's rows together, since they share their prompt.  A unit's rows,
+    which are of one group, are in one share; without `unit_N` each row is a unit.
     """
     if not len(rows_N):
         return []
     prompt_N, length_N = _lengths(rollouts, rows_N)
     group_N = rollouts.group_N[rows_N]
-    longest_P = torch.zeros(int(group_N.max()) + 1, dtype=torch.long, device=group_N.device)
-    longest_P.scatter_reduce_(0, group_N, length_N, "amax")
+    unit_N = torch.arange(len(rows_N), device=group_N.device) if unit_N is None else unit_N[rows_N]
     order = torch.argsort(length_N, stable=True)
-    order = order[torch.argsort(group_N[order], stable=True)]
-    order = order[torch.argsort(longest_P[group_N[order]], stable=True)]
-    described = zip(group_N[order].tolist(), prompt_N[order].tolist(), length_N[order].tolist(), strict=True)
+    for owner_N in (unit_N, group_N):
+        longest = owner_N.new_zeros(int(owner_N.max()) + 1).scatter_reduce_(0, owner_N, length_N, "amax")
+        order = order[torch.argsort(owner_N[order], stable=True)]
+        order = order[torch.argsort(longest[owner_N[order]], stable=True)]
+    rows = zip(*(x[order].tolist() for x in (unit_N, group_N, prompt_N, length_N)), strict=True)
     shares: list[list[int]] = []
     tokens, last = 0, -1
-    for place, (group, prompt, length) in enumerate(described):
-        cost = length - 1 + (prompt if group != last else 0)
+    for _, part in groupby(enumerate(rows), key=lambda row: row[1][0]):
+        places, described = zip(*part, strict=True)
+        group, prompt, own = described[0][1], described[0][2], sum(length - 1 for *_, length in described)
+        cost = own + (prompt if group != last else 0)
         if shares and tokens + cost <= micro_tokens:
-            shares[-1].append(place)
+            shares[-1] += places
             tokens += cost
         else:
-            shares.append([place])
-            tokens = prompt + length - 1
+            shares.append([*places])
+            tokens = prompt + own
         last = group
     return [rows_N[order[torch.tensor(share, device=order.device)]] for share in reversed(shares)]
 

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from algos import Schedule
+    from harness.config import RunConfig
+    from harness.flops import RunFlops
 
 UNITS = ("prompts", "completions", "generated_tokens", "trained_tokens", "updates", "flops", "device_seconds")
 
@@ -55,6 +61,33 @@ class Budget:
 
     def fraction(self, spend: Spend) -> float:
         return min(self.used(spend) / self.limit, 1.0)
+
+
+def check_spent(budget: Budget, source: str) -> Budget:
+    """Raises ValueError where a run with completions of this `Schedule.source` never spends it: it would never end."""
+    unspent = ("generated_tokens",) if source == "dataset" else ()
+    if budget.unit in unspent:
+        valid = ", ".join(unit for unit in UNITS if unit not in unspent)
+        raise ValueError(f"budget: written solutions (source={source}) spend no {budget.unit}; valid: {valid}")
+    return budget
+
+
+def group_bound(unit: str, schedule: Schedule, config: RunConfig, flops: RunFlops, longest: int) -> float | None:
+    """The most that one group can cost, in the budget's unit (for `updates`: what a round costs)."""
+    tokens = schedule.group_size * config.max_new_tokens
+    lengths = [longest + config.max_new_tokens] * schedule.group_size
+    sampled = flops.explore([longest], [[config.max_new_tokens] * schedule.group_size])
+    explored = flops.annotate(lengths) if schedule.source == "dataset" else sampled
+    trained = flops.update(lengths) if schedule.source != "start" else 0.0
+    bounds = {
+        "prompts": 1.0,
+        "completions": float(schedule.group_size),
+        "updates": float(schedule.updates),
+        "generated_tokens": float(tokens),
+        "trained_tokens": float(tokens * schedule.epochs),
+        "flops": explored + schedule.epochs * trained,
+    }
+    return bounds.get(unit)  # seconds: nobody knows before they have passed
 
 
 @dataclass

@@ -31,6 +31,7 @@ def resolved(config: RunConfig) -> dict[str, Any]:
 
     import algos
     from evals import tasks
+    from harness.budget import Budget, check_spent
     from harness.config import build
     from harness.iterate import check_iterations
     from harness.prepare import check_schedule
@@ -40,6 +41,7 @@ def resolved(config: RunConfig) -> dict[str, Any]:
     algo = build(algos.load(config.algo_name), config.algo, "algo.")
     base = algos.Schedule(prompts=config.prompts, group_size=config.group_size)
     schedule = check_schedule(algo.schedule(base), algo)
+    check_spent(Budget.parse(config.budget), schedule.source)
     task = build(tasks.load(config.task_name), config.task, "task.")
     check_reward(config, task, "steps" in algo.needs)
     check_iterations(config, algo, schedule)

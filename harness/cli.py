@@ -127,11 +127,14 @@ app.add_typer(bench, name="bench")
 
 
 @app.command("list")
-def list_(what: Annotated[str, typer.Argument(help="algos, tasks, models, studies or fields.")] = "all") -> None:
+def list_(
+    what: Annotated[str, typer.Argument(help="algos, tasks, models, studies or fields.")] = "all",
+    paradigm: Annotated[bool, Opt("--paradigm", help="How the algorithms differ: a table, from the code.")] = False,
+) -> None:
     """Algorithms, tasks, models and studies, with their fields."""
-    from harness.listing import listing
+    from harness import listing
 
-    typer.echo(listing(what))
+    typer.echo(listing.paradigm() if paradigm else listing.listing(what))
 
 
 @app.command()

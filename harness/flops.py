@@ -82,8 +82,12 @@ class RunFlops:
     def explore(self, prompts: list[int], completions: list[list[int]]) -> float:
         """Rollout and annotation of a round: prompt lengths, and the completion lengths of each prompt."""
         lengths = [p + c for p, group in zip(prompts, completions, strict=True) for c in group]
+        return self.policy.rollout(prompts, completions) + self.annotate(lengths)
+
+    def annotate(self, lengths: list[int]) -> float:
+        """What reads completions beside the policy, over sequences of these lengths."""
         readers = [model for model in (self.reference, self.critic, self.reward_model) if model is not None]
-        return self.policy.rollout(prompts, completions) + sum(model.read(lengths) for model in readers)
+        return sum(model.read(lengths) for model in readers)
 
     def update(self, lengths: list[int], frozen: bool = False) -> float:
         """Forward and backward over sequences of these lengths: three forwards.  A frozen policy is only read."""

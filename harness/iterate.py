@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from algos import Algorithm, Schedule
 from harness.config import RunConfig
+from harness.reward import LEARNED
 
 if TYPE_CHECKING:
     from harness.train import Trainer
@@ -45,8 +46,10 @@ class Iterations:
 
 
 def check_iterations(config: RunConfig, algo: Algorithm, schedule: Schedule) -> None:
-    """Raises ValueError where there is nothing to iterate or to reset."""
+    """Raises ValueError where there is nothing to iterate, to reset, or to reward."""
+    if schedule.source == "dataset" and config.reward in LEARNED:
+        raise ValueError(f"reward: {config.reward} would be trained for nothing: written solutions are not rewarded")
     if config.iterations > 1 and schedule.source != "live":
-        raise ValueError("iterations: an algorithm that samples once, before it trains, has no further iteration")
+        raise ValueError("iterations: only an algorithm that samples from the live policy has a further one")
     if config.reset_reference and "reference" not in algo.needs:
         raise ValueError("reset_reference: nothing reads a reference here; give algo.kl_coef above 0")

@@ -31,6 +31,31 @@ def _described(name: str, cls: Any, module: str) -> list[str]:
     return [f"  {name}  ({module}.py): {about}", *_fields(cls)]
 
 
+DATA = {  # by Schedule.source
+    "live": "q; o ~ the live policy",
+    "start": "q; o ~ the start model",
+    "dataset": "q, o: the task's written solutions",
+}
+
+
+def paradigm() -> str:
+    """DeepSeekMath's Table 10, of the algorithms that have a row in it: a Markdown table, by their files.
+
+    What stands under "data source" is read from the schedule that the algorithm makes of a run's defaults.
+    """
+    rows = [("method", "data source", "reward", "gradient coefficient (2402.03300)", "file")]
+    for name in algos.names():
+        algorithm = algos.load(name)
+        if (row := algorithm.paradigm) is None:
+            continue
+        base = algos.Schedule(prompts=RunConfig.prompts, group_size=RunConfig.group_size)
+        source = DATA[algorithm().schedule(base).source]
+        rows.append((name, source, row.reward, f"{row.coefficient} (eq. {row.equation})", f"algos/{name}.py"))
+    wide = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [" | ".join(cell.ljust(w) for cell, w in zip(row, wide, strict=True)) for row in rows]
+    return "\n".join(f"| {line} |" for line in (lines[0], " | ".join("-" * w for w in wide), *lines[1:]))
+
+
 def listing(what: str) -> str:
     """Raises ValueError on an unknown heading."""
     headings = ("algos", "tasks", "models", "studies", "fields")

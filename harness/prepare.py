@@ -17,9 +17,10 @@ from algos import Algorithm, Schedule
 from evals import tasks
 from evals.score import available
 from evals.tasks import EvalSet, Problem, Task
-from harness.budget import Budget, Planner, Spend
+from harness.budget import Budget, Planner, Spend, check_spent, group_bound
 from harness.cells import asked_of, filled
 from harness.config import RunConfig, build
+from harness.dataset import Dataset, written
 from harness.evaluate import Evaluator
 from harness.flops import FlopsModel, RunFlops
 from harness.iterate import Iterations, check_iterations
@@ -33,6 +34,8 @@ from harness.reward import LEARNED, Source, check_reward
 from harness.rollout import Sampler, Sampling
 from harness.sources import reward_model_of, source_of
 from harness.train import Trainer
+
+TRAINERS: dict[str, type[Trainer]] = {"live": Trainer, "start": Offline, "dataset": Dataset}
 
 
 @dataclass
@@ -58,14 +61,16 @@ def prepare(config: RunConfig) -> Run:
     task = build(tasks.load(config.task_name), config.task, "task.")
     check_reward(config, task, "steps" in algo.needs)
     check_iterations(config, algo, schedule)
-    budget = Budget.parse(config.budget)
+    budget = check_spent(Budget.parse(config.budget), schedule.source)
     folder = run_folder(config, task.name)
     device = pick_device(config.device)
     model, tokenizer, identity = load_model(config.model, config.dtype)
     if tokenizer.eos_token_id is None:
         raise ValueError(f"model: the tokenizer of '{config.model}' has no end token")
     encoder = Encoder(tokenizer, context_of(model), config.max_new_tokens)
-    problems, eval_sets = task.train(config.seed), sets_of(task, config)
+    problems, eval_sets, left_out = task.train(config.seed), sets_of(task, config), list[str]()
+    if schedule.source == "dataset":
+        problems, left_out = written(task, problems, encoder)
     longest = longest_prompt(encoder, task.name, (p.prompt for p in problems))
     for s in eval_sets:
         longest_prompt(encoder, s.name, (p.prompt for p in s.problems))
@@ -80,7 +85,7 @@ def prepare(config: RunConfig) -> Run:
     )
     if config.resume:
         check_same(folder, record)
-    notices = task.notices()
+    notices = [*task.notices(), *left_out]
     if trainer.planner.groups(trainer.spend) == 0:
         notices.append(f"the budget {config.budget} does not pay for one group: nothing will be trained")
     record["notices"] = notices
@@ -99,7 +104,7 @@ def build_trainer(
     problems: Sequence[Problem],
     longest: int,
 ) -> Trainer:
-    """The loop of a live schedule, or the two stages of an offline one; `longest` prompt in tokens."""
+    """The loop that goes with the schedule's source; `longest` prompt in tokens."""
     policy = LMPolicy(
         model,
         accelerator(device, config.dtype),
@@ -112,10 +117,10 @@ def build_trainer(
         gradient_checkpointing=config.gradient_checkpointing,
         reference_on=config.reference_on,
     )
-    source = source_of(config, policy, encoder, task)
-    flops, offline = flops_of(policy, source, "reference" in algo.needs), schedule.source == "start"
-    drawn = sampling_budget(budget, schedule) if offline else budget
-    return (Offline if offline else Trainer)(
+    source, trainer = source_of(config, policy, encoder, task), TRAINERS[schedule.source]
+    flops = flops_of(policy, source, "reference" in algo.needs)
+    drawn = sampling_budget(budget, schedule) if schedule.source == "start" else budget
+    return trainer(
         algo=algo,
         schedule=schedule,
         policy=policy,
@@ -145,11 +150,13 @@ def build_trainer(
 
 def check_schedule(schedule: Schedule, algo: Algorithm) -> Schedule:
     """Raises ValueError where an algorithm asks for a round that the harness cannot draw."""
-    if (schedule.source, schedule.restart) not in (("live", False), ("start", True)):
+    if (schedule.source, schedule.restart) not in (("live", False), ("start", True), ("dataset", False)):
         raise ValueError(
             f"algo: source={schedule.source} with restart={schedule.restart} is not there; "
-            f"valid: live without restart, start with restart"
+            f"valid: live or dataset without restart, start with restart"
         )
+    if schedule.source == "dataset" and schedule.group_size != 1:
+        raise ValueError(f"algo: source=dataset has one solution a prompt, not group_size={schedule.group_size}")
     if ("values" in algo.needs) != (schedule.critic != "none"):
         raise ValueError(f"algo: critic={schedule.critic} in the schedule does not go with needs {set(algo.needs)}")
     if schedule.critic_warmup and schedule.critic == "none":
@@ -235,23 +242,6 @@ def finished(folder: Path) -> bool:
 def longest_prompt(encoder: Encoder, name: str, prompts: Iterator[str]) -> int:
     """In tokens.  Raises ValueError, naming the set, where a prompt leaves no room for a completion."""
     return max(len(encoder.ids(encoder.render(prompt), name)) for prompt in prompts)
-
-
-def group_bound(unit: str, schedule: Schedule, config: RunConfig, flops: RunFlops, longest: int) -> float | None:
-    """The most that one group can cost, in the budget's unit (for `updates`: what a round costs)."""
-    tokens = schedule.group_size * config.max_new_tokens
-    lengths = [longest + config.max_new_tokens] * schedule.group_size
-    explored = flops.explore([longest], [[config.max_new_tokens] * schedule.group_size])
-    trained = flops.update(lengths) if schedule.source == "live" else 0.0
-    bounds = {
-        "prompts": 1.0,
-        "completions": float(schedule.group_size),
-        "updates": float(schedule.updates),
-        "generated_tokens": float(tokens),
-        "trained_tokens": float(tokens * schedule.epochs),
-        "flops": explored + schedule.epochs * trained,
-    }
-    return bounds.get(unit)  # seconds: nobody knows before they have passed
 
 
 def new_record(

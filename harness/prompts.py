@@ -57,6 +57,12 @@ class Encoder:
         special = not (bos and rendered.startswith(bos))
         return list(self.tokenizer(rendered, add_special_tokens=special)["input_ids"])
 
+    def solution(self, text: str) -> list[int]:
+        """A written solution as the policy would write it behind its prompt (a chat template ends in its own space),
+        the end token appended."""
+        text = text.lstrip() if self.chat else text
+        return [*self.tokenizer(text, add_special_tokens=False)["input_ids"], self.tokenizer.eos_token_id]
+
     def ids(self, rendered: str, name: str = "prompt") -> list[int]:
         """Raises ValueError, naming the prompt, where it leaves no room for a completion or is empty."""
         ids = self.encode(rendered)

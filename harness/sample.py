@@ -9,7 +9,7 @@ import torch
 from algos import Rollouts
 from evals.tasks import Problem
 from harness.prompts import Encoder
-from harness.rollout import Sampler, Sampling, left_pad
+from harness.rollout import Completions, Sampler, Sampling, left_pad
 
 
 def sample(
@@ -30,11 +30,16 @@ def complete(
 ) -> tuple[Rollouts, list[str]]:
     """G completions of each prompt (token ids), and their texts."""
     done = sampler(prompts, group_size, sampling, ordinals)
+    return assembled(prompts, done, group_size, sampler.pad), sampler.texts(done, sampling.stop)
+
+
+def assembled(prompts: list[list[int]], done: Completions, group_size: int, pad: int) -> Rollouts:
+    """Completions behind their prompts, G of each."""
     device = done.tokens_NT.device
-    tokens_PL, attend_PL = (x.to(device).repeat_interleave(group_size, 0) for x in left_pad(prompts, sampler.pad))
+    tokens_PL, attend_PL = (x.to(device).repeat_interleave(group_size, 0) for x in left_pad(prompts, pad))
     columns = torch.arange(done.tokens_NT.shape[1], device=device)
     mask_NT = columns < done.length_N[:, None]
-    rollouts = Rollouts(
+    return Rollouts(
         tokens_NS=torch.cat([tokens_PL, done.tokens_NT], 1),
         attend_NS=torch.cat([attend_PL, mask_NT], 1),
         mask_NT=mask_NT,
@@ -44,4 +49,3 @@ def complete(
         group_N=torch.arange(len(prompts), device=device).repeat_interleave(group_size),
         ended_N=done.ended_N,
     )
-    return rollouts, sampler.texts(done, sampling.stop)

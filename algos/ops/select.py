@@ -39,13 +39,38 @@ def first(keep_N: Tensor, group_N: Tensor, limit: int) -> Tensor:
     Shape (N,), bool.  A cap a prompt: 2308.01825 samples k and keeps what is right; equal treatment of easy and
     hard prompts wants a limit.  Degenerate cases: a group with fewer keeps all it has; limit 0 keeps nothing.
     """
+    return keep_N & (_counted(keep_N, group_N) <= limit)
+
+
+def _counted(keep_N: Tensor, group_N: Tensor) -> Tensor:
+    """#{j <= i : keep_j, group_j = group_i}.  Shape (N,), int64."""
     order = torch.argsort(group_N, stable=True)
     sorted_N, kept_N = group_N[order], keep_N[order].long()
-    total_P = kept_N.new_zeros(int(group_N.max()) + 1).index_add_(0, sorted_N, kept_N)
+    total_P = _total(keep_N, group_N)
     before_N = (total_P.cumsum(0) - total_P)[sorted_N]  # kept in the groups before this one
-    chosen_N = torch.empty_like(keep_N)
-    chosen_N[order] = keep_N[order] & (kept_N.cumsum(0) - before_N <= limit)
-    return chosen_N
+    counted_N = torch.empty_like(kept_N)
+    counted_N[order] = kept_N.cumsum(0) - before_N
+    return counted_N
+
+
+def _total(keep_N: Tensor, group_N: Tensor) -> Tensor:
+    """How many each group keeps.  Shape (P,), int64."""
+    return group_N.new_zeros(int(group_N.max()) + 1).index_add_(0, group_N, keep_N.long())
+
+
+def pairs(one_N: Tensor, other_N: Tensor, group_N: Tensor, limit: int | None = None) -> Tensor:
+    """The number of each completion's pair, 0, 1, ..., and -1 without one.  Shape (N,), int64.
+
+    Within a group the i-th of `one` goes with the i-th of `other`, i <= min(#one, #other, limit): preference pairs
+    (2305.18290) in which nobody has a say twice.  No completion is one and other.
+    Degenerate case: a group that lacks either has no pair.
+    """
+    place_N = torch.where(one_N, _counted(one_N, group_N), _counted(other_N, group_N))  # 1, 2, ...
+    count_P = torch.minimum(_total(one_N, group_N), _total(other_N, group_N))
+    count_P = count_P if limit is None else count_P.clamp(max=limit)
+    paired_N = (one_N | other_N) & (place_N <= count_P[group_N])
+    first_P = count_P.cumsum(0) - count_P
+    return torch.where(paired_N, first_P[group_N] + place_N - 1, -1)
 
 
 def distinct(keep_N: Tensor, group_N: Tensor, key_N: Tensor) -> Tensor:

@@ -79,6 +79,10 @@ class Task(ABC):
         """(prompt, written solution) of the training problems, for pretraining; empty where none are written."""
         return []
 
+    def solution(self, problem: Problem) -> str | None:
+        """The written solution of a training problem, as a completion of its prompt; None where none is written."""
+        return None
+
     def notices(self) -> list[str]:
         """What the user should know of the data that were read: rows skipped, problems held out."""
         return []

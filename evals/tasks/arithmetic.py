@@ -16,7 +16,7 @@ from hashlib import sha256
 from typing import Any
 
 from evals import verify
-from evals.chains import LIMIT, PATIENCE, Chain, check_steps, draw_sorting, key_of, problems, read_steps
+from evals.chains import LIMIT, PATIENCE, Chain, careful, check_steps, draw_sorting, key_of, problems, read_steps
 from evals.tasks import EvalSet, Problem, Step, Task
 
 FORM = re.compile(r"<think>\s*[^<\s][^<]*</think>\s*#### *-?\d+")
@@ -128,6 +128,12 @@ class Arithmetic(Task):
     def formatted(self, completion: str) -> bool:
         """Reasoning inside `<think>...</think>`, then the answer and nothing else (DeepSeek-R1, 2501.12948 §2.2)."""
         return FORM.fullmatch(completion.strip()) is not None
+
+    def solution(self, problem: Problem) -> str | None:
+        """One correct derivation, always the same of a problem, in the style that nano masters and rarely shows."""
+        if problem.source is None:
+            return None
+        return careful(Chain.parse(problem.source), random.Random(f"solution/{problem.id}"))
 
     def key(self, problem: Problem, completion: str) -> str:
         return key_of(completion)

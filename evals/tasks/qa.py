@@ -17,6 +17,7 @@ from evals import verify
 from evals.data import DataError, Loaded, Row, has_columns, problems_from, read_hub, read_rows, template_of
 from evals.tasks import Domain, EvalSet, Problem, Task
 from evals.verify import Format, Verdict
+from evals.verify_text import marked
 
 INSTRUCTIONS: dict[Format, str] = {
     "hash": "Question: {question}\nReason step by step, then end with '#### <number>'.\nAnswer:",
@@ -136,7 +137,12 @@ class QuestionAnswer(Task):
 
     def solutions(self) -> list[tuple[str, str]]:
         """The written answers of the training problems, without calculator notes."""
-        return [(p.prompt, " " + NOTE.sub("", p.source["answer"])) for p in self.train()]
+        return [(p.prompt, _written(p)) for p in self.train()]
+
+    def solution(self, problem: Problem) -> str | None:
+        """The same of one problem; None where its row is a final answer alone: a written solution marks its own."""
+        text = _written(problem)
+        return text if marked(text, "hash") or marked(text, "boxed") else None
 
     @property
     def prompt_template(self) -> str:
@@ -216,6 +222,10 @@ class QuestionAnswer(Task):
         kept = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in DATA_FIELDS}
         kept["stop"] = list(self.stop)
         return {"class": f"{type(self).__module__}:{type(self).__qualname__}", "fields": kept}
+
+
+def _written(problem: Problem) -> str:
+    return " " + NOTE.sub("", problem.source["answer"])
 
 
 # ---------------------------------------------------------------- equations of a solution

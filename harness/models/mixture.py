@@ -16,9 +16,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from evals.chains import LIMIT, MARK, Chain, derive, draw_chain, draw_sorting
-
-THINK, ENDTHINK = "<think>", "</think>"
+from evals.chains import LIMIT, MARK, Chain, careful, derive, draw_chain, draw_sorting
 
 
 @dataclass(frozen=True)
@@ -42,11 +40,6 @@ def slip(rng: random.Random, x: int) -> int:
     while (y := clamp(x + rng.choice((-10, -2, -1, 1, 2, 10)))) == x:
         pass
     return y
-
-
-def careful(chain: Chain, rng: random.Random) -> str:
-    body = ",".join(f"{a}{op}{b}={c}" for a, op, b, c in derive(chain, rng))
-    return f"{THINK}{body}{ENDTHINK}{MARK}{chain.value}"
 
 
 def careless(chain: Chain, rng: random.Random) -> str:

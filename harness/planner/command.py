@@ -9,6 +9,7 @@ import torch
 
 import algos
 from algos import Schedule
+from harness.budget import Budget, check_spent
 from harness.config import RunConfig, build
 from harness.planner.anatomy import read
 from harness.planner.cost import cost_of
@@ -24,6 +25,7 @@ def setting_of(config: RunConfig, prompt_tokens: int) -> Setting:
         raise ValueError(f"prompt_tokens: must be at least 1, not {prompt_tokens}")
     algo = build(algos.load(config.algo_name), config.algo, "algo.")
     schedule = algo.schedule(Schedule(prompts=config.prompts, group_size=config.group_size))
+    check_spent(Budget.parse(config.budget), schedule.source)
     anatomy = read(config.model)
     longest = prompt_tokens + config.max_new_tokens
     if anatomy.positions and longest > anatomy.positions:

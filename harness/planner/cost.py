@@ -54,8 +54,9 @@ def cost_of(s: Setting) -> Cost:
     """A round, the rounds that the budget pays for, and the run."""
     schedule, own, model = s.schedule, s.config.max_new_tokens, flops_of(s)
     rows = schedule.prompts * schedule.group_size
-    lengths, live = [s.prompt + own] * rows, schedule.source == "live"
+    lengths, live = [s.prompt + own] * rows, schedule.source != "start"
     explored = model.explore([s.prompt] * schedule.prompts, [[own] * schedule.group_size] * schedule.prompts)
+    explored = explored if s.sampled else model.annotate(lengths)
     a_pass = model.update(lengths)
     each = explored + (schedule.epochs * a_pass if live else 0.0)
     first = explored + (schedule.epochs * model.update(lengths, frozen=True) if live else 0.0)
@@ -70,7 +71,14 @@ def cost_of(s: Setting) -> Cost:
     }
     scale = {"flops": 1.0, "device_seconds": 1.0 / rate if rate else math.inf}.get(paid.unit)
     costs = (units[paid.unit],) * 2 if scale is None else (first * scale, each * scale)
-    cost = Cost(s.anatomy.parameters, rows * own, rows * own * schedule.epochs, each, rate=rate, source=source)
+    cost = Cost(
+        s.anatomy.parameters,
+        rows * own if s.sampled else 0,
+        rows * own * schedule.epochs,
+        each,
+        rate=rate,
+        source=source,
+    )
     if math.isinf(costs[1]):
         return cost
     rounds = _rounds(paid.limit, *costs, schedule.critic_warmup if live else 0)

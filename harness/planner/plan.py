@@ -41,6 +41,11 @@ class Setting:
         return self.device.startswith("cuda")
 
     @property
+    def sampled(self) -> bool:
+        """Not written beforehand."""
+        return self.schedule.source != "dataset"
+
+    @property
     def numbers(self) -> Numbers:
         dtype = self.config.dtype
         if dtype == "float64":
@@ -83,12 +88,13 @@ class Plan:
 
 
 def predict(s: Setting) -> Plan:
-    """Rollout, annotate (where the algorithm reads a reference or a critic) and update."""
+    """Rollout (where completions are sampled), annotate (where the algorithm reads a reference or a critic; without a
+    rollout the policy reads too) and update."""
     living = living_parts(s)
     parked = {**living, "reference": 0.0} if s.config.reference_on == "cpu" and s.cuda else living
-    cached = decode(s).cache if s.cuda else 0.0  # a static cache is kept from round to round
-    phases = [_phase("rollout", {**parked, "rollouts": 0.0}, decode(s).moments(), 0.0)]
-    if s.readers:
+    cached = decode(s).cache if s.cuda and s.sampled else 0.0  # a static cache is kept from round to round
+    phases = [_phase("rollout", {**parked, "rollouts": 0.0}, decode(s).moments(), 0.0)] if s.sampled else []
+    if s.readers or not s.sampled:
         phases.append(_phase("annotate", living, _annotate(s), cached))
     phases.append(_phase("update", {**parked, "rollouts": 2 * living["rollouts"]}, _update(s), cached))
     return Plan(s, tuple(phases), tuple(_notes(s)))
@@ -177,9 +183,11 @@ def _loads(s: Setting, groups: int) -> list[Load]:
 
 
 def _annotate(s: Setting) -> list[Moment]:
-    """The reference reads the round; then a critic that has a trunk of its own."""
+    """What was not sampled is read by the policy; the reference reads the round; then a critic with its own trunk."""
     found = []
     for load in _loads(s, s.schedule.prompts):
+        if not s.sampled:
+            found += reading(s.anatomy, load, s.numbers, live=True)
         if "reference" in s.readers:
             found += reading(s.anatomy, load, s.numbers)
         if "values" in s.readers:

@@ -54,11 +54,11 @@ def costs(plan: Plan, cost: Cost) -> list[str]:
     s = plan.setting
     budget = f"budget {s.config.budget}"
     lines = [f"a round: {flops(cost.round_flops)}, {count(cost.round_tokens)} tokens generated"]
-    if s.schedule.source == "live":
+    if s.schedule.source != "start":
         lines[0] += f", {count(cost.round_trained)} trained"
     if cost.rounds is None or cost.flops is None:
         return [*lines, f"{budget}: no finished run of this model under {s.config.out} tells how fast a round is"]
-    what = "rounds" if s.schedule.source == "live" else "rounds of sampling, training after them"
+    what = "rounds" if s.schedule.source != "start" else "rounds of sampling, training after them"
     lines.append(f"{budget}: {_rounds(cost.rounds)} {what}, {flops(cost.flops)}")
     if cost.seconds is not None:
         lines.append(f"time: {clock(cost.seconds)}, at {flops(cost.rate)}/s as in {cost.source}")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -214,9 +214,14 @@ def _reached(results: Results, arm: str, seeds: list[int]) -> float:
 
 
 def _silent(runs: Sequence[Run]) -> float | None:
-    groups = [run for run in runs if run.record["config"]["group_size"] > 1]
+    groups = [run for run in runs if _group_size(run.record["config"]) > 1]
     shares = [m["frac_reward_zero_std"] for run in groups for m in run.metrics() if "frac_reward_zero_std" in m]
     return float(np.mean(shares)) if shares else None
+
+
+def _group_size(config: Mapping[str, Any]) -> int:
+    """G as it was drawn: an algorithm's schedule may have its own."""
+    return int(config.get("schedule", {}).get("group_size", config["group_size"]))
 
 
 def _collapsed(results: Results, run: Run) -> bool:

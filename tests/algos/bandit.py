@@ -75,12 +75,13 @@ def _chosen(logp_NTV: Tensor, rollouts: Rollouts) -> Tensor:
 
 
 def sample(policy: BanditPolicy, schedule: Schedule, rng: torch.Generator) -> Rollouts:
-    """Prompts, completions and rewards of one round; the contexts take turns."""
+    """Prompts, completions and rewards of one round; the contexts take turns.  A dataset has the right answers."""
     group_N = torch.arange(schedule.prompts).repeat_interleave(schedule.group_size)
     context_N = group_N % len(RIGHT)
     logp_NTV = policy.logits_CTV.detach()[context_N].log_softmax(2)
     mask_NT = ANSWER_CT[context_N]
     token_NT = torch.multinomial(logp_NTV.exp().flatten(0, 1), 1, generator=rng).view(-1, WIDTH)
+    token_NT = SOLUTION_CT[context_N] if schedule.source == "dataset" else token_NT
     right_N = ((token_NT == SOLUTION_CT[context_N]) | ~mask_NT).all(1)
     last_NT = mask_NT & (mask_NT.cumsum(1) == mask_NT.sum(1, keepdim=True))
     every_N = torch.ones_like(right_N)
@@ -101,12 +102,15 @@ def sample(policy: BanditPolicy, schedule: Schedule, rng: torch.Generator) -> Ro
 
 
 def updates(rollouts: Rollouts, credit: Credit, schedule: Schedule) -> Iterator[list[Batch]]:
-    """Each update of the round, by whole groups, cut into two micro-batches of unequal size."""
+    """Each update of the round, by whole groups, cut into two micro-batches of unequal size, by whole units."""
     for _ in range(schedule.epochs):
         for groups in torch.arange(schedule.prompts).chunk(schedule.minibatches):
             index = (torch.isin(rollouts.group_N, groups) & credit.keep_N).nonzero()[:, 0]
             totals = Totals(len(index), int(rollouts.mask_NT[index].sum()), WIDTH)
-            parts = [index[: len(index) // 3], index[len(index) // 3 :]]
+            units = index if credit.unit_N is None else credit.unit_N[index]
+            number_U, unit_N = units.unique(return_inverse=True)
+            early_N = unit_N < len(number_U) // 3
+            parts = [index[early_N], index[~early_N]]
             yield [Batch(rollouts.take(part), credit.take(part), totals) for part in parts]
 
 

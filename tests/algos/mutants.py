@@ -263,6 +263,22 @@ def distinct_among_all(f: Function) -> Function:
     return lambda keep, group, key: keep & f(torch.ones_like(keep), group, key)
 
 
+def pairs_over_groups(f: Function) -> Function:
+    return lambda one, other, group, limit=None: f(one, other, torch.zeros_like(group), limit)
+
+
+def pairs_without_limit(f: Function) -> Function:
+    return lambda one, other, group, limit=None: f(one, other, group)
+
+
+def pairs_from_the_end(f: Function) -> Function:
+    return lambda one, other, group, limit=None: f(one.flip(0), other.flip(0), group.flip(0), limit).flip(0)
+
+
+def everyone_in_one_pair(f: Function) -> Function:
+    return lambda *a, **k: f(*a, **k).clamp(max=0)
+
+
 def controller_without_bound(f: Function) -> Function:
     return lambda coef, kl, target, count, horizon: coef * (1 + (kl / target - 1) * count / horizon)
 
@@ -320,6 +336,10 @@ MUTANTS: dict[str, tuple[Any, str, Callable[[Function], Function]]] = {
     "distinct_over_groups": (select, "distinct", distinct_over_groups),
     "distinct_by_group": (select, "distinct", distinct_by_group),
     "distinct_among_all": (select, "distinct", distinct_among_all),
+    "pairs_over_groups": (select, "pairs", pairs_over_groups),
+    "pairs_without_limit": (select, "pairs", pairs_without_limit),
+    "pairs_from_the_end": (select, "pairs", pairs_from_the_end),
+    "everyone_in_one_pair": (select, "pairs", everyone_in_one_pair),
     "controller_without_bound": (kl, "adapted", controller_without_bound),
     "controller_upside_down": (kl, "adapted", controller_upside_down),
     "controller_per_round": (kl, "adapted", controller_per_round),

@@ -15,6 +15,7 @@ import torch
 
 import algos
 from algos import Algorithm, Credit, Rollouts
+from algos.dpo import DPO
 from algos.grpo import GRPO
 from algos.online_rft import OnlineRFT
 from algos.ppo import PPO
@@ -71,6 +72,8 @@ OTHERS = {
     "RFT with a cap": RFT(cap=2),
     "RFT with copies and a cap": RFT(distinct=False, cap=2),
     "RAFT": OnlineRFT(positives=1),
+    "DPO with other pairs": DPO(distinct=True, pairs=2, epochs=2),
+    "DPO a token": DPO(average="sequence", beta=0.5),
 }
 
 

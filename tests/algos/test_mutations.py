@@ -12,7 +12,7 @@ from tests.algos.mutants import MUTANTS
 from tests.helpers import ROOT
 
 OPS = ("advantages", "ratios", "kl", "aggregate", "select", "values")
-FAST = [f"tests/algos/test_{name}.py" for name in (*OPS, "process", "grpo", "ppo", "rft")]
+FAST = [f"tests/algos/test_{name}.py" for name in (*OPS, "process", "grpo", "ppo", "rft", "dpo", "paradigm")]
 PASSED, FAILED = 0, 1  # pytest's exit codes; 2 and above: it could not run
 
 

@@ -31,6 +31,7 @@ METRICS = (
     "value_loss",
     "kl_coef",
     "distinct",
+    "rewards/margins",
 )
 ROUNDS = {"float32": 1, "float64": 10}
 
@@ -50,6 +51,7 @@ ARMS: dict[str, tuple[str, ...]] = {
     "ppo_shared": ("algo.critic=shared", "algo.kl_coef=0", "algo.lam=0.95", "algo.epochs=2"),
     "online_rft": ("algo.correct_at=0.5",),
     "rft": ("algo.correct_at=0.5", "algo.cap=2"),
+    "dpo": ("algo.correct_at=0.5", "algo.epochs=4"),
     "grpo_twice": ("algo.epochs=2", "algo.minibatches=2", "algo.clip_high=0.28", "algo.average=token"),
 }
 

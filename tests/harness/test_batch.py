@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -167,6 +168,50 @@ def test_rows_keep_their_tokens_and_what_belongs_to_them(micro_tokens: int) -> N
             assert r.logp_NT[k].tolist() == [-x for x in numbers] + [0.0] * (width - n)
             assert r.ref_logp_NT[k].tolist() == [-2 * x for x in numbers] + [0.0] * (width - n)
             assert int(r.group_N[k]) == i // 4 and bool(c.keep_N[k])
+
+
+def paired(seed: int) -> tuple[Rollouts, Credit]:
+    """Kept are two pairs of a group's four rows, or one, or none; each pair is of any two of them."""
+    rollouts, _ = ragged(groups=9, seed=seed)
+    rng, units = np.random.default_rng(seed), []
+    for group in range(9):
+        rows = [2 * group, 2 * group, 2 * group + 1, 2 * group + 1] if group % 3 else [2 * group, -1, 2 * group, -1]
+        units += [int(x) for x in rng.permutation(rows if group else [-1] * 4)]
+    unit_N = torch.tensor(units)
+    return rollouts, Credit(torch.ones(rollouts.mask_NT.shape), keep_N=unit_N >= 0, unit_N=unit_N)
+
+
+@pytest.mark.parametrize("micro_tokens", [1, 60, 100, 150, 400, 10**6])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_unit_is_never_parted(micro_tokens: int, seed: int) -> None:
+    """Its rows are in one micro-batch, which holds no more than it may, or one unit alone."""
+    rollouts, credit = paired(seed)
+    assert credit.unit_N is not None
+    update = cut(rollouts, credit, micro_tokens)[0]
+    assert sorted(rows_of(update)) == credit.keep_N.nonzero()[:, 0].tolist()
+    for batch in update:
+        assert batch.credit.unit_N is not None
+        numbers = batch.credit.unit_N.tolist()
+        assert all(numbers.count(number) == 2 for number in numbers)
+        packed = packed_tokens(batch)
+        assert packed <= micro_tokens or len(set(numbers)) == 1
+    assert len(update) > 1 or micro_tokens >= 400
+
+
+def packed_tokens(batch: Batch) -> int:
+    """A group's prompt once, and of each completion all but its last token."""
+    attend, width = batch.rollouts.attend_NS, batch.rollouts.mask_NT.shape[1]
+    groups = batch.rollouts.group_N.tolist()
+    prompts = {g: int(row[:-width].sum()) for g, row in zip(groups, attend, strict=True)}
+    return sum(prompts.values()) + int((attend[:, -width:].sum(1) - 1).sum())
+
+
+def test_a_unit_of_its_own_is_as_no_unit() -> None:
+    rollouts, credit = ragged()
+    for micro_tokens in (1, 60, 200, 10**6):
+        one = cut(rollouts, credit, micro_tokens)[0]
+        two = cut(rollouts, replace(credit, unit_N=torch.arange(20)), micro_tokens)[0]
+        assert [rows_of([x]) for x in one] == [rows_of([x]) for x in two]
 
 
 def test_an_update_without_kept_rows_still_comes() -> None:

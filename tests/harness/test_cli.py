@@ -96,6 +96,8 @@ def test_list_shows_fields_and_defaults(call: Call) -> None:
     for text in ("grpo", "kl_coef = 0.04", "arithmetic", "harness_gsm8k", "nano", "checkpoint_every", *ADDED):
         assert text in said
     assert call("list", "speed")[0] == 2
+    code, said, _ = call("list", "--paradigm")
+    assert code == 0 and "| ppo " in said and "algos/sft.py" in said and "kl_coef" not in said
 
 
 # ---------------------------------------------------------------- bad input
@@ -134,6 +136,7 @@ def data(tmp_path: Path, taught: Path) -> dict[str, str]:
         "notparquet": write("not.parquet", "{}"),
         "suffix": write("data.csv", "question,answer\n"),
         "badrow": write("badrow.jsonl", good + "{'question': 3}\n"),
+        "bare": write("bare.jsonl", '{"question": "2+3?", "answer": "5"}\n{"question": "2+4?", "answer": "6"}\n'),
         "notobject": write("list.jsonl", good + "[1, 2]\n"),
         "nocolumn": write("nocolumn.jsonl", '{"question": "1+1=", "solution": "2"}\n'),
         "empty": write("empty.jsonl", ""),
@@ -174,6 +177,15 @@ BAD: dict[str, tuple[list[str], list[str]]] = {
     "budget that is no number": (["--budget", "completions=many"], ["budget", "many", "positive number"]),
     "negative budget": (["--budget", "completions=-5"], ["budget", "-5", "positive number"]),
     "budget of zero": (["--budget", "flops=0"], ["budget", "positive number"]),
+    "budget that is never spent": (
+        ["--algo", "sft", "--budget", "generated_tokens=99"],
+        ["budget", "generated_tokens", "trained_tokens"],
+    ),
+    "solutions longer than the limit": (["--algo", "sft"], ["arithmetic", "16 written solutions", "max_new_tokens=8"]),
+    "no written solutions": (
+        ["--algo", "sft", "--train-file", "{bare}", "--test-file", "{test}", *QA],
+        ["qa", "no written solutions"],
+    ),
     "word for an int": (["--set", "prompts=many"], ["prompts", "many", "int"]),
     "word for an int, as a flag": (["--group-size", "four"], ["group-size", "valid integer"]),
     "word for a float of the algorithm": (["--set", "algo.kl_coef=high"], ["algo.kl_coef", "high", "float"]),
@@ -357,6 +369,14 @@ BAD_ELSEWHERE = {
     ),
     "pretrain: nothing": (["pretrain"], ["pretrain", "nano", "--task"]),
     "pretrain: a model and a task": (["pretrain", "nano", "--task", "gsm8k"], ["nano", "--task"]),
+    "plan: a budget that is never spent": (
+        ["plan", "--model", "nano", "--algo", "sft", "--budget", "generated_tokens=99"],
+        ["budget", "generated_tokens"],
+    ),
+    "compare: a budget that one arm never spends": (
+        ["compare", "--algos", "grpo,sft", "--budget", "generated_tokens=99", "--out", "{folder}/n", "--dry-run"],
+        ["sft", "budget", "generated_tokens"],
+    ),
     "list: unknown": (["list", "speed"], ["speed", "algos", "tasks"]),
     "no such command": (["train"], ["train"]),
     "no such flag": (["--fast"], ["--fast"]),

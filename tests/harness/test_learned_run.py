@@ -199,7 +199,8 @@ WRONG: dict[str, tuple[list[str], str]] = {
         "reset_reference: nothing reads a reference here",
     ),
     "one iteration": (["--set", "reset_reference=true"], "act between iterations: ask for 2 or more"),
-    "iterations of a stream": (["--algo", "rft", "--set", "iterations=2"], "samples once, before it trains"),
+    "a reward for what is written": (["--algo", "sft", "--reward", "outcome-model"], "would be trained for nothing"),
+    "iterations of a stream": (["--algo", "rft", "--set", "iterations=2"], "only an algorithm that samples from the live policy"),
 }
 
 

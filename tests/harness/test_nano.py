@@ -12,10 +12,22 @@ from pathlib import Path
 
 import pytest
 
-from evals.chains import LIMIT, MARK, Chain, check_steps, derive, draw_chain, key_of, problems
+from evals.chains import (
+    ENDTHINK,
+    LIMIT,
+    MARK,
+    THINK,
+    Chain,
+    careful,
+    check_steps,
+    derive,
+    draw_chain,
+    key_of,
+    problems,
+)
 from evals.tasks.arithmetic import Arithmetic
 from harness.config import MODELS, resolve
-from harness.models.mixture import ENDTHINK, THINK, Mixture, careful, careless, documents
+from harness.models.mixture import Mixture, careless, documents
 from tests.helpers import close
 
 NANO = MODELS / "nano"

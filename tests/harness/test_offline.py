@@ -490,7 +490,7 @@ class Odd(Algorithm):
 
 REFUSED = [
     # needs, the schedule, what the line must name
-    ("", "source='dataset'", "source=dataset"),
+    ("", "source='dataset'", "source=dataset .*group_size=4"),
     ("", "source='dataset', restart=True", "source=dataset"),
     ("", "restart=True", "restart=True"),
     ("", "source='start'", "restart=False"),

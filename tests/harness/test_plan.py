@@ -40,6 +40,7 @@ from harness.planner.cost import cost_of, flops_of
 from harness.planner.levers import enough, least, options, single
 from harness.planner.plan import Plan, Setting, decode, predict, shares
 from harness.planner.readings import bucket
+from harness.planner.text import costs
 from harness.policy import LMPolicy, Optim
 from harness.prepare import flops_of as measured_flops
 from harness.reward import Source
@@ -162,6 +163,8 @@ def round_of(trainer: Trainer, case: Case) -> dict[str, int]:
     found["rollout"] = ledger.peak
     with measured() as ledger:
         known = set() if done.value_NT is None else {"values"}
+        if trainer.schedule.source == "dataset":  # what was not sampled is read once
+            rollouts = replace(rollouts, logp_NT=trainer.policy.score(rollouts))
         rollouts = trainer.policy.annotate(rollouts, trainer.algo.needs - known)
     found["annotate"] = ledger.peak
     credit = trainer.algo.credit(rollouts)
@@ -202,6 +205,8 @@ CASES = {
     "PPO, shared": Case("qwen2", key_heads=2, name="ppo", algo={"critic": "shared", "kl_coef": 0}),
     "PPO, its own, checkpointed": Case("gpt2", name="ppo", run=CHECKPOINTED),
     "online RFT": Case("qwen2", tied=True, name="online_rft"),
+    "SFT": Case(name="sft", group=1, prompts=12),
+    "bf16 SFT, many words": Case("qwen2", name="sft", group=1, vocabulary=20_000, layers=2, own=8, run=BF16),
     "bf16 llama": Case(run=BF16),
     "bf16 qwen2, small, checkpointed": Case("qwen2", key_heads=2, tied=True, run={**BF16, **SMALL, **CHECKPOINTED}),
     "bf16 gpt2": Case("gpt2", run=BF16),
@@ -327,6 +332,18 @@ def test_offline_training_comes_after_sampling() -> None:
     assert cost.rounds == 10 and cost.flops is not None and cost.round_flops < live.round_flops
     both = cost_of(replace(case, run={"budget": "flops=1e12"}).setting())
     close(both.flops, 1e12)
+
+
+def test_what_is_written_costs_no_rollout() -> None:
+    """One completion a prompt, three forwards of it, and no phase in which anything is sampled."""
+    case = Case(name="sft", prompts=2, group=4, own=10, run={"budget": "completions=80"})
+    cost, setting = cost_of(case.setting()), case.setting()
+    assert (cost.round_tokens, cost.round_trained, cost.rounds) == (0, 20, 40)
+    close(cost.round_flops, flops_of(setting).update([26, 26]))
+    close(cost.flops, 40 * cost.round_flops)
+    assert [phase.name for phase in predict(setting).phases] == ["annotate", "update"]
+    assert all(phase.parts["kv_cache"] == 0 for phase in predict(case.setting("cuda")).phases)
+    assert "0 tokens generated, 20 trained" in "\n".join(costs(predict(setting), cost))
 
 
 def test_a_finished_run_tells_the_rate(tmp_path: Path) -> None:

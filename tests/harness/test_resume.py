@@ -53,8 +53,10 @@ ARMS: dict[str, list[str]] = {
         "reset_reference=true",
         "refresh_reward=true",
     ],  # a reward model, its history, a reference that moves
+    "dpo": ["algo=dpo", "algo.epochs=3"],
+    "sft": ["algo=sft", "prompts=16", "max_new_tokens=56"],
 }
-ROUNDS = {"rft": 13}  # ten of sampling, three passes
+ROUNDS = {"rft": 13, "dpo": 13}  # ten of sampling, three passes
 
 
 def words(name: str, model: Path, out: Path, *settings: str) -> list[str]:
@@ -139,7 +141,7 @@ def test_resumed_is_uninterrupted(
     same(tmp_path / "cut", tmp_path / "whole", rounds)
 
 
-@pytest.mark.parametrize("arm", ["ppo", "rft"])
+@pytest.mark.parametrize("arm", ["ppo", "rft", "dpo", "sft"])
 def test_cut_off_in_the_middle_of_an_update(
     call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arm: str
 ) -> None:

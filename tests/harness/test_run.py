@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import json
 import math
@@ -188,7 +189,7 @@ def test_the_config_is_resolved_to_the_last_field(base: Done, taught: Path) -> N
     from harness.config import RunConfig
 
     assert set(RunConfig.__dataclass_fields__) <= set(config)
-    assert set(GRPO.__dataclass_fields__) == set(config["algo"])
+    assert {f.name for f in dataclasses.fields(GRPO)} == set(config["algo"])
     assert (config["lr"], config["prompts"], config["group_size"], config["max_new_tokens"]) == (1e-3, 4, 4, 8)
     assert config["algo"]["kl_coef"] == 0.04 and config["schedule"]["epochs"] == 1
     assert config["sources"]["lr"] == "profile" and config["sources"]["budget"] == "flag"

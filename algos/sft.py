@@ -1,0 +1,39 @@
+"""SFT: supervised fine-tuning on the task's written solutions, the first row of DeepSeekMath's Table 10 (2402.03300).
+
+    grad J = E_{q, o ~ the SFT set} (1/|o|) sum_t 1 grad log pi(o_t)                                   (eq. 6, 7)
+
+The coefficient is 1 and there is no reward: what is in the set counts as right.  Nothing is sampled, so a budget in
+generated tokens means nothing here.  With a set that is the start model's own correct completions this is RFT.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from algos.algorithm import Algorithm, Row
+from algos.ops import aggregate
+from algos.types import Batch, Credit, Fresh, Metrics, Rollouts, Schedule
+
+
+@dataclass(frozen=True, kw_only=True)
+class SFT(Algorithm):
+    """Coefficient 1 for every token of every solution; a round is one update on P of them."""
+
+    paradigm = Row(reward="none", coefficient="1", equation="7")
+
+    average: aggregate.Over = "sequence"  # eq. 6: 1/|o|; `token` is the usual cross-entropy
+
+    def schedule(self, base: Schedule) -> Schedule:
+        return replace(base, source="dataset", group_size=1)
+
+    def credit(self, rollouts: Rollouts) -> Credit:
+        ones_NT = torch.where(rollouts.mask_NT, torch.ones_like(rollouts.logp_NT), 0)
+        return Credit(ones_NT, keep_N=torch.ones_like(rollouts.group_N, dtype=torch.bool))
+
+    def loss(self, batch: Batch, fresh: Fresh) -> tuple[Tensor, Metrics]:
+        mask_NT = batch.rollouts.mask_NT
+        loss = -aggregate.mean(batch.credit.advantage_NT * fresh.logp_NT, mask_NT, batch.totals, self.average)
+        return loss, {"entropy": aggregate.mean(fresh.entropy_NT.detach(), mask_NT, batch.totals, "token")}
