@@ -24,7 +24,7 @@ from tests.helpers import ROOT, close
 RECORDS = sorted(ROOT.glob("results/**/record.json"))
 SHELVES = ("results", "results/deepseekmath")
 STUDIES = sorted(file.parent for shelf in SHELVES for file in ROOT.glob(f"{shelf}/*/study.json"))
-UNDER_WAY = {"ppo_lambda": 5}  # studies whose runs are not all made yet: the seeds below this one are
+UNDER_WAY: dict[str, int] = {}  # studies whose runs are not all made yet: the seeds below this one are
 REPORT = ("report.md", "report.html", "table.csv", "table.tex", "curves.svg", "cost.svg", "seeds.svg")
 
 

@@ -200,7 +200,10 @@ WRONG: dict[str, tuple[list[str], str]] = {
     ),
     "one iteration": (["--set", "reset_reference=true"], "act between iterations: ask for 2 or more"),
     "a reward for what is written": (["--algo", "sft", "--reward", "outcome-model"], "would be trained for nothing"),
-    "iterations of a stream": (["--algo", "rft", "--set", "iterations=2"], "only an algorithm that samples from the live policy"),
+    "iterations of a stream": (
+        ["--algo", "rft", "--set", "iterations=2"],
+        "only an algorithm that samples from the live policy",
+    ),
 }
 
 
