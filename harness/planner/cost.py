@@ -16,7 +16,7 @@ from algos import Schedule
 from harness.budget import Budget
 from harness.flops import FlopsModel, RunFlops
 from harness.planner.anatomy import Anatomy
-from harness.planner.plan import Setting, critic_parameters
+from harness.planner.plan import Setting, critic_parameters, reward_parameters
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,8 @@ def flops_of(s: Setting) -> RunFlops:
         critic = FlopsModel(2.0 * (critic_parameters(s) - s.anatomy.embedding), policy.attention)
     elif s.schedule.critic == "shared":
         critic = FlopsModel(2.0 * critic_parameters(s), 0.0)
-    return RunFlops(policy, policy if "reference" in s.algo.needs else None, critic)
+    judge = FlopsModel(2.0 * (reward_parameters(s) - s.anatomy.embedding), policy.attention) if s.judged else None
+    return RunFlops(policy, policy if "reference" in s.algo.needs else None, critic, judge)
 
 
 def _model(a: Anatomy, multiplied: int) -> FlopsModel:

@@ -1,7 +1,7 @@
 """Predicted memory of a run, from a model's configuration and the run's own: phase by phase, part by part.
 
     bytes of a phase = what lives through it + the fullest moment of what it computes
-    peak = max over rollout, annotate, update
+    peak = max over rollout, annotate, update (and, where rewards are learned: reward_model, its training, and reward)
 
 The case that is planned for is the worst: every completion at the token limit, every prompt as long as the longest, a
 later round (the optimiser's moments are there).  Nothing is loaded and nothing is run: it is arithmetic.
@@ -18,10 +18,12 @@ from harness.planner.anatomy import Anatomy
 from harness.planner.moments import Load, Moment, Numbers
 from harness.planner.passes import Pass
 from harness.planner.readings import Decode, reading
+from harness.reward_models.fields import RewardModelFields
 
-LIVING = ("policy", "rollout_weights", "reference", "critic", "optimizer", "rollouts")
+LIVING = ("policy", "rollout_weights", "reference", "critic", "reward_model", "optimizer", "rollouts")
 PASSING = ("gradients", "kv_cache", "activations", "logits", "autocast_copies")
 PARTS = (*LIVING, *PASSING)
+BATCH = RewardModelFields.batch
 MOMENTS = {"adamw": 8.0, "adamw8bit": 2.0 + 8 / 256, "paged_adamw8bit": 2.0 + 8 / 256}  # bytes a parameter
 
 
@@ -44,6 +46,11 @@ class Setting:
     def sampled(self) -> bool:
         """Not written beforehand."""
         return self.schedule.source != "dataset"
+
+    @property
+    def judged(self) -> bool:
+        """Rewarded by a learned model."""
+        return self.config.reward.endswith("-model")
 
     @property
     def numbers(self) -> Numbers:
@@ -94,6 +101,11 @@ def predict(s: Setting) -> Plan:
     parked = {**living, "reference": 0.0} if s.config.reference_on == "cpu" and s.cuda else living
     cached = decode(s).cache if s.cuda and s.sampled else 0.0  # a static cache is kept from round to round
     phases = [_phase("rollout", {**parked, "rollouts": 0.0}, decode(s).moments(), 0.0)] if s.sampled else []
+    if s.judged:
+        early = {} if s.config.refresh_reward else {"optimizer": 0.0}  # the policy has taken no step yet
+        phases.insert(0, _phase("reward_model", {**parked, "rollouts": 0.0, **early}, _fit(s), cached))
+        read = [m for load in _loads(s, s.schedule.prompts) for m in reading(s.anatomy, load, s.numbers, False, True)]
+        phases.append(_phase("reward", parked, read, cached))
     if s.readers or not s.sampled:
         phases.append(_phase("annotate", living, _annotate(s), cached))
     phases.append(_phase("update", {**parked, "rollouts": 2 * living["rollouts"]}, _update(s), cached))
@@ -126,6 +138,7 @@ def living_parts(s: Setting) -> dict[str, float]:
         "rollout_weights": float(n.product * a.narrow) if n.casts else 0.0,
         "reference": reference,
         "critic": float(n.master * critic_parameters(s)),
+        "reward_model": float(n.master * reward_parameters(s)),
         "optimizer": state * trained,
         "rollouts": _rollouts(s),
     }
@@ -135,6 +148,11 @@ def critic_parameters(s: Setting) -> int:
     """A value head of H + 1, on a trunk of its own where the schedule says separate."""
     kind = s.schedule.critic
     return 0 if kind == "none" else s.anatomy.hidden + 1 + (s.anatomy.trunk if kind == "separate" else 0)
+
+
+def reward_parameters(s: Setting) -> int:
+    """A trunk as the policy's and a head of H, where rewards are learned."""
+    return s.anatomy.trunk + s.anatomy.hidden if s.judged else 0
 
 
 def _rollouts(s: Setting) -> float:
@@ -223,6 +241,17 @@ def _round_trip(s: Setting, load: Load, accumulated: bool) -> list[Moment]:
     return [*forward, *backward, *(m.over(Moment("", gradients=own)) for m in rest[1:])]
 
 
+def _fit(s: Setting) -> list[Moment]:
+    """A reward model's training: its own moments, and rows that share no prompt, for they are shuffled."""
+    n, own, batch = s.numbers, s.config.max_new_tokens, int(s.config.reward_model.get("batch", BATCH))
+    moments = Moment("", optimizer=8.0 * n.master / 4 * reward_parameters(s))
+    cut = shares(batch, 1, s.prompt, own, s.config.micro_tokens)
+    loads = [Load(prompts, rows, s.prompt, own) for prompts, rows in dict.fromkeys(cut[::-1])]
+    passes = [Pass(s.anatomy, load, n, False, len(cut) > 1, head=False) for load in loads]
+    step = Moment("step", gradients=float(n.master * reward_parameters(s)), optimizer=float(n.master * _scratch(s)))
+    return [m.over(moments) for m in (*(m for each in passes for m in each.moments()), step)]
+
+
 def _step(s: Setting) -> Moment:
     """All gradients; torch's AdamW on the CPU makes two numbers of the master's size for each of the parameter at hand
     (a root and a quotient), and the quotient of the parameter before it is still there: three matrices of the MLP, or
@@ -230,10 +259,15 @@ def _step(s: Setting) -> Moment:
     a, n = s.anatomy, s.numbers
     gradients = float(n.master * (a.parameters + critic_parameters(s)))
     scratch = 0
-    if not s.cuda and s.config.optimizer == "adamw":
-        follows = s.schedule.critic == "separate" and not a.tied
-        scratch = max((3 if follows else 2) * a.embedding, (3 if a.family.gated else 2) * a.hidden * a.inner)
+    if s.config.optimizer == "adamw":
+        scratch = _scratch(s, 3 if s.schedule.critic == "separate" and not a.tied else 2)
     return Moment("step", gradients=gradients, optimizer=float(n.master * scratch))
+
+
+def _scratch(s: Setting, embeddings: int = 2) -> int:
+    """Numbers that torch's AdamW makes on the CPU while it steps; on CUDA it is one kernel."""
+    a = s.anatomy
+    return 0 if s.cuda else max(embeddings * a.embedding, (3 if a.family.gated else 2) * a.hidden * a.inner)
 
 
 def _notes(s: Setting) -> list[str]:
@@ -243,6 +277,8 @@ def _notes(s: Setting) -> list[str]:
             f"'{s.anatomy.model_type}' is not an architecture that the plan knows: parameters and activations are "
             "those of a Llama of these sizes, a rough guide"
         )
+    if s.judged:
+        found.append("the reward model is planned as one made here; what its training spends comes off the budget")
     if s.cuda:
         found.append(
             "bytes of tensors: CUDA's context, kernels' workspaces, captured graphs and fragmentation come on top"

@@ -26,7 +26,7 @@ from transformers import (
 )
 
 import algos
-from algos import Schedule
+from algos import Rollouts, Schedule
 from harness import cache, cli, engine, lm
 from harness.batch import cut, updates
 from harness.budget import Budget, Spend
@@ -44,6 +44,10 @@ from harness.planner.text import costs
 from harness.policy import LMPolicy, Optim
 from harness.prepare import flops_of as measured_flops
 from harness.reward import Source
+from harness.reward_models.fields import RewardModelFields
+from harness.reward_models.fit import fit
+from harness.reward_models.labels import Labelled
+from harness.reward_models.model import RewardModel, beside
 from harness.rollout import Completions, Sampler, Sampling
 from harness.train import Trainer
 from tests.harness.small import KINDS, letters, rollouts_of, shared
@@ -225,6 +229,47 @@ def test_a_tenth(name: str) -> None:
     ratios = {phase.name: phase.bytes / found[phase.name] for phase in plan.phases}
     assert all(0.9 <= ratio <= 1.1 for ratio in ratios.values()), ratios
     assert 0.9 <= plan.peak / max(found[phase.name] for phase in plan.phases) <= 1.1
+
+
+def judged_peaks(case: Case, batch: int) -> dict[str, int]:
+    """Of a reward model's training, and of its reading of a round, on random completions of full length."""
+    trainer = trainer_of(case)
+    policy = trainer.policy
+    classifier = beside(policy.modules()["policy"]).requires_grad_(False)
+    model = RewardModel(classifier, policy.lm, policy.accelerator.autocast, trainer.micro_tokens, policy.device)
+    prompts = torch.randint(40, 300, (case.prompts, case.prompt)).tolist()
+    r = rollouts_of(prompts, case.group, trainer.sampler(prompts, case.group, trainer.sampling))
+    last_NT = torch.arange(case.own) == case.own - 1
+    plain = Rollouts(r.tokens_NS, r.attend_NS, r.mask_NT, r.logp_NT, torch.arange(len(r.group_N)))
+    data = Labelled(plain, last_NT.expand_as(r.mask_NT), torch.zeros_like(r.logp_NT))
+    with measured() as training:
+        fit(model, data, RewardModelFields(epochs=1, batch=batch), 0, 0)
+    policy.step()  # a later round: the policy's optimiser has its moments
+    with measured() as ledger:
+        model(r)
+    return {"reward_model": training.peak, "reward": ledger.peak}
+
+
+JUDGED = {"reward": "outcome-model", "reward_model": {"batch": 8}}
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case(algo={"kl_coef": 0}, run=JUDGED),
+        Case(algo={"kl_coef": 0}, run={**JUDGED, **SMALL}),
+        Case("qwen2", key_heads=2, tied=True, algo={"kl_coef": 0}, run={**JUDGED, **BF16}),
+    ],
+    ids=["llama", "llama, small", "bf16 qwen2"],
+)
+def test_a_reward_model_within_a_tenth(case: Case) -> None:
+    plan, found = predict(case.setting()), judged_peaks(case, 8)
+    phases = {phase.name: phase for phase in plan.phases}
+    assert [phase.name for phase in plan.phases] == ["reward_model", "rollout", "reward", "update"]
+    ratios = {name: phases[name].bytes / peak for name, peak in found.items()}
+    assert all(0.9 <= ratio <= 1.1 for ratio in ratios.values()), ratios
+    whole = Anatomy.of(case.model_config().to_dict())
+    assert phases["update"].parts["reward_model"] == 4 * (whole.trunk + whole.hidden)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
