@@ -10,6 +10,7 @@ import algos
 from evals import tasks
 from harness import study
 from harness.config import RunConfig, embedded_models
+from harness.reward_models.fields import RewardModelFields
 
 
 def _fields(cls: Any) -> list[str]:
@@ -75,6 +76,6 @@ def listing(what: str) -> str:
         elif heading == "studies":
             lines += [f"  {name}: {study.load(name).question}" for name in study.names()] + ["  or a FILE.toml"]
         else:
-            lines += _fields(RunConfig)
+            lines += [*_fields(RunConfig), "    reward_model.FIELD, of a learned reward:", *_fields(RewardModelFields)]
         lines.append("")
     return "\n".join(lines).rstrip()

@@ -15,7 +15,9 @@ TestFile = Annotated[str | None, Opt(help="The same, for the in-domain test.")]
 EvalFile = Annotated[list[str] | None, Opt(help="NAME=FILE, an out-of-domain test; repeatable.")]
 EvalTasks = Annotated[str | None, Opt(help="lm-eval stock tasks, comma-separated.")]
 EvalLimit = Annotated[int | None, Opt(help="At most so many problems an evaluation.")]
-Reward = Annotated[str | None, Opt(help="rule, or FILE.py:function. [rule]")]
+Reward = Annotated[
+    str | None, Opt(help="rule, process-rule, outcome-model, process-model, or FILE.py:function. [rule]")
+]
 BudgetText = Annotated[str | None, Opt(help="UNIT=LIMIT, e.g. completions=8192, flops=1e15.")]
 Name = Annotated[str | None, Opt(help="Folder of the records under OUT.")]
 Out = Annotated[str | None, Opt(help="Where that folder lies. [results]")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from evals.tasks import Task
+from harness.budget import Budget
 from harness.config import RunConfig, build
 from harness.policy import LMPolicy
 from harness.prompts import Encoder
@@ -35,4 +36,13 @@ def _source(config: RunConfig, policy: LMPolicy, encoder: Encoder, task: Task) -
 
 
 def reward_model_of(config: RunConfig) -> RewardModelFields:
-    return build(RewardModelFields, config.reward_model, "reward_model.")
+    """Raises ValueError where a field is wrong, or what it samples alone would be more than the budget pays for."""
+    fields, budget = build(RewardModelFields, config.reward_model, "reward_model."), Budget.parse(config.budget)
+    trainings = (0 if fields.name else 1) + (config.iterations - 1 if config.refresh_reward else 0)
+    prompts = trainings * fields.prompts
+    wanted = {"prompts": prompts, "completions": prompts * fields.samples}.get(budget.unit, 0)
+    if wanted > budget.limit:
+        raise ValueError(
+            f"reward_model.prompts: it would sample {wanted:,} {budget.unit}, and the budget is {budget.limit:,.0f}"
+        )
+    return fields

@@ -199,6 +199,10 @@ WRONG: dict[str, tuple[list[str], str]] = {
         "reset_reference: nothing reads a reference here",
     ),
     "one iteration": (["--set", "reset_reference=true"], "act between iterations: ask for 2 or more"),
+    "more than there is": (
+        ["--reward", "outcome-model", "--budget", "completions=500"],
+        "reward_model.prompts: it would sample 1,024 completions, and the budget is 500",
+    ),
     "a reward for what is written": (["--algo", "sft", "--reward", "outcome-model"], "would be trained for nothing"),
     "iterations of a stream": (
         ["--algo", "rft", "--set", "iterations=2"],

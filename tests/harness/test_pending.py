@@ -25,6 +25,7 @@ TINY = {
     "run": {"--group-size": "2", "--device": "cpu"},
     "compare": {"--device": "cpu", "--workers": "1", "--seeds": "1", "--budget": "completions=8"},
 }  # fmt: skip
+TINY_JUDGE = {f"reward_model.{name}": f"reward_model.{name}=2" for name in ("prompts", "samples", "continuations")}
 SMALL = ["--set", "prompts=2", "--set", "eval_fractions=1", "--eval-limit", "2", "--max-new-tokens", "6"]
 
 
@@ -42,6 +43,8 @@ def tiny(row: Row, out: Path) -> list[str]:
         found += ["--arms", "grpo"]
     if words[3] == "run":
         found = [w if not w.startswith("flops=") else "flops=1e8" for w in found]
+        found = [w if not w.startswith("completions=") else "completions=20" for w in found]
+        found = [TINY_JUDGE.get(w.partition("=")[0], w) for w in found]
         found += SMALL if "--budget" in found else [*SMALL, "--budget", "completions=8"]
     return found
 
