@@ -83,6 +83,8 @@ class GRPO(Algorithm):
         pooled = self.center == "group" and self.scale != "batch" and self.kl_in == "loss"
         if self.supervision == "process" and not pooled:
             raise ValueError("algo.supervision: process goes with center=group, scale=group or none, and kl_in=loss")
+        if self.supervision == "process" and self.drop != "none":
+            raise ValueError(f"algo.drop: {self.drop} looks at outcomes, where supervision=process looks at steps")
 
     def schedule(self, base: Schedule) -> Schedule:
         relative = self.center in ("group", "leave_one_out", "length") or self.scale == "group" or self.drop != "none"

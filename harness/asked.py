@@ -75,6 +75,7 @@ class Hypothesis:
         above       v(a) - v(b)                                 is a above b?
         alike       v(a) - v(b)                                 are they equivalent within the study's margin?
         gain        v(a) - v(a at `since`)                      has it risen?
+        slows       [v(a) - v(a at `since`)] - [v(a at 1) - v(a)]   is most of its gain made by `at`?
         gap_closes  [v_1(a) - v_1(b)] - [v_K(a) - v_K(b)]       of pass@K or maj@K: is a's lead smaller at K than at 1?
 
     `start` is an arm that every study has: the start model, which is the other arm's own run at fraction 0.
@@ -84,11 +85,11 @@ class Hypothesis:
     says: str  # the paper, in one line
     arms: list[str]
     source: str = ""
-    expect: Literal["above", "alike", "gain", "gap_closes"] = "above"
+    expect: Literal["above", "alike", "gain", "slows", "gap_closes"] = "above"
     measure: str = "in"  # an evaluation set; "in": the endpoint's, or the one of repeated problems for pass@K
     metric: str = "exact_match"  # or pass@K, maj@K, at fractions 0 and 1
     at: float = 1.0  # of the budget
-    since: float = 0.0  # gain: from this fraction on
+    since: float = 0.0  # gain, slows: from this fraction on
     settle: str = ""  # what would settle it
     note: str = ""
 
@@ -103,17 +104,18 @@ class Hypothesis:
         known = [*arms, START]
         if unknown := [arm for arm in self.arms if arm not in known]:
             raise ValueError(f"{place}arms: no arm '{unknown[0]}'; valid: {', '.join(known)}")
-        wanted = 1 if self.expect == "gain" else 2
+        wanted = 1 if self.expect in ALONE else 2
         if len(self.arms) != wanted or len(set(self.arms)) != wanted or self.arms[0] == START:
             raise ValueError(f"{place}arms: {self.expect} compares {_WANTED[wanted]}, not {self.arms}")
         if self.metric != "exact_match" and self.k is None:
             raise ValueError(f"{place}metric: '{self.metric}' is not exact_match, pass@K or maj@K")
         if self.expect == "gap_closes" and (self.k or 1) == 1:
             raise ValueError(f"{place}metric: gap_closes compares pass@K or maj@K with K = 1; not '{self.metric}'")
-        if not (0 <= self.since <= 1 and 0 <= self.at <= 1) or (self.expect == "gain" and self.since >= self.at):
+        if not (0 <= self.since <= 1 and 0 <= self.at <= 1) or (self.expect in ALONE and self.since >= self.at):
             raise ValueError(f"{place}at: must lie in 0..1, and after since; not {self.at:g} (since {self.since:g})")
 
 
+ALONE = ("gain", "slows")  # these look at one arm
 _WANTED = {1: "one arm with itself", 2: "two arms, the first of which is not the start"}
 
 
@@ -129,6 +131,9 @@ class Profile:
     name: str
     fields: Fields
     algos: dict[str, Fields] = field(default_factory=dict)  # what belongs to one algorithm alone
+    without: list[str] = field(
+        default_factory=list
+    )  # rewards that its task cannot give: arms that ask for them stay out
     source: str = ""
 
     def of(self, algo: str) -> Fields:

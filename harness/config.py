@@ -174,8 +174,6 @@ def check(config: RunConfig) -> RunConfig:
         raise ValueError("iterations: reset_reference and refresh_reward act between iterations: ask for 2 or more")
     if config.refresh_reward and not config.reward.endswith("-model"):
         raise ValueError(f"refresh_reward: reward={config.reward} has no model to refresh")
-    if config.reward_model and not config.reward.endswith("-model"):
-        raise ValueError(f"reward_model: reward={config.reward} has no model; valid: outcome-model, process-model")
     if infinite := [name for name, weight in config.reward_weights.items() if not math.isfinite(weight)]:
         raise ValueError(f"reward_weights.{infinite[0]}: must be finite, not {config.reward_weights[infinite[0]]}")
     if not 0 <= config.reward_noise <= 0.5:

@@ -37,12 +37,12 @@ class Iterations:
         if self.begun == 0:
             loop.source.begin(loop)
             self.begun = 1
-        while self.begun < due:
+        if self.begun < due:  # once, if a round has crossed several boundaries: between them nothing has moved
             if self.reset_reference:
                 loop.policy.reset_reference()
             if self.refresh_reward:
                 loop.source.refresh(loop)
-            self.begun += 1
+            self.begun = due
 
 
 def check_iterations(config: RunConfig, algo: Algorithm, schedule: Schedule) -> None:
@@ -51,5 +51,12 @@ def check_iterations(config: RunConfig, algo: Algorithm, schedule: Schedule) -> 
         raise ValueError(f"reward: {config.reward} would be trained for nothing: written solutions are not rewarded")
     if config.iterations > 1 and schedule.source != "live":
         raise ValueError("iterations: only an algorithm that samples from the live policy has a further one")
+    if config.measure_kl and schedule.source != "live":
+        raise ValueError("measure_kl: KL is estimated from the live policy's own completions, which this arm has not")
+    if schedule.source == "start" and config.reward in LEARNED and config.budget.startswith(("updates", "trained_")):
+        raise ValueError(
+            f"budget: in {config.budget.partition('=')[0]} an arm that samples once would pay for its reward model and "
+            "others would not; valid: prompts, completions, generated_tokens, flops, device_seconds"
+        )
     if config.reset_reference and "reference" not in algo.needs:
         raise ValueError("reset_reference: nothing reads a reference here; give algo.kl_coef above 0")

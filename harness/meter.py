@@ -12,6 +12,7 @@ from pathlib import Path
 
 PHASES = ("rollout", "reward", "annotate", "update", "eval", "checkpoint")
 BRANCH = "branch"  # training that a curve's point needs and the run does not; entered only where there is any
+MEASURED = "measure"  # what is read for the eye alone: never charged; entered only where there is any
 CHARGED = (
     "rollout",
     "reward",

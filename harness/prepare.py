@@ -32,7 +32,7 @@ from harness.prompts import Draws, Encoder
 from harness.record import SCHEMA, config_differences, config_sha256, environment, sha256
 from harness.reward import LEARNED, Source, check_reward
 from harness.rollout import Sampler, Sampling
-from harness.sources import reward_model_of, source_of
+from harness.sources import check_drawn, reward_identity, reward_model_of, source_of, unread
 from harness.train import Trainer
 
 TRAINERS: dict[str, type[Trainer]] = {"live": Trainer, "start": Offline, "dataset": Dataset}
@@ -71,6 +71,7 @@ def prepare(config: RunConfig) -> Run:
     problems, eval_sets, left_out = task.train(config.seed), sets_of(task, config), list[str]()
     if schedule.source == "dataset":
         problems, left_out = written(task, problems, encoder)
+    check_drawn(config, len(problems))
     longest = longest_prompt(encoder, task.name, (p.prompt for p in problems))
     for s in eval_sets:
         longest_prompt(encoder, s.name, (p.prompt for p in s.problems))
@@ -85,7 +86,7 @@ def prepare(config: RunConfig) -> Run:
     )
     if config.resume:
         check_same(folder, record)
-    notices = [*task.notices(), *left_out]
+    notices = [*task.notices(), *left_out, *unread(config, "steps" in algo.needs)]
     if trainer.planner.groups(trainer.spend) == 0:
         notices.append(f"the budget {config.budget} does not pay for one group: nothing will be trained")
     record["notices"] = notices
@@ -229,6 +230,9 @@ def check_same(folder: Path, record: dict[str, Any]) -> None:
     differ = config_differences(known, new["config"])
     if old["environment"]["model"] != new["environment"]["model"]:
         differ.append(f"model: {old['environment']['model']} -> {new['environment']['model']}")
+    judges = [r["environment"].get("reward_model") for r in (old, new)]
+    if judges[0] != judges[1]:
+        differ.append(f"reward_model: {judges[0]} -> {judges[1]}")
     if differ:
         raise ValueError(f"resume: {folder} was begun with another configuration: {'; '.join(differ)}")
 
@@ -279,6 +283,7 @@ def new_record(
         "environment": {
             **environment(device, torch.get_num_threads()),
             "model": identity,
+            **({"reward_model": judge} if (judge := reward_identity(config)) else {}),
             "data": data,
             "prompt_sha256": sha256(prompts.encode()),
         },

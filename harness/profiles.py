@@ -2,6 +2,7 @@
 
 source = "..."                           # paper and section
 model = "hub/id"                         # as in a --config file
+without = ["process-rule"]               # rewards that its task cannot give
 [algos.grpo]                             # of one algorithm alone
 kl_coef = 0.04
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from harness.asked import Fields, Profile, over
+from harness.asked import START, Fields, Profile, over
 from harness.config import build, load_toml
 from harness.study import STUDIES, Study
 
@@ -32,7 +33,7 @@ def load(name: str) -> Profile:
     if wrong := {"algo", "algo_name", "seed", "name", "out"} & set(table):
         said = "an arm's; what belongs to one algorithm is [algos.NAME]" if "algo" in min(wrong) else "the study's"
         raise ValueError(f"{file}: {min(wrong)}: it is {said}")
-    about: Fields = {key: table.pop(key) for key in ("source", "algos") if key in table}
+    about: Fields = {key: table.pop(key) for key in ("source", "algos", "without") if key in table}
     try:
         return build(Profile, {"name": file.stem, "fields": over(table), **about}, "")
     except ValueError as error:
@@ -42,8 +43,12 @@ def load(name: str) -> Profile:
 def laid(study: Study, profile: Profile) -> Study:
     """The study at the profile's scale, under a name of its own, for its records are others.
 
-    What the profile sets is not tuned; where it names a task, the base's fields of its own task go.
+    What the profile sets is not tuned; where it names a task, the base's fields of its own task go.  Arms whose reward
+    it is `without` stay out, and with them what the study asks of them.
     """
+    study = kept(
+        study, [arm for arm, of in study.arms.items() if over(study.base, of).get("reward") not in profile.without]
+    )
     set_here = {*profile.fields, *(f"algo.{name}" for of in profile.algos.values() for name in of)}
     base, tune = dict(study.base), study.tune
     if "task" in profile.fields:
@@ -54,6 +59,17 @@ def laid(study: Study, profile: Profile) -> Study:
         tune = dataclasses.replace(tune, grid=grid, base=own, store=None) if grid else None
     name = f"{study.name}-{profile.name}"
     return dataclasses.replace(study, name=name, base=base, tune=tune, profile=profile)
+
+
+def kept(study: Study, arms: list[str]) -> Study:
+    """The study of these arms alone."""
+    there, report = {*arms, START}, study.report
+    blocks = {name: [arm for arm in block if arm in there] for name, block in report.blocks.items()}
+    family = [pair for pair in report.family if there >= set(pair)]
+    own = {arm: {k: v for k, v in study.arms[arm].items() if k != "tuned_as" or v in there} for arm in arms}
+    asked = [h for h in study.hypotheses if there >= set(h.arms)]
+    report = dataclasses.replace(report, blocks=blocks, family=family)
+    return dataclasses.replace(study, arms=own, report=report, hypotheses=asked)
 
 
 def asked_over(profile: Profile, asked: Fields) -> Profile:

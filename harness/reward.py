@@ -228,11 +228,14 @@ def check_reward(config: RunConfig, task: Task, steps: bool) -> None:
     terms.check_terms(config.reward_weights, task)
     if name not in NAMES:
         load_function(name)
-    declared = {"process-rule": ("steps",), "process-model": ("steps", "step_ends")}.get(name, ())
+    checked = name == "process-rule" or (name == "process-model" and config.reward_model.get("labels") == "rule")
+    declared = ("steps",) if checked else ("steps", "step_ends") if name == "process-model" else ()
     if declared and all(getattr(type(task), method) is getattr(Task, method) for method in declared):
-        what = "checks" if name == "process-rule" else "declares"
+        what, asked = "checks" if checked else "declares", name
+        if checked and name == "process-model":
+            asked = "process-model with reward_model.labels=rule"
         raise ValueError(
-            f"reward: {name} needs a task that {what} steps, and '{task.name}' {what} none; valid: rule, outcome-model"
+            f"reward: {asked} needs a task that {what} steps, and '{task.name}' {what} none; valid: rule, outcome-model"
         )
     if steps and name not in STEPWISE:
         valid = " or ".join(STEPWISE)

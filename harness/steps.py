@@ -22,7 +22,8 @@ def token_of(tokenizer: Any, tokens: Sequence[int], end: int) -> int:
     """
 
     def written(count: int) -> int:
-        return len(tokenizer.decode(tokens[:count], skip_special_tokens=True))
+        text = tokenizer.decode(tokens[:count], skip_special_tokens=True)
+        return len(text.rstrip("\ufffd"))  # half a character is none yet
 
     return min(bisect.bisect_left(range(1, len(tokens) + 1), end, key=written), len(tokens) - 1)
 

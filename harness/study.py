@@ -32,7 +32,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.asked import START, Fields, Hypothesis, Profile, Report, Tune, over
+from harness.asked import ALONE, START, Fields, Hypothesis, Profile, Report, Tune, over
 from harness.cell import Cell, label
 from harness.config import RunConfig, build, load_toml
 
@@ -207,9 +207,21 @@ def check(study: Study) -> Study:
     _check_hypotheses(study)
     if study.tune is not None:
         _check_tune(study.tune, study)
-    for cell in study.runs():
-        cell.config("results")
+    measured = {cell.arm: set(cell.config("results").eval_fractions) for cell in study.runs()}
+    for i, hypothesis in enumerate(study.hypotheses):
+        _check_points(hypothesis, measured, f"hypotheses.{i}.")
     return study
+
+
+def _check_points(h: Hypothesis, measured: Mapping[str, set[float]], place: str) -> None:
+    """Is every arm evaluated where the hypothesis looks?"""
+    looks = {h.at, *([h.since] if h.expect in ALONE else []), *([1.0] if h.expect == "slows" else [])}
+    points = [(arm, at) for arm in h.arms if arm != START for at in sorted(looks)]
+    points += [(h.arms[0], 0.0)] if START in h.arms else []
+    for arm, at in points:
+        if at not in measured[arm]:
+            said = ", ".join(f"{f:g}" for f in sorted(measured[arm]))
+            raise ValueError(f"{place}at: arm '{arm}' is not evaluated at {at:g} of the budget; eval_fractions: {said}")
 
 
 def _check_hypotheses(study: Study) -> None:

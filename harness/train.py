@@ -23,7 +23,7 @@ from harness.budget import Budget, Planner, Spend
 from harness.config import build
 from harness.flops import RunFlops
 from harness.iterate import Iterations
-from harness.meter import Meter
+from harness.meter import MEASURED, Meter
 from harness.metrics import Round
 from harness.policy import LMPolicy
 from harness.prompts import Draws, Encoder
@@ -104,9 +104,12 @@ class Trainer:
             rollouts, judged = score(rollouts, owners, texts, self.task, self.source, ordinal)
         with self.meter("annotate") as phase:
             known = {"values"} if rollouts.value_NT is not None else set()  # a shared trunk's, from the sampling itself
-            unknown = (self.algo.needs | self.measures) - known
+            unknown = self.algo.needs - known
             rollouts = self.policy.annotate(rollouts, unknown)
             phase.tokens += int(rollouts.attend_NS.sum()) * len(unknown & {"reference", "values"})
+        if extra := self.measures - self.algo.needs:
+            with self.meter(MEASURED):
+                rollouts = self.policy.annotate(rollouts, extra)
         self.charge(rollouts, groups)
         return Explored(rollouts, owners, texts, judged)
 

@@ -28,6 +28,7 @@ class Judged:
     ended: int  # seeds for which nothing is left to run
     planned: int
     missing: str = ""
+    failed: int = 0  # of the seeds that have ended: they are in no difference, and are not passed over in silence
 
     @property
     def word(self) -> str:
@@ -37,7 +38,8 @@ class Judged:
             return f"not measured: {self.missing}"
         if self.ended < self.planned:
             return f"not yet run: {self.ended} of {self.planned} seeds"
-        return word(self.hypothesis.expect, self.verdict, self.margin)
+        said = word(self.hypothesis.expect, self.verdict, self.margin)
+        return f"{said}; a run of {self.failed} of {self.ended} seeds failed" if self.failed else said
 
 
 def word(expect: str, verdict: Verdict, margin: float) -> str:
@@ -62,10 +64,12 @@ def judged(results: Results) -> list[Judged]:
     margin, asked = results.study.report.margin / 100, results.study.hypotheses
     found = [_differences(results, h) for h in asked]
     verdicts = judge([paired(d_S, np.zeros_like(d_S)) for _, d_S, _ in found], margin)
-    return [
-        Judged(h, task, verdict, margin, *_progress(results, h), missing)
-        for h, verdict, (task, _, missing) in zip(asked, verdicts, found, strict=True)
-    ]
+    rows = []
+    for h, verdict, (task, d_S, missing) in zip(asked, verdicts, found, strict=True):
+        ended, planned = _progress(results, h)
+        failed = 0 if missing or ended < planned else ended - len(d_S)
+        rows.append(Judged(h, task, verdict, margin, ended, planned, missing, failed))
+    return rows
 
 
 def _progress(results: Results, h: Hypothesis) -> tuple[int, int]:
@@ -100,6 +104,8 @@ def _differences(results: Results, h: Hypothesis) -> tuple[str, np.ndarray, str]
     a, b = h.arms[0], h.arms[-1]
     if h.expect == "gain":
         d_S1 = value_S(a, h.at) - value_S(a, h.since)
+    elif h.expect == "slows":
+        d_S1 = 2 * value_S(a, h.at) - value_S(a, h.since) - value_S(a, 1.0)
     elif h.expect == "gap_closes":
         one = f"{h.metric.partition('@')[0]}@1"
         d_S1 = (value_S(a, h.at, one) - value_S(b, h.at, one)) - (value_S(a, h.at) - value_S(b, h.at))

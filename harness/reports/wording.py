@@ -225,6 +225,9 @@ def compared(t: Judged) -> str:
     a, b = h.arms[0], "the start" if h.arms[-1] == START else h.arms[-1]
     if h.expect == "gain":
         return f"{a} {place} above itself at {'the start' if h.since == 0 else f'{100 * h.since:g} %'}, {of}"
+    if h.expect == "slows":
+        since = "the start" if h.since == 0 else f"{100 * h.since:g} %"
+        return f"{a}'s gain from {since} to {100 * h.at:g} % above its gain from there on, {of}"
     if h.expect == "gap_closes":
         one = f"{h.metric.partition('@')[0]}@1"
         return f"{a}'s lead over {b}: {one} above {h.metric}, {task} {place}"

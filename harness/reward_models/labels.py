@@ -2,15 +2,17 @@
 
 outcome   the verdict, at the last token
 steps     `rule`: the task's own checker, at the end of each step
-          `continuations` (Math-Shepherd, 2312.08935 §3.2, soft estimation):
+          `continuations` (Math-Shepherd, 2312.08935 §3.3, soft estimation):
           c = (1/k) sum_j 1{continuation j of the solution up to the step reaches the right answer}
           In both the last step is the final answer, whose label is the verdict.
+          What the verifier could not judge is no label, and leaves k.
 
 Sampling them is the run's expense.  Shapes: N completions, T completion tokens.
 """
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -79,17 +81,22 @@ def together(parts: Sequence[Labelled], pad: int) -> Labelled:
 
 
 def collect(loop: Trainer, kind: Kind, fields: RewardModelFields, first: int) -> Labelled:
-    """Draw problems, sample, judge and label; `first` numbers the first draw of this walk.  All of it is charged."""
+    """Draw problems, sample, judge and label; `first` numbers the first draw of this walk.  All of it is charged.
+
+    Raises ValueError where the budget does not pay for it.
+    """
     draws = Draws(loop.draws.problems, loop.draws.seed, STREAM)
     problems, ordinals = draws.take(first, fields.prompts), list(range(first, first + fields.prompts))
     sampling = replace(loop.sampling, stream=STREAM)
     rollouts, texts = sample(loop.sampler, loop.encoder, problems, fields.samples, sampling, ordinals)
     charge(loop, rollouts, fields.prompts, fields.samples)
+    afforded(loop, rollouts, 0)
     owners = [p for p in problems for _ in range(fields.samples)]
     verdicts = judged(rollouts, owners, texts, loop.task)
     at, labels = _steps(loop, kind, fields, rollouts, owners, texts, first)
     finals = [float(v.strict == "correct") for v in verdicts]
     where_NT, label_NT = lay(rollouts, at, [[*found, final] for found, final in zip(labels, finals, strict=True)])
+    where_NT, label_NT = where_NT & ~label_NT.isnan(), label_NT.nan_to_num(0.0)
     known = torch.tensor([v.strict != "verifier_error" for v in verdicts]).nonzero()[:, 0]
     kept = {name: getattr(rollouts, name).cpu() for name in KEPT}
     return Labelled(Rollouts(**kept), where_NT.cpu(), label_NT.cpu()).take(known)
@@ -127,13 +134,15 @@ def continued(
 ) -> list[list[float]]:
     """For each step of each completion, the share of `count` continuations from its end that reach the right answer.
 
-    A continuation has the tokens that its completion had left; where none is left the share is 0.  Its noise belongs to
-    (first, the step's place in the list of all steps), not to how prefixes are batched.
+    A continuation has the tokens that its completion had left; where none is left the share is 0, and where none could
+    be judged NaN.  Its noise belongs to (first, the step's place in the list of all steps), not to how prefixes are
+    batched.
     """
     shares: list[list[float]] = [[0.0] * len(stops) for stops in at]
     wanted: dict[int, list[tuple[int, int, int]]] = defaultdict(list)  # tokens written -> completion, step, ordinal
     for ordinal, (i, j) in enumerate((i, j) for i, stops in enumerate(at) for j in range(len(stops))):
         wanted[at[i][j] + 1].append((i, j, ordinal))
+    afforded(loop, rollouts, count * sum(map(len, at)))
     prompts = _prompts(rollouts)
     for written, steps in sorted(wanted.items()):
         left = loop.sampling.max_new_tokens - written
@@ -147,7 +156,8 @@ def continued(
         whose = [owners[i] for i, _, _ in steps for _ in range(count)]
         verdicts = judged(done, whose, _texts(loop, done, written), loop.task)
         for k, (i, j, _) in enumerate(steps):
-            shares[i][j] = sum(v.strict == "correct" for v in verdicts[k * count : (k + 1) * count]) / count
+            said = [v.strict for v in verdicts[k * count : (k + 1) * count] if v.strict != "verifier_error"]
+            shares[i][j] = sum(s == "correct" for s in said) / len(said) if said else math.nan
     return shares
 
 
@@ -167,6 +177,18 @@ def _texts(loop: Trainer, done: Rollouts, written: int) -> list[str]:
     for stop in loop.sampling.stop:
         texts = [text.split(stop)[0] for text in texts]
     return texts
+
+
+def afforded(loop: Trainer, rollouts: Rollouts, more: int) -> None:
+    """Raises ValueError, one line, where `more` completions like these, on average, would take more than is left."""
+    budget, count = loop.budget, len(rollouts.group_N)
+    each = {"completions": 1.0, "generated_tokens": int(rollouts.mask_NT.sum()) / count}.get(budget.unit, 0.0)
+    used = budget.used(loop.spend)
+    if used + more * each >= budget.limit:
+        raise ValueError(
+            f"reward_model: its {count:,} completions and {more:,} continuations would take {used + more * each:,.0f} "
+            f"of a budget of {budget.limit:,.0f} {budget.unit}; lower reward_model.prompts, samples or continuations"
+        )
 
 
 def charge(loop: Trainer, rollouts: Rollouts, prompts: int, size: int) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from algos import Rollouts
 from evals.judges import quality
+from harness.meter import MEASURED
 from harness.reward import Answers, Source
 from harness.reward_models.fields import RewardModelFields
 from harness.reward_models.fit import fit, measured, parted
@@ -45,24 +46,35 @@ class Learned(Source):
             self.train(loop)
 
     def refresh(self, loop: Trainer) -> None:
-        """Train on: completions of the policy as it is, and a share of what there was before (2402.03300 §4.1.4)."""
-        self.train(loop)
+        """Train on: completions of the policy as it is, and a share of what there was before (2402.03300 §4.1.4).
+
+        Left out, and written down as such, where what is left does not pay for as much as the last time.
+        """
+        unit = loop.budget.unit
+        last = self.record[-1].get("spend", {}).get(unit, 0.0) if self.record else 0.0
+        if loop.budget.used(loop.spend) + last >= loop.budget.limit:
+            self.record.append({"fraction": loop.budget.fraction(loop.spend), "skipped": f"no {unit} left for it"})
+        else:
+            self.train(loop)
 
     def train(self, loop: Trainer) -> None:
-        """Collect, train, measure, and write down what it cost."""
+        """Collect, train, measure, and write down what it cost.  Raises ValueError where there is nothing to learn."""
         fields, before = self.fields, copy.copy(loop.spend)
         with loop.meter(PHASE) as phase:
             data = collect(loop, self.kind, fields, self.turns * fields.prompts)
             train, held = parted(data, fields.held_out)
+            if len(train) == 0:
+                raise ValueError("reward_model: the verifier could judge none of the completions it would learn from")
             mixed = self.with_history(train, loop)
             said = fit(self.model, mixed, fields, loop.draws.seed, self.turns)
             lengths = mixed.rollouts.attend_NS.sum(1).tolist()
             assert loop.flops.reward_model is not None
             loop.spend.flops += 3 * fields.epochs * loop.flops.reward_model.read(lengths)
             loop.spend.trained_tokens += fields.epochs * int(mixed.rollouts.mask_NT.sum())
-            found = measured(self.model, held)
             phase.tokens += loop.spend.generated_tokens - before.generated_tokens
         loop.spend.device_seconds = loop.meter.charged_seconds
+        with loop.meter(MEASURED):
+            found = measured(self.model, held)
         spent = {unit: value - getattr(before, unit) for unit, value in loop.spend.as_dict().items()}
         said |= {"fraction": loop.budget.fraction(before), "history": len(mixed) - len(train)}
         self.record.append({**said, "held_out": found, "spend": spent})
@@ -90,8 +102,9 @@ class Learned(Source):
             at = places(self.tokenizer, rollouts, ends)
             end_NT, _ = lay(rollouts, at, [[0.0] * (len(stops) + 1) for stops in at])
             rated = replace(rated, step_end_NT=end_NT, step_reward_NT=torch.where(end_NT, probability_NT, 0))
+        known = torch.tensor([v.strict != "verifier_error" for v in answers.verdicts])
         right = torch.tensor([v.strict == "correct" for v in answers.verdicts])
-        found = quality(reward_N.cpu().numpy(), right.numpy())
+        found = quality(reward_N.cpu()[known].numpy(), right[known].numpy())
         said = {} if found is None else {k: found.as_dict()[k] for k in ("accuracy", "auc", "brier")}
         return rated, {f"reward_model/{name}": float(value) for name, value in said.items() if value is not None}
 

@@ -81,15 +81,16 @@ def beside(model: Any) -> Any:
             classifier = AutoModelForSequenceClassification.from_config(config, dtype=model.dtype)
         classifier.base_model.load_state_dict(model.base_model.state_dict())
         torch.nn.init.zeros_(classifier.score.weight)
-    except Exception as error:  # many kinds: no such class, another name for the trunk or the head
+    except (ValueError, AttributeError, RuntimeError) as error:  # no such class, another name for trunk or head
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ValueError(
-            f"reward_model: transformers has no sequence classification for {type(model).__name__}: {error}"
+            f"reward_model: transformers has no sequence classification for {type(model).__name__}: {reason}"
         ) from error
     return classifier
 
 
-def load(name: str, tokenizer: Any) -> Any:
-    """A classifier with one label, by folder or hub id.
+def load(name: str, tokenizer: Any, dtype: torch.dtype = torch.float32) -> Any:
+    """A classifier with one label, by folder or hub id, its weights in the policy's precision, however they were saved.
 
     Raises ValueError, one line, where it cannot be had, has no trained head or more than one label, or reads other
     tokens than the policy writes.
@@ -99,7 +100,9 @@ def load(name: str, tokenizer: Any) -> Any:
     try:
         with silenced():
             theirs = AutoTokenizer.from_pretrained(name)
-            classifier, said = AutoModelForSequenceClassification.from_pretrained(name, output_loading_info=True)
+            classifier, said = AutoModelForSequenceClassification.from_pretrained(
+                name, output_loading_info=True, dtype=dtype
+            )
     except Exception as error:  # transformers raises many kinds
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ValueError(f"reward_model.name: cannot load '{name}': {reason}") from error

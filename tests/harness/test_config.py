@@ -85,7 +85,8 @@ def test_the_embedded_model_has_its_profile() -> None:
     profile = load_toml(module.MODELS / "nano" / "profile.toml")
     found = resolve({}, [], None)
     assert found.model == "nano" and profile["lr"] == found.lr != DEFAULTS.lr
-    assert found.sources == dict.fromkeys(profile, "profile")
+    flat = [*(set(profile) - {"reward_model"}), *(f"reward_model.{name}" for name in profile["reward_model"])]
+    assert found.sources == dict.fromkeys(flat, "profile")
     assert profile_of("nano") == profile and profile_of("some/hub-id") == {}
     assert "nano" in module.embedded_models()
 

@@ -216,7 +216,7 @@ def test_no_verdict_before_every_planned_seed_has_ended(tmp_path: Path) -> None:
     write(path / "a" / "seed3", unfinished("a", 3, "interrupted"))
     assert judged(path)[0].word == "not yet run: 3 of 4 seeds"
     write(path / "a" / "seed3", unfinished("a", 3, "failed", "RuntimeError: no"))
-    assert judged(path)[0].word == "reproduced"
+    assert judged(path)[0].word == "reproduced; a run of 1 of 4 seeds failed"
 
 
 def test_an_arm_without_a_run(tmp_path: Path) -> None:

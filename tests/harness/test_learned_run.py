@@ -148,6 +148,18 @@ def test_at_an_iteration_the_reference_is_the_policy(taught: Path, out: Path) ->
     assert [m["kl/reverse"] for m in once.lines[:3]] == kl[:3] and abs(once.lines[3]["kl/reverse"]) > 1e-3
 
 
+def test_boundaries_that_one_round_crosses_renew_once_and_never_beyond_the_budget(taught: Path, out: Path) -> None:
+    words = [*SMALL, "iterations=4", "refresh_reward=true", "algo.kl_coef=0"]
+    # 4 prompts to learn from, a round of 4: half of 16 is spent, two boundaries are crossed, and one refresh follows
+    crossed = go(taught, out, "crossed", *words, budget="prompts=16", reward="outcome-model")
+    assert [t["fraction"] for t in crossed.record["reward_model"]] == [0.0, 0.5]
+    # of 12, what is left after the same pays for another refresh and then for nothing: the round is preferred
+    spare = go(taught, out, "spare", *words, budget="prompts=12", reward="outcome-model")
+    assert spare.record["reward_model"][1] == {"fraction": 8 / 12, "skipped": "no prompts left for it"}
+    assert len(spare.lines) == len(crossed.lines) == 2
+    assert (spare.record["spend"]["prompts"], crossed.record["spend"]["prompts"]) == (12, 16)
+
+
 def test_at_an_iteration_the_reward_model_learns_on_with_a_share_of_history(taught: Path, out: Path) -> None:
     words = [*SMALL, "iterations=2", "refresh_reward=true", "reward_model.replay=0.25", "algo.kl_coef=0"]
     done = go(taught, out, "refreshed", *words, budget="prompts=24", reward="outcome-model")
@@ -181,7 +193,6 @@ WRONG: dict[str, tuple[list[str], str]] = {
         "algo.supervision=process needs rewards of steps, which rule has not; process-rule or process-model",
     ),
     "unknown": (["--reward", "oracle"], "'oracle' is none of rule, process-rule, outcome-model, process-model"),
-    "fields without a model": (["--set", "reward_model.lr=1e-3"], "reward_model: reward=rule has no model"),
     "an unknown field": (
         ["--reward", "outcome-model", "--set", "reward_model.size=3"],
         "reward_model.size: unknown field; valid: reward_model.name",
@@ -199,6 +210,26 @@ WRONG: dict[str, tuple[list[str], str]] = {
         "reset_reference: nothing reads a reference here",
     ),
     "one iteration": (["--set", "reset_reference=true"], "act between iterations: ask for 2 or more"),
+    "checked labels of a task without": (
+        ["--task", "gsm8k", "--reward", "process-model", "--set", "reward_model.labels=rule"],
+        "process-model with reward_model.labels=rule needs a task that checks steps",
+    ),
+    "problems twice": (
+        ["--reward", "outcome-model", "--set", "reward_model.prompts=17", "--budget", "generated_tokens=9999"],
+        "reward_model.prompts: its 17 problems must differ, and the task has 16 to train on",
+    ),
+    "updates for some": (
+        ["--algo", "rft", "--reward", "outcome-model", "--budget", "updates=20"],
+        "an arm that samples once would pay for its reward model and others would not",
+    ),
+    "KL of a stream": (
+        ["--algo", "rft", "--set", "measure_kl=true"],
+        "measure_kl: KL is estimated from the live policy's",
+    ),
+    "groups by outcome": (
+        ["--reward", "process-rule", "--set", "algo.supervision=process", "--set", "algo.drop=silent"],
+        "algo.drop: silent looks at outcomes, where supervision=process looks at steps",
+    ),
     "more than there is": (
         ["--reward", "outcome-model", "--budget", "completions=500"],
         "reward_model.prompts: it would sample 1,024 completions, and the budget is 500",
@@ -226,6 +257,16 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     said = capsys.readouterr().err
     assert stop.value.code == 2 and expected in said and len(said.strip().splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_what_nothing_reads_is_said(taught: Path, out: Path) -> None:
+    done = go(
+        taught, out, "unread", "reward_model.lr=1e-3", "algo.kl_coef=0", budget="prompts=4", reward="process-rule"
+    )
+    assert done.record["notices"][-2:] == [
+        "reward_model.lr: nothing reads it, for reward=process-rule is not learned",
+        "grpo reads the last step's reward alone: process-rule rates others in vain",
+    ]
 
 
 def test_the_record_keeps_the_models_fields(learned: Done, plain: Done) -> None:

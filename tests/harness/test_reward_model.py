@@ -16,7 +16,7 @@ from transformers import AutoModelForSequenceClassification
 from algos import Rollouts
 from evals.tasks import Problem, Task
 from evals.verify import Verdict
-from harness.budget import Spend
+from harness.budget import Budget, Spend
 from harness.load import save_model
 from harness.prompts import Draws
 from harness.reward_models.fields import RewardModelFields
@@ -167,6 +167,7 @@ class Loop:
     sampling: Sampling = field(default_factory=lambda: Sampling(1.0, 10, seed=4))
     spend: Spend = field(default_factory=Spend)
     aside: int = 0
+    budget: Budget = field(default_factory=lambda: Budget("completions", 1000))
     flops: Any = field(default_factory=lambda: SimpleNamespace(policy=Flops))
     draws: Draws = field(default_factory=lambda: Draws(Ending().train(0), 4))
 
@@ -222,6 +223,46 @@ def test_a_step_with_no_token_left_to_go_on_has_no_share() -> None:
     rollouts, _ = complete(loop.sampler, prompts_of(1), 1, loop.sampling, [0])
     assert continued(loop, rollouts, [Problem("0", "", "")], [[3]], 5) == [[0.0]]
     assert loop.spend.completions == 0
+
+
+class Doubtful(Ending):
+    """A verifier that cannot judge texts that end with certain letters, or any at all."""
+
+    def __init__(self, doubts: str = "abcdef") -> None:
+        self.doubts = doubts
+
+    def judge(self, problem: Problem, completion: str, ended: bool) -> Verdict:
+        if completion[-2:-1] in self.doubts:
+            return Verdict("verifier_error", "verifier_error", None)
+        return super().judge(problem, completion, ended)
+
+
+def test_what_could_not_be_judged_is_no_label_and_no_wrong_continuation() -> None:
+    loose: Any = Loop(task=Doubtful())
+    certain: Any = Loop()
+    rollouts, _ = complete(loose.sampler, prompts_of(3), 2, loose.sampling, [0, 1, 2])
+    at, owners = [[1]] * 6, [Problem(str(i), "", "") for i in range(6)]
+    shares, plain = (continued(each, rollouts, owners, at, 8) for each in (loose, certain))
+    for (share,), (whole,) in zip(shares, plain, strict=True):
+        assert share != share or share <= whole  # right ones alone are doubted: fewer of them, of fewer
+    assert shares != plain
+    blind: Any = Loop(task=Doubtful("abcdefghijklmnopqrstuvwxyz"))
+    assert all(share != share for (share,) in continued(blind, rollouts, owners, at, 2))
+    assert len(collect(blind, "process", FIELDS, 0)) == 0
+
+
+def test_what_the_budget_does_not_pay_for_is_refused_before_it_is_sampled() -> None:
+    loop: Any = Loop(budget=Budget("completions", 60))
+    with pytest.raises(
+        ValueError, match=r"its 18 completions and \d+ continuations would take .* of a budget of 60 compl"
+    ):
+        collect(loop, "process", FIELDS, 0)
+    assert loop.spend.completions == 18
+    short: Any = Loop(budget=Budget("generated_tokens", 50))
+    with pytest.raises(
+        ValueError, match="would take .* of a budget of 50 generated_tokens; lower reward_model.prompts"
+    ):
+        collect(short, "outcome", FIELDS, 0)
 
 
 def test_process_labels_have_the_verdict_at_the_end() -> None:

@@ -66,7 +66,7 @@ def test_special_tokens_have_no_characters() -> None:
 def test_the_checkers_marks_lie_at_the_steps_and_the_verdict_at_the_end() -> None:
     texts = [SOLUTION, "5-3=2,12-2=11\n#### 11", "#### 14"]
     r = written(*texts)
-    rated, judged = score(r, [PROBLEM] * 3, texts, Arithmetic(), Stepwise(Arithmetic(), nano()))
+    rated, judged = score(r, [PROBLEM] * 3, texts, Arithmetic(), Stepwise(Arithmetic(), nano()), 0)
     assert rated.step_end_NT is not None and rated.step_reward_NT is not None
     assert rated.reward_N is not None and rated.reward_N.tolist() == [1, 0, 1]
     marks = [row[end].tolist() for row, end in zip(rated.step_reward_NT, rated.step_end_NT, strict=True)]
@@ -81,14 +81,16 @@ def test_where_a_step_ends_with_a_cut_completion_the_verdict_stands() -> None:
     tokenizer = nano()
     cut = token_of(tokenizer, tokenizer(SOLUTION)["input_ids"], 13) + 1
     r = written(SOLUTION, cut=cut)
-    rated, _ = score(r, [PROBLEM], ["5-3=2,12-2=10"], Arithmetic(), Stepwise(Arithmetic(), tokenizer))
+    rated, _ = score(r, [PROBLEM], ["5-3=2,12-2=10"], Arithmetic(), Stepwise(Arithmetic(), tokenizer), 0)
     assert rated.step_reward_NT is not None and rated.step_end_NT is not None
     assert rated.step_reward_NT[rated.step_end_NT].tolist() == [1, 0]
 
 
 def test_a_problem_without_steps_has_its_answer_alone() -> None:
     sorting = replace(PROBLEM, prompt="sort 3 1:", gold="3", source=None)
-    rated, _ = score(written("1 3\n#### 3"), [sorting], ["1 3\n#### 3"], Arithmetic(), Stepwise(Arithmetic(), nano()))
+    rated, _ = score(
+        written("1 3\n#### 3"), [sorting], ["1 3\n#### 3"], Arithmetic(), Stepwise(Arithmetic(), nano()), 0
+    )
     assert rated.step_end_NT is not None and int(rated.step_end_NT.sum()) == 1
 
 
