@@ -68,7 +68,7 @@ def reward_model_of(config: RunConfig) -> RewardModelFields:
 
 
 def unread(config: RunConfig, steps: bool) -> list[str]:
-    """A line for each thing of a reward that was asked for and that nothing reads; `steps`: the algorithm reads them."""
+    """A line for each thing of a reward that was asked for and is not read; `steps`: the algorithm reads them."""
     said = []
     asked = [name for name in config.reward_model if config.sources.get(f"reward_model.{name}") != "profile"]
     if asked and config.reward not in LEARNED:

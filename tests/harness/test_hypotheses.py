@@ -40,9 +40,8 @@ def judged(folder: Path) -> list[Judged]:
 
 
 def parsed(**fields: Any) -> Study:
-    return parse(
-        "s", {"arms": {"a": {}, "b": {"lr": 1e-4}}, "seeds": 3, "hypotheses": [{**copy.deepcopy(H), **fields}]}
-    )
+    table: dict[str, Any] = {"arms": {"a": {}, "b": {"lr": 1e-4}}, "seeds": 3, "base": {"eval_fractions": [0, 0.5]}}
+    return parse("s", {**table, "hypotheses": [{**copy.deepcopy(H), "at": 0.5, **fields}]})
 
 
 # ---------------------------------------------------------------- what is asked
@@ -64,6 +63,9 @@ def parsed(**fields: Any) -> Study:
         ({"expect": "gap_closes", "metric": "pass@1"}, ["hypotheses.0.metric: ", "K = 1"]),
         ({"at": 1.5}, ["hypotheses.0.at: ", "0..1"]),
         ({"arms": ["a"], "expect": "gain", "at": 0.5, "since": 0.5}, ["hypotheses.0.at: ", "after since"]),
+        ({"arms": ["a"], "expect": "slows"}, ["hypotheses.0.at: ", "arm 'a' is not evaluated at 1 of", "0, 0.5"]),
+        ({"arms": ["a"], "expect": "slows", "at": 0.5}, ["hypotheses.0.at: ", "not evaluated at 1 of"]),
+        ({"at": 0.25}, ["hypotheses.0.at: ", "arm 'a' is not evaluated at 0.25 of the budget; eval_fractions: 0, 0.5"]),
         ({"speed": 1}, ["hypotheses.0.speed: ", "unknown field", "hypotheses.0.says"]),
     ],
 )
@@ -108,6 +110,14 @@ def test_gain_is_against_the_arm_itself(tmp_path: Path) -> None:
     close([whole.verdict.pair.mean, half.verdict.pair.mean], [0.55, 0.35])
     close([whole.verdict.pair.sd, half.verdict.pair.sd], [0.05, 0.05])
     assert whole.word == half.word == "reproduced"
+
+
+def test_slows_is_the_first_gain_against_the_second(tmp_path: Path) -> None:
+    # from 0.3 to 0.5 it gains 0.2; from there to 0.9, 0.8 and 0.85 another 0.4, 0.3 and 0.35
+    (found,) = judged(a_study(tmp_path, {**H, "arms": ["a"], "expect": "slows", "at": 0.5}))
+    close(found.verdict.pair.mean, 0.2 - 0.35)
+    close(found.verdict.pair.sd, 0.05)
+    assert found.word == "not reproduced"
 
 
 def test_the_start_is_the_arms_own_run_at_its_beginning(tmp_path: Path) -> None:

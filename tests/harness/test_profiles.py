@@ -53,6 +53,24 @@ def fields(found: Study) -> dict[str, list[Any]]:
     return {c.arm: [getattr(c.config("out"), f) for f in COMMAND_LINE] for c in found.runs() if c.seed == 0}
 
 
+def test_arms_whose_reward_the_task_cannot_give_stay_out(tmp_path: Path) -> None:
+    """And with them what is asked of them; an arm that was tuned as one of them is tuned for itself."""
+    (tmp_path / "poor.toml").write_text('model = "some/large"\nwithout = ["process-rule"]\n')
+    arms = {
+        "a": {"algo": "grpo"},
+        "b": {"algo": "grpo", "reward": "process-rule", "lr": 0.1},
+        "c": {"algo": "rft", "tuned_as": "b"},
+    }
+    claims = [{"id": "H", "says": "", "arms": list(pair)} for pair in (("a", "b"), ("a", "c"), ("c", "start"))]
+    report = {"blocks": {"all": ["a", "b", "c"]}, "family": [["a", "b"], ["a", "c"]]}
+    whole = study(arms=arms, hypotheses=claims, report=report)
+    found = profiles.laid(whole, profiles.load(str(tmp_path / "poor.toml")))
+    assert list(found.arms) == ["a", "c"] and "tuned_as" not in found.arms["c"]
+    assert [h.arms for h in found.hypotheses] == [["a", "c"], ["c", "start"]]
+    assert (found.report.blocks, found.report.family) == ({"all": ["a", "c"]}, [["a", "c"]])
+    assert {c.arm for c in found.runs()} == {"a", "c"}
+
+
 # ---------------------------------------------------------------- the layers
 
 
