@@ -14,6 +14,7 @@ before its advantages are used.  Where the paper is silent the choice is named. 
     VAPO (2504.05118)        lam_alpha=0.05 lam_critic=1 clip_high=0.28 average=token kl_coef=0 critic_warmup=50
     ORZ (2503.24290)         gamma=1 lam=1 kl_coef=0 average=token
     Ziegler et al. 2019      kl_target=6 critic=shared (1909.08593)
+    step by step             supervision=process, with rewards for steps: r_t at the end of each (2312.08935 §3.4)
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class PPO(Algorithm):
 
     paradigm = Row(reward="rule or model", coefficient="A_t: GAE, by the learned V", equation="18")
 
+    supervision: Literal["outcome", "process"] = "outcome"  # eq. 2's r_phi(q, o_<=t): at the last token, or at steps
     critic: Literal["separate", "shared"] = "separate"  # §4.1.1: a model of the policy's size; shared: a head on it
     critic_lr: float = 10.0  # over the policy's; the paper is silent; chosen: Search-R1's 1e-5 to 1e-6
     critic_warmup: int = 1  # rounds in which only the critic learns, charged like any other; chosen
@@ -65,6 +67,8 @@ class PPO(Algorithm):
             needed.add("reference")
         if self.entropy_coef:
             needed.add("entropy")
+        if self.supervision == "process":
+            needed.add("steps")
         return frozenset(needed)
 
     def __post_init__(self) -> None:
@@ -98,7 +102,8 @@ class PPO(Algorithm):
     def credit(self, rollouts: Rollouts) -> Credit:
         r, mask_NT = rollouts, rollouts.mask_NT
         assert r.reward_N is not None and r.valid_N is not None and r.value_NT is not None
-        reward_NT = values.at_last(r.reward_N, mask_NT)
+        reward_NT = r.step_reward_NT if self.supervision == "process" else values.at_last(r.reward_N, mask_NT)
+        assert reward_NT is not None
         if self.kl_coef and self.kl_in == "reward":
             assert r.ref_logp_NT is not None
             reward_NT = reward_NT - self.kl_coef * kl.estimate(r.logp_NT, r.ref_logp_NT, mask_NT, "k1")

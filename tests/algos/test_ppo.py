@@ -29,6 +29,7 @@ from tests.algos.builders import (
     moved,
     random_round,
     simple_round,
+    stepped,
 )
 from tests.algos.test_values import VALUE_LOSS, gae_oracle
 from tests.helpers import close
@@ -442,6 +443,7 @@ def test_the_docstring_still_lists_these_relatives() -> None:
 def outcome(**settings: Any) -> dict[str, Any]:
     """Everything an algorithm decides, on one situation: a second update, with a ratio of 8 where A < 0 somewhere."""
     algo, (rollouts, fresh) = PPO(**settings), critic_round(4)
+    rollouts = stepped(rollouts, extra=[(3, 0, 0.5)])
     credit, logp_NT = algo.credit(rollouts), fresh.logp_NT.detach().clone()
     logp_NT[0, 0] = rollouts.logp_NT[0, 0] + math.log(8)
     assert credit.advantage_NT[0, 0] < 0
@@ -459,6 +461,7 @@ def outcome(**settings: Any) -> dict[str, Any]:
 
 # field: (values that must all differ in what they decide, what they decide, what else is set)
 KNOBS: dict[str, tuple[list[Any], set[str], dict[str, Any]]] = {
+    "supervision": (["outcome", "process"], {"needs", "advantage", "return", "loss", "value_loss"}, {}),
     "critic": (["separate", "shared"], {"schedule"}, {}),
     "critic_lr": ([10.0, 1.0], {"schedule"}, {}),
     "critic_warmup": ([0, 1], {"schedule"}, {}),
@@ -504,7 +507,22 @@ def test_no_knob_is_dead(field: str) -> None:
         assert min(abs(x - y) for i, x in enumerate(loss) for y in loss[i + 1 :]) > 1e-6  # not by float noise
 
 
+def test_with_one_step_a_completion_process_is_outcome_and_step_rewards_are_gae_s_rewards() -> None:
+    rollouts, fresh = critic_round()
+    single = stepped(rollouts)
+    for settings in ({}, {"kl_coef": 0, "whiten": False, "lam": 0.9}):
+        outcome, process = PPO(**settings), PPO(**settings, supervision="process")  # type: ignore[arg-type]
+        assert torch.equal(outcome.credit(single).advantage_NT, process.credit(single).advantage_NT)
+        assert torch.equal(gradient_of(outcome, single, fresh), gradient_of(process, single, fresh))
+    several = stepped(rollouts, extra=[(0, 0, 0.5), (3, 0, -0.25)])
+    assert several.step_reward_NT is not None and several.value_NT is not None
+    got = PPO(supervision="process", kl_coef=0, whiten=False, lam=0.9).credit(several).advantage_NT
+    rows = (x.tolist() for x in (several.step_reward_NT, several.value_NT, several.mask_NT))
+    close(got, gae_oracle(*rows, 1.0, [0.9] * len(got)))
+
+
 def test_needs() -> None:
+    assert PPO(supervision="process").needs == {"values", "reference", "steps"}
     assert PPO().needs == PPO(kl_in="loss").needs == {"values", "reference"}
     assert PPO(kl_coef=0).needs == {"values"}
     assert PPO(kl_coef=0, entropy_coef=0.01).needs == {"values", "entropy"}
