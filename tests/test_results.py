@@ -120,10 +120,35 @@ def test_compare_nano_was_tuned_alike_and_spent_alike() -> None:
 # --- documents --------------------------------------------------------------------------------------------------
 
 
-def test_readmes_numbers_are_the_records() -> None:
-    text = (ROOT / "README.md").read_text()
-    assert len(MARK.findall(text)) >= 4
-    assert refresh(text, ROOT) == text
+@pytest.mark.parametrize(("place", "marks"), [(".", 5), ("results/deepseekmath", 2)])
+def test_readmes_numbers_are_the_records(place: str, marks: int) -> None:
+    text = (ROOT / place / "README.md").read_text()
+    assert len(MARK.findall(text)) >= marks
+    assert refresh(text, ROOT / place) == text
+
+
+def test_what_is_told_of_figure_5_is_in_its_records() -> None:
+    text = " ".join((ROOT / "results/deepseekmath/README.md").read_text().split())
+    study = find(read(ROOT / "results/deepseekmath/dsm_fig5"))
+    half = {arm: 100 * study.arms[arm].curves["arithmetic"].mean_F[2] for arm in ("ps", "os")}
+    assert study.results.fractions[2] == 0.5
+    assert f"process supervision stands at {half['ps']:.1f} % and outcome supervision at {half['os']:.1f} %" in text
+    runs = [study.results.runs["os_model"][seed] for seed in range(10)]
+    learned = [run.record["reward_model"][0] for run in runs]
+
+    def mean(values: Any) -> float:
+        found = list(values)
+        return sum(found) / len(found)
+
+    outcome, steps = (mean(t["held_out"][name]["auc"] for t in learned) for name in ("outcome", "steps"))
+    assert f"an AUC of {outcome:.2f} and right steps from wrong ones with {steps:.2f}" in text
+    assert f"{100 * mean(t['spend']['generated_tokens'] for t in learned) / 120_000:.0f} % of the budget" in text
+    ends = [(run.metrics()[0], run.metrics()[-1]) for run in runs]
+    first, last = ({k: mean(pair[i][k] for pair in ends if k in pair[i]) for k in ends[0][0]} for i in (0, 1))
+    assert f"rises from {first['reward']:.2f} to {last['reward']:.2f}" in text
+    assert f"falls from {100 * first['accuracy/strict']:.1f} % to {100 * last['accuracy/strict']:.1f} %" in text
+    assert f"the AUC on them from {first['reward_model/auc']:.2f} to {last['reward_model/auc']:.2f}" in text
+    assert f"keeps {100 * study.arms['rft_model'].mean:.1f} %" in text
 
 
 def test_a_changed_number_in_readme_is_found() -> None:
