@@ -139,11 +139,13 @@ def list_(
 
 @app.command()
 def pretrain(
-    model: Annotated[str | None, typer.Argument(help="An embedded model, e.g. nano; none with --task.")] = None,
+    model: Annotated[str | None, typer.Argument(help="An embedded model, nano or micro; none with --task.")] = None,
     task: Annotated[str | None, Opt(help="Pretrain on this task's training solutions.")] = None,
     train_file: TrainFile = None,
     out: Annotated[Path | None, Opt(help="Where to write. [MODEL-rebuilt, or TASK-small]")] = None,
-    updates: Annotated[int | None, Opt(help="Updates, with --task. [400]")] = None,
+    updates: Annotated[
+        int | None, Opt(min=1, help="Updates with --task [400]; of a recipe, at most so many a stage.")
+    ] = None,
     device: Annotated[str, Opt(help="auto, cpu, cuda. [auto]")] = "auto",
 ) -> None:
     """Rebuild an embedded starting model from its recipe, or make a small one from a task's training data."""

@@ -91,6 +91,19 @@ def embedded_models() -> list[str]:
     return sorted(p.parent.name for p in MODELS.glob("*/profile.toml"))
 
 
+def is_recipe_alone(model: str) -> bool:
+    """An embedded model whose weights do not ship."""
+    return model in embedded_models() and not (MODELS / model / "config.json").is_file()
+
+
+def embedded(model: str) -> Path | None:
+    """The folder of an embedded model, None for any other.  Raises ValueError where it is a recipe alone."""
+    if is_recipe_alone(model):
+        made = f"`harness pretrain {model} --device cuda` makes them"
+        raise ValueError(f"model: {model} has no weights here: {made}; then --model FOLDER")
+    return MODELS / model if model in embedded_models() else None
+
+
 def load_toml(path: Path) -> dict[str, Any]:
     """Raises ValueError naming the file where it is missing or not TOML."""
     try:

@@ -9,7 +9,7 @@ from typing import Any
 import algos
 from evals import tasks
 from harness import study
-from harness.config import RunConfig, embedded_models
+from harness.config import RunConfig, embedded_models, is_recipe_alone
 from harness.reward_models.fields import RewardModelFields
 
 
@@ -57,6 +57,11 @@ def paradigm() -> str:
     return "\n".join(f"| {line} |" for line in (lines[0], " | ".join("-" * w for w in wide), *lines[1:]))
 
 
+def _model(name: str) -> str:
+    made = f"a recipe without weights: `harness pretrain {name} --device cuda` makes them"
+    return f"  {name}  ({made if is_recipe_alone(name) else 'embedded'})"
+
+
 def listing(what: str) -> str:
     """Raises ValueError on an unknown heading."""
     headings = ("algos", "tasks", "models", "studies", "fields")
@@ -72,7 +77,7 @@ def listing(what: str) -> str:
             for name in tasks.names():
                 lines += _described(name, tasks.load(name), f"evals/tasks/{name}")
         elif heading == "models":
-            lines += [f"  {name}  (embedded)" for name in embedded_models()] + ["  a folder, or a hub id"]
+            lines += [_model(name) for name in embedded_models()] + ["  a folder, or a hub id"]
         elif heading == "studies":
             lines += [f"  {name}: {study.load(name).question}" for name in study.names()] + ["  or a FILE.toml"]
         else:

@@ -15,7 +15,7 @@ from accelerate.utils import AutocastKwargs
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as hf_logging
 
-from harness.config import MODELS, embedded_models
+from harness.config import embedded, embedded_models
 
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 
@@ -73,7 +73,7 @@ def load_model(name: str, dtype: str = "auto") -> tuple[Any, Any, dict[str, str]
 
     Raises ValueError with one line where there is no such model, or no weights or tokenizer in its folder.
     """
-    path = MODELS / name if name in embedded_models() else Path(name)
+    path = embedded(name) or Path(name)
     local = path.is_dir()
     if local:
         _check_folder(path, name)

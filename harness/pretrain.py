@@ -1,10 +1,11 @@
 """Makes a small starting model: a tokenizer, a Llama, and next-token training on (prompt, completion) documents.
 
     harness pretrain nano                     rebuilds the embedded model from its recipe
+    harness pretrain micro --device cuda      makes a larger one, whose recipe alone ships
     harness pretrain FOLDER --task gsm8k ...  a small model of a task's training solutions
 
 Documents are packed, without padding to speak of, into rows of W tokens; a token attends to its own document
-alone, and the loss is the mean over completion tokens.
+alone, and the loss is the mean over completion tokens.  On CUDA weights are fp32 and products bf16 (autocast).
 """
 
 from __future__ import annotations
@@ -101,8 +102,8 @@ def document_mask(document: Tensor) -> Tensor:
     """Additive (rows, 1, W, W): a token sees itself and the earlier tokens of its own document."""
     width = document.shape[1]
     same = document[:, :, None] == document[:, None, :]
-    seen = same & torch.ones(width, width).tril().bool()
-    return torch.zeros(seen.shape).masked_fill_(~seen, torch.finfo(torch.float32).min)[:, None]
+    seen = same & torch.ones(width, width, device=document.device).tril().bool()
+    return torch.zeros(seen.shape, device=document.device).masked_fill_(~seen, torch.finfo(torch.float32).min)[:, None]
 
 
 def fit(
@@ -123,11 +124,10 @@ def fit(
         for group in optimizer.param_groups:
             group["lr"] = lr * min(1.0, (update + 1) / warmup) * fall
         x, places, document, target = (t.to(model.device) for t in packer.batch())
-        hidden = model.model(
-            input_ids=x, position_ids=places, attention_mask=document_mask(document).to(model.device)
-        ).last_hidden_state
         learned = target != -100
-        loss = torch.nn.functional.cross_entropy(model.lm_head(hidden[learned]), target[learned])
+        with torch.autocast(model.device.type, torch.bfloat16, enabled=model.device.type == "cuda"):
+            hidden = model.model(input_ids=x, position_ids=places, attention_mask=document_mask(document))[0]
+            loss = torch.nn.functional.cross_entropy(model.lm_head(hidden[learned]), target[learned])
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()

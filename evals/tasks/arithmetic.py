@@ -12,37 +12,20 @@ import random
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import Any
 
 from evals import verify
-from evals.chains import LIMIT, PATIENCE, Chain, careful, check_steps, draw_sorting, key_of, problems, read_steps
+from evals.chains import LIMIT, Chain, careful, check_steps, key_of, problems, read_steps
+from evals.draws import distinct, id_of, sorting
 from evals.tasks import EvalSet, Problem, Step, Task
 
+RANGE = "numbers, least or most"
 FORM = re.compile(r"<think>\s*[^<\s][^<]*</think>\s*#### *-?\d+")
-
-
-def _id(canonical: str) -> str:
-    return sha256(canonical.encode()).hexdigest()[:16]
 
 
 def _problem(chain: Chain, worded: bool = False) -> Problem:
     prompt = f"What is {chain.words}?" if worded else f"{chain.text}="
-    return Problem(_id(chain.canonical), prompt, str(chain.value), chain.text)
-
-
-def _distinct(stream: Iterator[Problem], count: int) -> list[Problem]:
-    """The first `count` problems of a stream whose ids differ.  Raises ValueError where it runs dry before."""
-    found: dict[str, Problem] = {}
-    repeated = 0
-    for problem in stream:
-        repeated = repeated + 1 if problem.id in found else 0
-        found.setdefault(problem.id, problem)
-        if len(found) == count:
-            return list(found.values())
-        if repeated == PATIENCE:
-            break
-    raise ValueError(f"task: of {count} different problems there are only {len(found)}; widen numbers, least or most")
+    return Problem(id_of(chain.canonical), prompt, str(chain.value), chain.text)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,15 +57,15 @@ class Arithmetic(Task):
 
     def train(self, seed: int = 0) -> Sequence[Problem]:
         """The training problems; `seed` is not used, every run draws from the same set."""
-        return _distinct(self._drawn("train"), self.train_size)
+        return distinct(self._drawn("train"), self.train_size, RANGE)
 
     def selection(self) -> Sequence[Problem]:
         """What settings are tuned on; disjoint from training and test."""
-        return _distinct(self._drawn("selection"), self.test_size)
+        return distinct(self._drawn("selection"), self.test_size, RANGE)
 
     def eval_sets(self, limit: int | None = None) -> list[EvalSet]:
         def take(size: int, stream: Iterator[Problem]) -> list[Problem]:
-            return _distinct(stream, min(size, limit or size))
+            return distinct(stream, min(size, limit or size), RANGE)
 
         def test(make: Callable[[Chain], Problem], **chains: Any) -> list[Problem]:
             return take(self.other_size, map(make, problems("test", 0, **chains)))
@@ -95,7 +78,7 @@ class Arithmetic(Task):
             sets.append(EvalSet("arithmetic_larger", "out", test(_problem, numbers=(3, 4), most=60, least=31)))
         worded = test(lambda c: _problem(c, worded=True), numbers=(3, 4), most=30)
         sets.append(EvalSet("arithmetic_worded", "out", worded))
-        return [*sets, EvalSet("sorting", "retention", take(self.other_size, self._sorting()))]
+        return [*sets, EvalSet("sorting", "retention", take(self.other_size, sorting()))]
 
     def notices(self) -> list[str]:
         chains = f"RL draws chains of {', '.join(map(str, self.numbers))} numbers in {self.least}..{self.most}"
@@ -114,13 +97,6 @@ class Arithmetic(Task):
 
     def _drawn(self, split: str) -> Iterator[Problem]:
         return map(_problem, problems(split, 0, self.numbers, self.most, self.least))
-
-    @staticmethod
-    def _sorting() -> Iterator[Problem]:
-        rng = random.Random("sorting/test")
-        while True:
-            s = draw_sorting(rng, "test")
-            yield Problem(_id(s.canonical), s.prompt, str(max(s.numbers)))
 
     def judge(self, problem: Problem, completion: str, ended: bool) -> verify.Verdict:
         return verify.judge(completion, problem.gold, self.format, ended)

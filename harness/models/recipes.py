@@ -13,7 +13,7 @@ import torch
 
 from evals import tasks
 from harness.config import MODELS, build, embedded_models, load_toml
-from harness.models.mixture import Mixture, documents
+from harness.models import mixture, story_mixture
 from harness.pretrain import Document, Packer, build_model, build_tokenizer, fit, save
 from harness.record import environment, write_json
 
@@ -21,8 +21,11 @@ Say = Callable[[str], None]
 Corpus = Callable[[int, dict[str, Any]], Iterator[Document]]  # (seed, the stage's mixture) -> documents
 
 
-def _mixture(seed: int, mixture: dict[str, Any]) -> Iterator[Document]:
-    return documents(seed, Mixture(**mixture))
+# What a recipe's `corpus` names; each stage of it says its mixture.
+CORPORA: dict[str, Corpus] = {
+    "arithmetic": lambda seed, mix: mixture.documents(seed, mixture.Mixture(**mix)),
+    "stories": lambda seed, mix: story_mixture.documents(seed, story_mixture.StoryMixture(**mix)),
+}
 
 
 def cycle(pairs: list[Document]) -> Corpus:
@@ -37,11 +40,19 @@ def cycle(pairs: list[Document]) -> Corpus:
     return corpus
 
 
-def rebuild(name: str, out: Path, say: Say, device: str = "cpu") -> Path:
-    """Pretrain the embedded model `name` from its recipe into `out`; its profile goes along."""
+def recipe_of(name: str, updates: int | None = None) -> dict[str, Any]:
+    """An embedded model's recipe; `updates`, where given, is the most that a stage makes: a trial, not the model."""
     recipe = load_toml(MODELS / name / "recipe.toml")
+    if updates is not None:
+        recipe["stage"] = [{**stage, "updates": min(updates, stage["updates"])} for stage in recipe["stage"]]
+    return recipe
+
+
+def rebuild(name: str, out: Path, say: Say, device: str = "cpu", updates: int | None = None) -> Path:
+    """Pretrain the embedded model `name` from its recipe into `out`; its profile goes along."""
+    recipe = recipe_of(name, updates)
     profile = (MODELS / name / "profile.toml").read_text()
-    run(recipe, _mixture, out, say, device)
+    run(recipe, CORPORA[recipe.get("corpus", "arithmetic")], out, say, device)
     (out / "profile.toml").write_text(profile)
     (out / "recipe.toml").write_text((MODELS / name / "recipe.toml").read_text())
     return out
@@ -129,7 +140,7 @@ def pretrain(
             raise ValueError(
                 f"pretrain: {model or 'nothing'} is no embedded model; valid: {', '.join(embedded_models())}, or --task"
             )
-        return rebuild(model, _free(out or Path(f"{model}-rebuilt")), say, device)
+        return rebuild(model, _free(out or Path(f"{model}-rebuilt")), say, device, updates)
     if model is not None:
         raise ValueError(f"pretrain: give a model to rebuild ({model}) or --task, not both")
     fields = {"train_file": train_file} if train_file else {}

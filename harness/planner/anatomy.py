@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.config import MODELS, embedded_models
+from harness.config import embedded, embedded_models
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ def _odd(config: Mapping[str, Any]) -> bool:
 
 def read(model: str) -> Anatomy:
     """Of an embedded name, a folder, a config file or a hub id.  Raises ValueError, one line, where there is none."""
-    path = MODELS / model if model in embedded_models() else Path(model)
+    path = embedded(model) or Path(model)
     file = path / "config.json" if path.is_dir() else path
     if file.is_file():
         try:
