@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
@@ -205,3 +206,21 @@ def real_rows(r: Rollouts) -> list[tuple[list[int], int]]:
 
 def files_of(folder: Path) -> set[str]:
     return {str(p.relative_to(folder)) for p in folder.rglob("*")}
+
+
+# ---------------------------------------------------------------- micro
+
+MICRO = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+MICRO |= {"num_key_value_heads": 2, "max_position_embeddings": 512}
+
+
+def shrink(monkeypatch: pytest.MonkeyPatch) -> None:
+    """micro's recipe at sizes that a CPU makes in seconds; all else is as it ships."""
+    from harness.models import recipes
+
+    whole = recipes.recipe_of
+
+    def small(name: str, updates: int | None = None) -> dict[str, object]:
+        return {**whole(name, updates), "shape": MICRO, "rows": 2, "tokenizer_documents": 300}
+
+    monkeypatch.setattr(recipes, "recipe_of", small)

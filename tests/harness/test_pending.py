@@ -5,15 +5,21 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import subprocess
 import sys
 import tarfile
 import time
+from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from harness import conduct
 from harness.bench import pending
 from harness.bench.pending import Row
+from tests.harness.small import shrink
 from tests.helpers import ROOT
 
 LIST = pending.rows((ROOT / pending.LIST).read_text())
@@ -23,10 +29,43 @@ TINY = {
         "--rounds": "1", "--repeats": "1", "--device": "cpu", "--most": "40",
     },
     "run": {"--group-size": "2", "--device": "cpu"},
+    "pretrain": {"--device": "cpu"},
+    "ablate": {"--workers": "1"},
     "compare": {"--device": "cpu", "--workers": "1", "--seeds": "1", "--budget": "completions=8"},
 }  # fmt: skip
 TINY_JUDGE = {f"reward_model.{name}": f"reward_model.{name}=2" for name in ("prompts", "samples", "continuations")}
 SMALL = ["--set", "prompts=2", "--set", "eval_fractions=1", "--eval-limit", "2", "--max-new-tokens", "6"]
+
+
+TINY_CELL = ("prompts=2", "group_size=2", "max_new_tokens=6", "eval_limit=1", "task.train_size=8", "task.test_size=4")
+
+
+class Here:
+    """A pool of no threads: what is submitted is done at once."""
+
+    def __init__(self, workers: int) -> None:
+        assert workers == 1
+
+    def __enter__(self) -> Here:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def submit(self, does: Callable[..., object], *given: object) -> Future[object]:
+        done: Future[object] = Future()
+        done.set_result(does(*given))
+        return done
+
+
+def ended(monkeypatch: pytest.MonkeyPatch, words: list[str]) -> subprocess.CompletedProcess[str]:
+    """`harness WORDS` in this process."""
+    from harness import cli
+
+    monkeypatch.setattr(sys, "argv", ["harness", *words])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    return subprocess.CompletedProcess(words, int(end.value.code or 0), stderr="")
 
 
 def tiny(row: Row, out: Path) -> list[str]:
@@ -79,13 +118,45 @@ def test_a_row_runs_at_tiny_shapes(row: Row, tmp_path: Path, monkeypatch: pytest
     assert written, "no record was written"
 
 
+@pytest.mark.parametrize("sittings", [1, pytest.param(3, marks=pytest.mark.slow)])
+def test_the_rows_of_micro_run_in_their_order(sittings: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The recipe is made at tiny sizes, then the study goes on from sitting to sitting, its cells in this process."""
+    import dataclasses
+
+    from harness import study
+
+    def small(name: str) -> study.Study:
+        """With one short trial an arm and tuning seed."""
+        found = whole(name)
+        assert found.tune is not None
+        base = {**found.tune.base, "budget": "generated_tokens=24"}
+        return dataclasses.replace(found, tune=dataclasses.replace(found.tune, base=base, grid={"lr": [1e-4]}))
+
+    whole = study.load
+    monkeypatch.setattr(study, "load", small)
+    monkeypatch.setattr(conduct, "ThreadPoolExecutor", Here)  # a command line wants the main thread, for its signals
+    here = SimpleNamespace(PIPE=None, run=lambda words, **_: ended(monkeypatch, words[3:]))
+    monkeypatch.setattr(conduct, "subprocess", here)
+    shrink(monkeypatch)
+    (making,), rows = ([r for r in LIST if kind(r) == what] for what in ("pretrain", "ablate"))
+    assert [re.findall("--seeds [0-9]", r.command) for r in rows] == [["--seeds 1"], ["--seeds 3"], []]
+    made = tmp_path / "micro"
+    assert ended(monkeypatch, [*tiny(making, made), "--updates", "1"]).returncode == 0
+    instead = {"model=results/gpu/micro": f"model={made}", "device=cuda": "device=cpu"}
+    cells = []
+    for row in rows[:sittings]:
+        words = [instead.get(word, word) for word in tiny(row, tmp_path)]
+        words += ["--budget", "generated_tokens=24", *(word for s in TINY_CELL for word in ("--set", s))]
+        assert ended(monkeypatch, words).returncode == 0
+        cells.append(len([*(tmp_path / "compare_micro").rglob("record.json")]))
+    assert cells == [10 + 5, 10 + 15, 10 + 25][:sittings] and (tmp_path / "compare_micro" / "report.html").is_file()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "row", [pytest.param(r, id=str(i)) for i, r in enumerate(LIST) if kind(r) in ("bench scale", "compare")]
 )
 def test_a_long_row_runs_at_tiny_shapes(row: Row, tmp_path: Path) -> None:
-    import subprocess
-
     done = subprocess.run([sys.executable, "-m", "harness.cli", *tiny(row, tmp_path)], cwd=ROOT)
     assert done.returncode == 0 and any(tmp_path.rglob("*.json"))
 
@@ -93,8 +164,6 @@ def test_a_long_row_runs_at_tiny_shapes(row: Row, tmp_path: Path) -> None:
 @pytest.mark.peers
 @pytest.mark.parametrize("row", [pytest.param(r, id=str(i)) for i, r in enumerate(LIST) if kind(r) == "bench peers"])
 def test_a_row_against_the_peer(row: Row, tmp_path: Path) -> None:
-    import subprocess
-
     pytest.importorskip("trl")
     done = subprocess.run([sys.executable, "-m", "harness.cli", *tiny(row, tmp_path)], cwd=ROOT)
     assert done.returncode == 0 and any(tmp_path.rglob("peers.json"))
