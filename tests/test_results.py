@@ -148,7 +148,14 @@ def test_what_is_told_of_figure_5_is_in_its_records() -> None:
     assert f"rises from {first['reward']:.2f} to {last['reward']:.2f}" in text
     assert f"falls from {100 * first['accuracy/strict']:.1f} % to {100 * last['accuracy/strict']:.1f} %" in text
     assert f"the AUC on them from {first['reward_model/auc']:.2f} to {last['reward_model/auc']:.2f}" in text
-    assert f"keeps {100 * study.arms['rft_model'].mean:.1f} %" in text
+    assert f"reaches {100 * study.arms['rft_model'].mean:.1f} %" in text
+    greedy = {arm: 100 * study.arms[arm].mean for arm in ("os_model", "ps_model")}
+    said = ", ".join(f"{arm} {mean:.1f} %" for arm, mean in greedy.items())
+    assert f"above the start's {100 * study.start['arithmetic']:.1f} % ({said})" in text
+    assert study.arms["online_rft_model"].mean < study.start["arithmetic"]
+    by_step = [study.results.runs["ps_model"][seed].metrics() for seed in range(10)]
+    assert f"the reward rises to {mean(m[-1]['reward'] for m in by_step):.2f} while" in text
+    assert all(round(mean(m[i]["accuracy/strict"] for m in by_step), 2) == 0.14 for i in (0, -1))
 
 
 def test_a_changed_number_in_readme_is_found() -> None:
