@@ -64,6 +64,7 @@ class Report:
     blocks: dict[str, list[str]] = field(default_factory=dict)  # name -> arms; none: one block of all arms
     family: list[list[str]] = field(default_factory=list)  # pairs that are compared; none: all pairs of a block
     level: float = 0.9  # accuracy whose cost is shown
+    logged: list[str] = field(default_factory=list)  # names of metrics.jsonl, shown by quarter of the budget
 
 
 @dataclass(frozen=True, kw_only=True)
