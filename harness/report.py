@@ -43,8 +43,8 @@ def markdown(findings: Findings, drawn: list[str]) -> str:
     """The report as a page of text: the verdicts first."""
     study = findings.results.study
     parts = [f"# {study.name}"]
-    asked = (("Question", study.question), ("Source", study.source), ("Prediction", study.prediction))
-    parts += ["\n".join(f"- {name}: {text}" for name, text in asked if text)]
+    head = (("Question", study.question), ("Source", study.source), ("Prediction", study.prediction))
+    parts += ["\n".join(f"- {name}: {text}" for name, text in head if text)]
     parts += [f"**{wording.headline(findings, block)}**" for block in findings.blocks]
     parts += ["\n".join(f"- {wording.claim(tested)}" for tested in findings.hypotheses)]
     parts += [wording.audit(findings.audit)]
@@ -57,7 +57,8 @@ def markdown(findings: Findings, drawn: list[str]) -> str:
             said = "\n".join(f"- {line}" for line in wording.verdicts(block, study.report.margin))
             parts += [said, shown(tables.pairs(findings, block))]
     others = [tables.spend, tables.seeds, *([tables.tuning] if findings.trials else []), tables.memory, tables.phases]
-    others[1:1] = [tables.at_k] if findings.at_k else []
+    asked = [*([tables.at_k] if findings.at_k else []), *([tables.logged] if findings.logged else [])]
+    others[1:1] = asked
     parts += [shown(table(findings)) for table in others]
     parts += [f"![{FIGURES[name]}]({name}.svg)\n\n{FIGURES[name]}" for name in drawn[1:]]
     parts += [_samples(findings), _commands(findings), shown(versions(findings.results))]

@@ -13,7 +13,7 @@
     [tune]                                   # optional: the same trials for every arm
     seeds = [100, 101]
     grid.lr = [1e-4, 2e-4]
-    [report]                                 # optional: blocks, family, margin, level, endpoint
+    [report]                                 # optional: blocks, family, margin, level, endpoint, logged
     [[hypotheses]]                           # optional: what a paper says, and what a fair test of it compares
     id = "H1"
     says = "a wider clip ends higher"

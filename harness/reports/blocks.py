@@ -5,7 +5,7 @@
     <!-- /report -->
 
 What can be asked for: headline, accuracy, pairs, verdicts (of the first block; `accuracy:2` is the second's), spend,
-tuning, seeds, memory, phases, hypotheses, notes, and the pictures curves and cost.
+tuning, seeds, logged, memory, phases, hypotheses, notes, and the pictures curves and cost.
 Of a folder that holds several studies: hypotheses, studies.
 """
 
@@ -50,7 +50,8 @@ def _part(findings: Findings, folder: str, asked: str) -> str:
     name, _, number = asked.partition(":")
     place = int(number or 1) - 1
     whole = {"spend": tables.spend, "seeds": tables.seeds, "tuning": tables.tuning}
-    whole |= {"memory": tables.memory, "phases": tables.phases, "hypotheses": tables.hypotheses}
+    whole |= {"memory": tables.memory, "phases": tables.phases}
+    whole |= {"logged": tables.logged, "hypotheses": tables.hypotheses}
     if name in whole:
         return _table(whole[name](findings))
     if name in PICTURES:

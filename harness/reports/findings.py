@@ -29,6 +29,7 @@ from harness.budget import UNITS
 from harness.cells import choose_trial, endpoint_of
 from harness.reports.at_k import AtK, at_k
 from harness.reports.hypotheses import Judged, judged
+from harness.reports.logged import Logged, logged
 from harness.reports.results import Key, Results, Run, Task
 
 COLLAPSE = 0.10  # of accuracy at temperature 1 lost against the start
@@ -127,6 +128,7 @@ class Findings:
     trials: dict[str, list[Trial]]
     hypotheses: list[Judged]
     at_k: list[AtK]
+    logged: list[Logged]
 
 
 def find(results: Results) -> Findings:
@@ -137,8 +139,8 @@ def find(results: Results) -> Findings:
     blocks = [_block(results, name, [a for a in members if a in arms]) for name, members in families.items()]
     trials = {arm: _trials(results, arm) for arm in results.trials}
     start = {t: _start(results, t) for t in tasks} if 0.0 in results.fractions else {}
-    claims, samples = judged(results), at_k(results)
-    return Findings(results, tasks[results.endpoint], start, arms, blocks, _audit(results), trials, claims, samples)
+    read = judged(results), at_k(results), logged(results)
+    return Findings(results, tasks[results.endpoint], start, arms, blocks, _audit(results), trials, *read)
 
 
 def _start(results: Results, task: str) -> float:

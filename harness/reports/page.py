@@ -55,6 +55,7 @@ def page(findings: Findings) -> str:
         phases=tables.phases(f),
         spend=tables.spend(f),
         at_k=tables.at_k(f) if f.at_k else None,
+        logged=tables.logged(f) if f.logged else None,
         claims=[wording.claim(tested) for tested in f.hypotheses],
         hypotheses=tables.hypotheses(f) if f.hypotheses else None,
         tuning=tables.tuning(f) if f.trials else None,

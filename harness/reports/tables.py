@@ -13,6 +13,7 @@ from evals.stats import FEWEST
 from harness.budget import UNITS
 from harness.reports.findings import Arm, Block, Findings
 from harness.reports.hypotheses import Judged
+from harness.reports.logged import QUARTERS, names
 from harness.reports.wording import (
     amount,
     bracket,
@@ -205,6 +206,19 @@ def at_k(findings: Findings) -> Table:
         note += "  In brackets: distance from the start model, with its t-interval over seeds, each on its own (95 %)."
         note = f"{note}  {caught_up(f)}"
     return Table("pass@k and maj@k", ["metric", *(["start"] if begun else []), *f.arms], rows, note)
+
+
+def logged(findings: Findings) -> Table:
+    """A row a metric and arm: what the rounds of each quarter of the budget logged, on average."""
+    rows = []
+    for of in findings.logged:
+        for arm, quarters in of.mean.items():
+            rows.append([of.metric, arm, *("-" if x is None else f"{x:.3g}" for x in quarters)])
+    note = "Means over rounds, then seeds; a round counts where it ends."
+    if unknown := [of.metric for of in findings.logged if not of.known]:
+        note += f"  No round has {', '.join(unknown)}; valid: {', '.join(names(findings.results))}."
+    columns = ["metric", "arm", *(f"to {100 * (i + 1) // QUARTERS} %" for i in range(QUARTERS))]
+    return Table("What the rounds logged", columns, rows, note)
 
 
 def hypotheses(findings: Findings) -> Table:
