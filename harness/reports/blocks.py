@@ -6,7 +6,7 @@
 
 What can be asked for: headline, accuracy, pairs, verdicts (of the first block; `accuracy:2` is the second's), spend,
 tuning, seeds, logged, memory, phases, hypotheses, notes, and the pictures curves and cost.
-Of a folder that holds several studies: hypotheses, studies.
+Of a folder that holds several studies: hypotheses, claims, studies.
 """
 
 from __future__ import annotations

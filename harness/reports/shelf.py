@@ -49,11 +49,9 @@ def shelved(folder: Path) -> list[Shelved]:
 def hypotheses(shelf: list[Shelved], folder: str) -> Table:
     """A row a hypothesis, by its id."""
     rows = []
-    every = [(found, j) for found in shelf for j in found.hypotheses]
-    for s, j in sorted(every, key=lambda x: x[1].hypothesis.id):
-        h, pair, interval = j.hypothesis, j.verdict.pair, bracket((j.verdict.low, j.verdict.high))
-        effect = f"{points(pair.mean, sign=True)} {pair.why or interval}" if pair.n else "-"
-        row = [h.id, h.says, compared(j), effect, f"**{j.word}**" if pair.n else j.word, _scale(s, pair.n)]
+    for s, j in _every(shelf):
+        h, n = j.hypothesis, j.verdict.pair.n
+        row = [h.id, h.says, compared(j), _effect(j), f"**{j.word}**" if n else j.word, _scale(s, n)]
         rows.append([*row, h.settle, _link(s, folder)])
     columns = ["", "the paper says", "a fair test compares", "difference, 95 %", "verdict", "scale"]
     note = (
@@ -61,6 +59,32 @@ def hypotheses(shelf: list[Shelved], folder: str) -> Table:
         "separated the other way, or shown to be within the study's margin."
     )
     return Table("Hypotheses", [*columns, "what would settle it", "study"], rows, note)
+
+
+def claims(shelf: list[Shelved], folder: str) -> Table:
+    """A row a claim, which is the first word of its tests' ids: how each of them came out."""
+    words = ("reproduced", "not reproduced", "not separated")
+    rows: dict[str, list[list[str]]] = {}
+    links: dict[str, dict[str, None]] = {}
+    for s, j in _every(shelf):
+        claim = j.hypothesis.id.partition(" ")[0]
+        place = next((i for i, word in enumerate(words) if j.word.startswith(word)), len(words))
+        rows.setdefault(claim, [[] for _ in range(len(words) + 1)])[place].append(f"{j.hypothesis.says} {_effect(j)}")
+        links.setdefault(claim, {})[_link(s, folder)] = None
+    cells = [[claim, *("; ".join(cell) or "-" for cell in row), ", ".join(links[claim])] for claim, row in rows.items()]
+    columns = ["claim", *words, "not yet known", "study"]
+    if all(row[-2] == "-" for row in cells):  # a column for nothing
+        columns, cells = [*columns[:-2], columns[-1]], [[*row[:-2], row[-1]] for row in cells]
+    return Table("Claims", columns, cells, "Points, and their simultaneous 95 % intervals over seeds.")
+
+
+def _every(shelf: list[Shelved]) -> list[tuple[Shelved, Judged]]:
+    return sorted(((s, j) for s in shelf for j in s.hypotheses), key=lambda x: x[1].hypothesis.id)
+
+
+def _effect(j: Judged) -> str:
+    pair, interval = j.verdict.pair, bracket((j.verdict.low, j.verdict.high))
+    return f"{points(pair.mean, sign=True)} {pair.why or interval}" if pair.n else "-"
 
 
 def _scale(s: Shelved, seeds: int) -> str:
@@ -97,7 +121,7 @@ def studies(shelf: list[Shelved], folder: str) -> Table:
     )
 
 
-PARTS = {"hypotheses": hypotheses, "studies": studies}
+PARTS = {"hypotheses": hypotheses, "claims": claims, "studies": studies}
 
 
 def part(folder: Path, named: str, asked: str) -> Table:

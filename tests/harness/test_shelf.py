@@ -13,7 +13,7 @@ from harness.record import write_json
 from harness.reports import figures
 from harness.reports.blocks import refresh
 from harness.reports.overview import overview
-from harness.reports.shelf import is_shelf
+from harness.reports.shelf import is_shelf, part
 from harness.study import Study, load, names, parse
 from tests.harness.records import a_record, write, write_study
 from tests.harness.test_cli import Call, call, one_line  # noqa: F401
@@ -152,7 +152,20 @@ def test_the_parts_may_stand_in_another_document(full: Path) -> None:
     text = "x\n<!-- report shelf studies -->\n<!-- /report -->\n"
     assert "[two](shelf/two/report.md)" in refresh(text, full.parent)
     message = refused(lambda: refresh(text.replace("studies", "speed"), full.parent))
-    assert message == "report: no part 'speed' of shelf; valid: hypotheses, studies"
+    assert message == "report: no part 'speed' of shelf; valid: hypotheses, claims, studies"
+
+
+def test_a_row_a_claim(full: Path) -> None:
+    """A test that has all its seeds stands under its verdict; H1's have not ended."""
+    table = part(full, "shelf", "claims")
+    assert table.columns == ["claim", "reproduced", "not reproduced", "not separated", "not yet known", "study"]
+    h1, h2 = table.rows
+    assert h1[:4] == ["H1", "-", "-", "-"] and h1[4].startswith("a ends higher -; a ends higher +50.0 [")
+    assert h1[5] == "[later](shelf/later/), [one](shelf/one/report.md)"
+    assert h2[1].startswith("a ends higher +50.0 [") and h2[2:] == ["-", "-", "-", "[two](shelf/two/report.md)"]
+    for name in ("one", "later"):
+        shutil.rmtree(full / name)
+    assert part(full, "shelf", "claims").columns[-2:] == ["not separated", "study"]
 
 
 def test_what_is_a_shelf(full: Path) -> None:
