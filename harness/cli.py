@@ -108,14 +108,16 @@ def run(
 
         typer.echo(json.dumps(prepared.record["config"], indent=1))
         return
-    if resolved.resume and finished(prepared.folder):
-        typer.echo(f"{prepared.folder} is finished")
-        return
     from harness.display import Display
+    from harness.lock import held
 
-    with Display(quiet=quiet) as display:
-        record = _guarded(lambda: execute(prepared, display), prepared.folder)
-        display.finish(record, prepared.folder)
+    with held(prepared.folder):
+        if resolved.resume and finished(prepared.folder):
+            typer.echo(f"{prepared.folder} is finished")
+            return
+        with Display(quiet=quiet) as display:
+            record = _guarded(lambda: execute(prepared, display), prepared.folder)
+            display.finish(record, prepared.folder)
 
 
 app.command(epilog="Example: harness compare --algos grpo,ppo,rft --seeds 5 --budget generated_tokens=200000")(compare)

@@ -17,6 +17,7 @@ from pathlib import Path
 from harness.cell import Cell
 from harness.cells import State, check_different, choose, describe, endpoint_of, read_record, state_of
 from harness.costs import taken, total
+from harness.lock import busy
 from harness.record import write_json
 from harness.study import Study
 
@@ -68,6 +69,9 @@ class Runner:
             raise KeyboardInterrupt
 
     def _cell(self, cell: Cell, place: int, number: str, total: int) -> None:
+        self._wait(cell)
+        if self.stopped.is_set():
+            return
         began = time.monotonic()
         words = [sys.executable, "-m", "harness.cli", *cell.command(self.out)[1:], "--resume", "--quiet"]
         ended = subprocess.run(words, env=self._environment(place), stderr=subprocess.PIPE, text=True)
@@ -90,6 +94,14 @@ class Runner:
         left = (total - len(self.times)) * sum(self.times) / len(self.times) / self.workers
         accuracy = "" if value is None else f"{100 * value:.1f} % in domain, greedy;  "
         self.say(f"{number} {cell.path}: {accuracy}{self.times[-1]:.0f} s;  about {left / 60:.0f} min to go")
+
+    def _wait(self, cell: Cell) -> None:
+        """Until nobody else runs it: cells of an `ablate` that was killed come to their end without it."""
+        folder = Path(self.out, cell.path)
+        if busy(folder):
+            self.say(f"{cell.path}: another process is running it; waiting")
+        while busy(folder) and not self.stopped.is_set():
+            time.sleep(1)
 
     def _environment(self, place: int) -> dict[str, str]:
         environment = dict(os.environ)

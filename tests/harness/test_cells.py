@@ -27,6 +27,7 @@ from harness.cells import choose, choose_trial, describe, endpoint_of, read_reco
 from harness.conduct import Runner, check_shared, rehearse
 from harness.config import RunConfig
 from harness.costs import predicted
+from harness.lock import held
 from harness.prepare import check_same
 from harness.record import config_differences
 from harness.study import Study, parse
@@ -411,6 +412,28 @@ def test_an_interrupt_stops_and_keeps(stub: Stub, out: str) -> None:
     Runner(out, 1, lambda _: None)(state_of(found.runs(), out).waiting)
     assert stub.begun[2:] == ["s/b/seed0", "s/a/seed1", "s/b/seed1"]
     assert len(state_of(found.runs(), out).done) == 4
+
+
+def test_a_cell_that_another_process_runs_is_waited_for(stub: Stub, out: str) -> None:
+    """What a killed `ablate` leaves behind: nobody writes into its folder, and its record is taken as it ends."""
+    found, said = study().runs(), list[str]()
+    with held(Path(out, "s/a/seed0")):
+        runner = Runner(out, 2, said.append)
+        conducted = threading.Thread(target=lambda: runner(found))
+        conducted.start()
+        while len(runner.times) < 3:
+            conducted.join(0.01)
+        assert "s/a/seed0" not in stub.begun
+    conducted.join(30)
+    assert sorted(stub.begun) == sorted(cell.path for cell in found) and runner.broken == []
+    assert said[0] == "s/a/seed0: another process is running it; waiting"
+
+
+def test_whoever_waits_can_be_stopped(stub: Stub, out: str) -> None:
+    with held(Path(out, "s/a/seed0")):
+        runner = Runner(out, 1, lambda said: runner.stopped.set())
+        runner(study().runs())
+    assert stub.begun == []
 
 
 def test_a_run_that_alone_was_interrupted_stops_the_study(stub: Stub, conducted: Conduct) -> None:

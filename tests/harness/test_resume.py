@@ -21,6 +21,7 @@ from transformers import AutoModelForCausalLM
 
 from harness import cli, run
 from harness.evaluate import Evaluator
+from harness.lock import busy
 from harness.policy import LMPolicy
 from harness.train import Trainer
 from tests.harness.small import SETTINGS, files_of
@@ -369,6 +370,21 @@ def test_resume_where_there_is_nothing_begins(call: Call, tmp_path: Path) -> Non
     assert call("new", "grpo", "--resume")[0] == 0
     assert call("whole")[0] == 0
     same(tmp_path / "new", tmp_path / "whole")
+
+
+def test_two_processes_never_write_one_folder(call: Call, tmp_path: Path) -> None:
+    """The second is refused; the first one's end frees the folder, `kill -9` too."""
+    folder = tmp_path / "x"
+    held = f"with held(Path({str(folder)!r})): print(flush=True); input()"
+    words = [sys.executable, "-c", f"from pathlib import Path; from harness.lock import held\n{held}"]
+    with subprocess.Popen(words, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as first:
+        assert first.stdout is not None and first.stdout.readline() == b"\n" and busy(folder)
+        ended, _, error = call("x", "grpo", "--resume")
+        assert ended == 2 and not (folder / "record.json").exists()
+        assert error == f"error: name: another process is writing {folder}; wait until it has ended, or stop it\n"
+        first.kill()
+    assert not busy(folder) and not busy(tmp_path / "nowhere")
+    assert call("x", "grpo", "--resume")[0] == 0 and not busy(folder)
 
 
 def test_a_finished_run_is_left_alone(call: Call, tmp_path: Path) -> None:

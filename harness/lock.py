@@ -1,0 +1,37 @@
+"""One process a run's folder: a cell outlives an `ablate` that was killed, and a command may be typed twice.
+
+The operating system lets go of the lock when its process ends, however it ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+NAME = ".lock"  # stays behind, empty
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Nobody else writes there meanwhile.  Raises ValueError, one line, where somebody does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        lock = FileLock(folder / NAME).acquire(timeout=1)  # a look of `busy` lasts no second
+    except Timeout:
+        raise ValueError(f"name: another process is writing {folder}; wait until it has ended, or stop it") from None
+    with lock:
+        yield
+
+
+def busy(folder: Path) -> bool:
+    """Does some process hold it?"""
+    if not (folder / NAME).exists():
+        return False
+    try:
+        with FileLock(folder / NAME).acquire(timeout=0):
+            return False
+    except Timeout:
+        return True
