@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from algos import Schedule
-    from harness.config import RunConfig
     from harness.flops import RunFlops
 
 UNITS = ("prompts", "completions", "generated_tokens", "trained_tokens", "updates", "flops", "device_seconds")
@@ -72,11 +71,14 @@ def check_spent(budget: Budget, source: str) -> Budget:
     return budget
 
 
-def group_bound(unit: str, schedule: Schedule, config: RunConfig, flops: RunFlops, longest: int) -> float | None:
-    """The most that one group can cost, in the budget's unit (for `updates`: what a round costs)."""
-    tokens = schedule.group_size * config.max_new_tokens
-    lengths = [longest + config.max_new_tokens] * schedule.group_size
-    sampled = flops.explore([longest], [[config.max_new_tokens] * schedule.group_size])
+def group_bound(unit: str, schedule: Schedule, new: int, flops: RunFlops, longest: int) -> float | None:
+    """The most that one group can cost, in the budget's unit (for `updates`: what a round costs).
+
+    `longest` prompt and `new` tokens of a completion, at the most.
+    """
+    tokens = schedule.group_size * new
+    lengths = [longest + new] * schedule.group_size
+    sampled = flops.explore([longest], [[new] * schedule.group_size])
     explored = flops.annotate(lengths) if schedule.source == "dataset" else sampled
     trained = flops.update(lengths) if schedule.source != "start" else 0.0
     bounds = {

@@ -15,53 +15,10 @@ from typing import Any
 
 from harness.asked import Fields
 from harness.cell import Cell, label
-from harness.config import RunConfig
 from harness.record import config_differences, config_sha256
 from harness.study import Study
 
 NEEDED = ("status", "algo", "seed", "config", "budget", "spend", "evals", "environment")  # of any record
-
-
-def resolved(config: RunConfig) -> dict[str, Any]:
-    """The configuration as its record will hold it: the algorithm's fields and schedule filled in.
-
-    Raises ValueError, one line, on what the algorithm or the task does not know.
-    """
-    import dataclasses
-
-    import algos
-    from evals import tasks
-    from harness.budget import Budget, check_spent
-    from harness.config import build
-    from harness.iterate import check_iterations
-    from harness.prepare import check_schedule
-    from harness.reward import LEARNED, check_reward
-    from harness.sources import reward_model_of
-
-    algo = build(algos.load(config.algo_name), config.algo, "algo.")
-    base = algos.Schedule(prompts=config.prompts, group_size=config.group_size)
-    schedule = check_schedule(algo.schedule(base), algo)
-    check_spent(Budget.parse(config.budget), schedule.source)
-    task = build(tasks.load(config.task_name), config.task, "task.")
-    check_reward(config, task, "steps" in algo.needs)
-    check_iterations(config, algo, schedule)
-    whole = {**config.as_dict(), "algo": dataclasses.asdict(algo), "schedule": dataclasses.asdict(schedule)}
-    whole["reward_model"] = dataclasses.asdict(reward_model_of(config)) if config.reward in LEARNED else {}
-    whole["task"] = asked_of(task, config)
-    return dict(json.loads(json.dumps(whole)))  # tuples are lists, as they read from a file
-
-
-def asked_of(task: Any, config: RunConfig) -> dict[str, Any]:
-    """The task's fields that were asked for, as the task has them: a word of the command line has become a number."""
-    return {name: getattr(task, name) for name in config.task}
-
-
-def filled(old: Mapping[str, Any], algo: str, task: str) -> dict[str, Any]:
-    """A record's configuration with the fields that did not exist when it was made, at their defaults: a new field's
-    default is what was done before there was one."""
-    defaults = resolved(RunConfig(algo_name=algo, task_name=task))
-    inner = {name: {**defaults[name], **old.get(name, {})} for name in ("algo", "schedule")}
-    return {**defaults, **old, **inner}
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
@@ -146,15 +103,19 @@ def check_different(study: Study) -> None:
 
 def resolved_of(cell: Cell, out: str) -> dict[str, Any]:
     """Raises ValueError naming the arm."""
+    from harness.built import built
+
     config = cell.config(out)
     try:
-        return resolved(config)
+        return built(config).as_dict()
     except ValueError as error:
         raise ValueError(f"arm '{cell.arm}': {error}") from error
 
 
 def state_of(cells: Sequence[Cell], out: str, retry: bool = False) -> State:
     """Raises ValueError where a cell's folder holds a run of another configuration, naming the fields that differ."""
+    from harness.built import filled
+
     state = State()
     for cell in cells:
         config, record = cell.config(out), read_record(Path(out, cell.path))

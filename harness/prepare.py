@@ -12,27 +12,24 @@ from typing import Any
 
 import torch
 
-import algos
-from algos import Algorithm, Schedule
-from evals import tasks
 from evals.score import available
 from evals.tasks import EvalSet, Problem, Task
-from harness.budget import Budget, Planner, Spend, check_spent, group_bound
-from harness.cells import asked_of, filled
-from harness.config import RunConfig, build
+from harness.budget import Planner, Spend, group_bound
+from harness.built import Built, built, filled
+from harness.config import RunConfig
 from harness.dataset import Dataset, written
 from harness.evaluate import Evaluator
 from harness.flops import FlopsModel, RunFlops
-from harness.iterate import Iterations, check_iterations
+from harness.iterate import Iterations
 from harness.load import accelerator, context_of, load_model, pick_device
 from harness.meter import Meter
 from harness.offline import Offline, sampling_budget
 from harness.policy import LMPolicy, Optim
 from harness.prompts import Draws, Encoder
 from harness.record import SCHEMA, config_differences, config_sha256, environment, sha256
-from harness.reward import LEARNED, Source, check_reward
+from harness.reward import Source
 from harness.rollout import Sampler, Sampling
-from harness.sources import check_drawn, reward_identity, reward_model_of, source_of, unread
+from harness.sources import check_drawn, reward_identity, source_of, unread
 from harness.train import Trainer
 
 TRAINERS: dict[str, type[Trainer]] = {"live": Trainer, "start": Offline, "dataset": Dataset}
@@ -54,14 +51,8 @@ class Run:
 
 def prepare(config: RunConfig) -> Run:
     """Raises ValueError, one line, on anything the user got wrong; touches no file."""
-    algorithm = algos.load(config.algo_name)
-    algo = build(algorithm, config.algo, "algo.")
-    base = Schedule(prompts=config.prompts, group_size=config.group_size)
-    schedule = check_schedule(algo.schedule(base), algo)
-    task = build(tasks.load(config.task_name), config.task, "task.")
-    check_reward(config, task, "steps" in algo.needs)
-    check_iterations(config, algo, schedule)
-    budget = check_spent(Budget.parse(config.budget), schedule.source)
+    arm = built(config)
+    algo, schedule, task = arm.algo, arm.schedule, arm.task
     folder = run_folder(config, task.name)
     device = pick_device(config.device)
     model, tokenizer, identity = load_model(config.model, config.dtype)
@@ -76,14 +67,12 @@ def prepare(config: RunConfig) -> Run:
     for s in eval_sets:
         longest_prompt(encoder, s.name, (p.prompt for p in s.problems))
 
-    trainer = build_trainer(config, device, model, encoder, task, algo, schedule, budget, problems, longest)
+    trainer = build_trainer(arm, device, model, encoder, problems, longest)
     names, repeated = eval_names(config, eval_sets), {s.name: s.samples for s in eval_sets if s.samples > 1}
     evaluator = Evaluator(
         trainer.sampler, encoder, folder / "tasks", names, config.seed, repeated, config.keep_outcomes
     )
-    record = new_record(
-        config, dataclasses.asdict(algo), task, schedule, budget, identity, eval_sets, str(trainer.policy.device)
-    )
+    record = new_record(arm, identity, eval_sets, str(trainer.policy.device))
     if config.resume:
         check_same(folder, record)
     notices = [*task.notices(), *left_out, *unread(config, "steps" in algo.needs)]
@@ -94,18 +83,15 @@ def prepare(config: RunConfig) -> Run:
 
 
 def build_trainer(
-    config: RunConfig,
+    arm: Built,
     device: str,
     model: Any,
     encoder: Encoder,
-    task: Task,
-    algo: Algorithm,
-    schedule: Schedule,
-    budget: Budget,
     problems: Sequence[Problem],
     longest: int,
 ) -> Trainer:
     """The loop that goes with the schedule's source; `longest` prompt in tokens."""
+    config, algo, schedule, task, budget = arm.config, arm.algo, arm.schedule, arm.task, arm.budget
     policy = LMPolicy(
         model,
         accelerator(device, config.dtype),
@@ -121,6 +107,7 @@ def build_trainer(
     source, trainer = source_of(config, policy, encoder, task), TRAINERS[schedule.source]
     flops = flops_of(policy, source, "reference" in algo.needs)
     drawn = sampling_budget(budget, schedule) if schedule.source == "start" else budget
+    bound = group_bound(drawn.unit, schedule, config.max_new_tokens, flops, longest)
     return trainer(
         algo=algo,
         schedule=schedule,
@@ -138,7 +125,7 @@ def build_trainer(
         draws=Draws(problems, config.seed),
         sampling=Sampling(config.temperature, config.max_new_tokens, config.seed, "train", task.stop),
         budget=budget,
-        planner=Planner(drawn, schedule.prompts, group_bound(drawn.unit, schedule, config, flops, longest)),
+        planner=Planner(drawn, schedule.prompts, bound),
         flops=flops,
         meter=Meter(device),
         micro_tokens=config.micro_tokens,
@@ -147,22 +134,6 @@ def build_trainer(
         iterations=Iterations(config.iterations, config.reset_reference, config.refresh_reward),
         measures=frozenset({"reference"}) if config.measure_kl else frozenset(),
     )
-
-
-def check_schedule(schedule: Schedule, algo: Algorithm) -> Schedule:
-    """Raises ValueError where an algorithm asks for a round that the harness cannot draw."""
-    if (schedule.source, schedule.restart) not in (("live", False), ("start", True), ("dataset", False)):
-        raise ValueError(
-            f"algo: source={schedule.source} with restart={schedule.restart} is not there; "
-            f"valid: live or dataset without restart, start with restart"
-        )
-    if schedule.source == "dataset" and schedule.group_size != 1:
-        raise ValueError(f"algo: source=dataset has one solution a prompt, not group_size={schedule.group_size}")
-    if ("values" in algo.needs) != (schedule.critic != "none"):
-        raise ValueError(f"algo: critic={schedule.critic} in the schedule does not go with needs {set(algo.needs)}")
-    if schedule.critic_warmup and schedule.critic == "none":
-        raise ValueError("algo: critic_warmup without a critic: there is nothing to warm up")
-    return schedule
 
 
 def sets_of(task: Task, config: RunConfig) -> list[EvalSet]:
@@ -248,19 +219,8 @@ def longest_prompt(encoder: Encoder, name: str, prompts: Iterator[str]) -> int:
     return max(len(encoder.ids(encoder.render(prompt), name)) for prompt in prompts)
 
 
-def new_record(
-    config: RunConfig,
-    algo: dict[str, Any],
-    task: Task,
-    schedule: Schedule,
-    budget: Budget,
-    identity: dict[str, str],
-    eval_sets: list[EvalSet],
-    device: str,
-) -> dict[str, Any]:
-    resolved = {**config.as_dict(), "algo": algo, "schedule": dataclasses.asdict(schedule)}
-    resolved["task"] = asked_of(task, config)
-    resolved["reward_model"] = dataclasses.asdict(reward_model_of(config)) if config.reward in LEARNED else {}
+def new_record(arm: Built, identity: dict[str, str], eval_sets: list[EvalSet], device: str) -> dict[str, Any]:
+    config, resolved = arm.config, arm.as_dict()
     prompts = "\n".join(p.prompt for s in eval_sets for p in s.problems)
     data = [
         {"name": s.name, "sha256": sha256("\n".join(f"{p.id} {p.gold}" for p in s.problems).encode())}
@@ -274,7 +234,7 @@ def new_record(
         "seed": config.seed,
         "config": resolved,
         "config_sha256": config_sha256(resolved),
-        "budget": dataclasses.asdict(budget),
+        "budget": dataclasses.asdict(arm.budget),
         "spend": Spend().as_dict(),
         "phases": {},
         "memory": {},

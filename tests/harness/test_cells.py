@@ -22,8 +22,9 @@ import pytest
 import torch
 
 from harness import conduct
+from harness.built import built
 from harness.cell import Cell, label
-from harness.cells import choose, choose_trial, describe, endpoint_of, read_record, resolved, state_of
+from harness.cells import choose, choose_trial, describe, endpoint_of, read_record, state_of
 from harness.conduct import Runner, check_shared, rehearse
 from harness.config import RunConfig
 from harness.costs import predicted
@@ -50,7 +51,9 @@ def tuned(**table: Any) -> Study:
 
 def leave(config: RunConfig, value: float = 0.5, status: str = "finished", **fields: Any) -> Path:
     """The record of that run, as if it had been run."""
-    record = a_record("", config.seed, [value], [1.0], status=status, config=resolved(config), algo=config.algo_name)
+    record = a_record(
+        "", config.seed, [value], [1.0], status=status, config=built(config).as_dict(), algo=config.algo_name
+    )
     if config.eval_split == "selection":
         record["evals"] = rows("arithmetic_selection", 1.0, value, kept=False)
     return write(Path(config.out, str(config.name)), {**record, **fields}, rounds=[])
@@ -106,7 +109,7 @@ def test_another_configuration_is_refused(out: str) -> None:
     cells = study().runs()
     leave(cells[2].config(out))
     changed = study(base={**BUDGET, "lr": 0.5, "algo": {"epochs": 2}}).runs()
-    was = resolved(cells[2].config(out))
+    was = built(cells[2].config(out)).as_dict()
     message = refused(lambda: state_of(changed, out))
     assert message.startswith(f"{out}/s/a/seed1 was begun with another configuration: ")
     assert "algo.epochs: 1 -> 2; lr: " in message and f"lr: {was['lr']} -> 0.5" in message and "--name" in message
@@ -133,7 +136,7 @@ def test_a_run_of_before_that_field_goes_on(out: str) -> None:
     """When it was interrupted: what the study offers to do must not be refused by the run."""
     config = study().runs()[0].config(out)
     folder = leave(config, status="interrupted")
-    new = a_record("", 0, [0.5], [1.0], config=resolved(config))
+    new = a_record("", 0, [0.5], [1.0], config=built(config).as_dict())
     change(folder, lambda r: r["config"].pop("eval_split"))
     check_same(folder, new)
     change(folder, lambda r: r["config"].update(eval_split="selection"))
@@ -312,7 +315,7 @@ def test_a_record_is_the_one_that_the_cell_asks_for(stub: Stub, conducted: Condu
     conducted(tuned())
     for cell in tuned().trials():
         record = read_record(Path(out, cell.path))
-        assert record and config_differences(record["config"], resolved(cell.config(out))) == []
+        assert record and config_differences(record["config"], built(cell.config(out)).as_dict()) == []
 
 
 def test_the_time_that_is_left(stub: Stub, conducted: Conduct, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from harness import profiles
-from harness.cells import check_different, resolved
+from harness.built import built
+from harness.cells import check_different
 from harness.compare import varied
 from harness.config import resolve
 from harness.study import Study, load, names, parse
@@ -232,7 +233,7 @@ def test_an_arm_that_runs_at_anothers_rate_is_another() -> None:
 @pytest.mark.parametrize("name", names())
 def test_every_arm_of_a_shipped_study_changes_something(name: str) -> None:
     check_different(load(name))
-    assert all(resolved(cell.config("out")) for cell in load(name).runs()[:1])
+    assert all(built(cell.config("out")).as_dict() for cell in load(name).runs()[:1])
 
 
 def test_the_command_says_so(call: Call, tmp_path: Path) -> None:  # noqa: F811

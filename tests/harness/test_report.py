@@ -17,7 +17,7 @@ import pytest
 
 from harness import cli, conduct
 from harness.budget import UNITS
-from harness.cells import resolved
+from harness.built import built
 from harness.config import RunConfig
 from harness.record import config_differences
 from harness.report import report
@@ -382,9 +382,9 @@ FIELDS: list[dict[str, Any]] = [
 
 
 def leads_back(asked: RunConfig, typed: Type) -> None:
-    run = Run("a", 3, Path(), {"config": resolved(asked)})
+    run = Run("a", 3, Path(), {"config": built(asked).as_dict()})
     again = typed(shlex.split(command(run, "s")))
-    assert config_differences(resolved(again), run.record["config"]) == [] and again.out == asked.out
+    assert config_differences(built(again).as_dict(), run.record["config"]) == [] and again.out == asked.out
 
 
 @pytest.fixture

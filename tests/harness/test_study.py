@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from harness.asked import Report, Tune, over
+from harness.built import built
 from harness.cell import Cell, label
-from harness.cells import resolved
 from harness.compare import FRACTIONS, compared, varied
 from harness.config import RunConfig
 from harness.record import config_differences
@@ -367,7 +367,7 @@ def typed(monkeypatch: pytest.MonkeyPatch) -> Type:
 
 def same(typed: RunConfig, asked: RunConfig) -> None:
     assert (typed.seed, typed.name, typed.out) == (asked.seed, asked.name, asked.out)
-    assert config_differences(resolved(typed), resolved(asked)) == []
+    assert config_differences(built(typed).as_dict(), built(asked).as_dict()) == []
 
 
 @pytest.mark.parametrize("name", names())

@@ -14,7 +14,7 @@ from evals.tasks import Problem
 from evals.tasks.arithmetic import Arithmetic
 from evals.tasks.qa import QuestionAnswer
 from evals.verify import Verdict
-from harness.cells import resolved
+from harness.built import built
 from harness.config import RunConfig
 from harness.reward import Answers, Composed, Source, score
 from harness.terms import TERMS, Seen
@@ -232,6 +232,6 @@ def test_reward_and_accuracy_part_ways(taught: Path, tmp_path: Path) -> None:
 
 def test_a_task_that_checks_no_steps_cannot_give_them() -> None:
     with pytest.raises(ValueError, match=r"^reward_weights\.steps: task 'qa' checks no steps; valid: accuracy, format"):
-        resolved(RunConfig(task_name="qa", reward_weights={"steps": 1.0}))
+        built(RunConfig(task_name="qa", reward_weights={"steps": 1.0})).as_dict()
     with pytest.raises(ValueError, match=r"^reward_weights\.style: unknown term; valid: accuracy, .*steps$"):
-        resolved(RunConfig(reward_weights={"style": 1.0}))
+        built(RunConfig(reward_weights={"style": 1.0})).as_dict()
