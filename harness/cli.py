@@ -99,7 +99,7 @@ def run(
     from harness.config import resolve
 
     resolved = resolve(flags, set_ or [], config)
-    from harness.prepare import finished, prepare
+    from harness.prepare import check_free, finished, prepare
     from harness.run import execute
 
     prepared = prepare(resolved)
@@ -112,7 +112,9 @@ def run(
     from harness.lock import held
 
     with held(prepared.folder):
-        if resolved.resume and finished(prepared.folder):
+        if not resolved.resume:
+            check_free(prepared.folder)  # once more: somebody may have been faster
+        elif finished(prepared.folder):
             typer.echo(f"{prepared.folder} is finished")
             return
         with Display(quiet=quiet) as display:

@@ -31,6 +31,7 @@ class Runner:
     out: str
     workers: int
     say: Say
+    retry: bool = False  # failed cells too
     times: list[float] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)  # cells that ended without finishing, and why
     stopped: threading.Event = field(default_factory=threading.Event)
@@ -69,24 +70,20 @@ class Runner:
             raise KeyboardInterrupt
 
     def _cell(self, cell: Cell, place: int, number: str, total: int) -> None:
-        self._wait(cell)
-        if self.stopped.is_set():
-            return
         began = time.monotonic()
-        words = [sys.executable, "-m", "harness.cli", *cell.command(self.out)[1:], "--resume", "--quiet"]
-        ended = subprocess.run(words, env=self._environment(place), stderr=subprocess.PIPE, text=True)
+        ended = self._run(cell, place)
         self.times.append(time.monotonic() - began)
-        said = (ended.stderr.strip().splitlines() or [""])[-1].removeprefix("error: ")
-        if ended.returncode == 2:
+        said = (ended.stderr.strip().splitlines() or [""])[-1].removeprefix("error: ") if ended else ""
+        if ended and ended.returncode == 2:
             raise ValueError(f"{cell.path}: {said}")
-        if ended.returncode == 130:
+        if ended and ended.returncode == 130:
             self.interrupted = True
             self.stopped.set()
         if self.stopped.is_set():
             return
         record = read_record(Path(self.out, cell.path))
-        if ended.returncode or record is None:
-            why = said or f"exit status {ended.returncode}"
+        if record is None or record["status"] == "failed" or (ended and ended.returncode):
+            why = said or (record or {}).get("reason") or f"exit status {ended.returncode if ended else 0}"
             self.broken.append(f"{cell.path}: {why}")
             self.say(f"{number} {cell.path}: did not finish: {why}")
             return
@@ -95,13 +92,30 @@ class Runner:
         accuracy = "" if value is None else f"{100 * value:.1f} % in domain, greedy;  "
         self.say(f"{number} {cell.path}: {accuracy}{self.times[-1]:.0f} s;  about {left / 60:.0f} min to go")
 
-    def _wait(self, cell: Cell) -> None:
-        """Until nobody else runs it: cells of an `ablate` that was killed come to their end without it."""
+    def _run(self, cell: Cell, place: int) -> subprocess.CompletedProcess[str] | None:
+        """The cell's own process, as it ended; None where none was started: the user has stopped it all, or another
+        process has brought the cell to its end (those of an `ablate` that was killed go on without it)."""
         folder = Path(self.out, cell.path)
-        if busy(folder):
-            self.say(f"{cell.path}: another process is running it; waiting")
+        words = [sys.executable, "-m", "harness.cli", *cell.command(self.out)[1:], "--resume", "--quiet"]
+        while not self.stopped.is_set():
+            if self._waited(folder):
+                status = (read_record(folder) or {}).get("status")
+                if status == "finished" or (status == "failed" and not self.retry):
+                    return None
+                continue
+            ended = subprocess.run(words, env=self._environment(place), stderr=subprocess.PIPE, text=True)
+            if not (ended.returncode == 2 and busy(folder)):  # else it was there first, and had not come to its lock
+                return ended
+        return None
+
+    def _waited(self, folder: Path) -> bool:
+        """Wait while another process writes there.  Was there one?"""
+        found = busy(folder)
+        if found:
+            self.say(f"{folder}: another process is running it; waiting")
         while busy(folder) and not self.stopped.is_set():
             time.sleep(1)
+        return found
 
     def _environment(self, place: int) -> dict[str, str]:
         environment = dict(os.environ)
@@ -135,7 +149,7 @@ def conduct(study: Study, out: str, workers: int, retry: bool, say: Say) -> list
     and why.  Raises ValueError and KeyboardInterrupt as Runner does; what has been run until then stays."""
     check_shared(study, workers)
     check_different(study)
-    runner, folder = Runner(out, workers, say), Path(out, study.name)
+    runner, folder = Runner(out, workers, say, retry), Path(out, study.name)
     for stage in ("trials", "runs"):
         cells = study.trials() if stage == "trials" else study.runs(choose(study, out))
         if not cells:

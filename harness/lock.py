@@ -16,12 +16,14 @@ NAME = ".lock"  # stays behind, empty
 
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Nobody else writes there meanwhile.  Raises ValueError, one line, where somebody does."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Nobody else writes there meanwhile.  Raises ValueError, one line, where somebody does, or nobody can."""
     try:
-        lock = FileLock(folder / NAME).acquire(timeout=1)  # a look of `busy` lasts no second
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / NAME, thread_local=False).acquire(timeout=1)  # a look of `busy` lasts no second
     except Timeout:
         raise ValueError(f"name: another process is writing {folder}; wait until it has ended, or stop it") from None
+    except OSError as error:
+        raise ValueError(f"out: cannot write in {folder}: {error.strerror or error}") from error
     with lock:
         yield
 
@@ -35,3 +37,5 @@ def busy(folder: Path) -> bool:
             return False
     except Timeout:
         return True
+    except OSError:  # whoever runs there will say what is wrong
+        return False

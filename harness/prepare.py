@@ -14,6 +14,7 @@ import torch
 
 from evals.score import available
 from evals.tasks import EvalSet, Problem, Task
+from harness import lock
 from harness.budget import Planner, Spend, group_bound
 from harness.built import Built, built, filled
 from harness.config import RunConfig
@@ -182,12 +183,16 @@ def run_folder(config: RunConfig, task: str) -> Path:
     if config.resume:
         return out / (config.name or stem)
     if config.name is not None:
-        folder = out / config.name
-        if folder.exists() and any(folder.iterdir() if folder.is_dir() else [folder]):
-            raise ValueError(f"name: {folder} already holds another run; choose another --name, or --resume it")
-        return folder
+        check_free(out / config.name)
+        return out / config.name
     numbered = (out / (stem if k == 1 else f"{stem}-{k}") for k in range(1, 10**6))
     return next(folder for folder in numbered if not folder.exists())
+
+
+def check_free(folder: Path) -> None:
+    """Raises ValueError where there is anything but a lock."""
+    if folder.exists() and any(p.name != lock.NAME for p in (folder.iterdir() if folder.is_dir() else [folder])):
+        raise ValueError(f"name: {folder} already holds another run; choose another --name, or --resume it")
 
 
 def check_same(folder: Path, record: dict[str, Any]) -> None:

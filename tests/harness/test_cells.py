@@ -6,6 +6,7 @@ the record that such a run would leave.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
@@ -417,19 +418,41 @@ def test_an_interrupt_stops_and_keeps(stub: Stub, out: str) -> None:
     assert len(state_of(found.runs(), out).done) == 4
 
 
-def test_a_cell_that_another_process_runs_is_waited_for(stub: Stub, out: str) -> None:
+@pytest.mark.parametrize(("left", "again"), [("nothing", True), ("finished", False), ("failed", False)])
+def test_a_cell_that_another_process_runs_is_waited_for(left: str, again: bool, stub: Stub, out: str) -> None:
     """What a killed `ablate` leaves behind: nobody writes into its folder, and its record is taken as it ends."""
     found, said = study().runs(), list[str]()
     with held(Path(out, "s/a/seed0")):
         runner = Runner(out, 2, said.append)
         conducted = threading.Thread(target=lambda: runner(found))
         conducted.start()
-        while len(runner.times) < 3:
+        while len(runner.times) < 3 and conducted.is_alive():
             conducted.join(0.01)
         assert "s/a/seed0" not in stub.begun
+        if left != "nothing":
+            leave(found[0].config(out), status=left, reason="RuntimeError: no")
     conducted.join(30)
-    assert sorted(stub.begun) == sorted(cell.path for cell in found) and runner.broken == []
-    assert said[0] == "s/a/seed0: another process is running it; waiting"
+    assert sorted(stub.begun) == sorted(cell.path for cell in found if again or cell.path != "s/a/seed0")
+    assert runner.broken == (["s/a/seed0: RuntimeError: no"] if left == "failed" else [])
+    assert said[0] == f"{Path(out, 's/a/seed0')}: another process is running it; waiting"
+
+
+def test_a_process_that_was_there_first_is_no_wrong_input(stub: Stub, out: str) -> None:
+    """It had not come to its lock when we looked; our own run is refused, and waits."""
+    other = contextlib.ExitStack()
+
+    def faster(path: str, env: dict[str, str]) -> None:
+        if len(stub.begun) == 1:
+            other.enter_context(held(Path(out, path)))
+            threading.Timer(0.5, other.close).start()
+            stub.ends = {path: 2}
+        else:
+            stub.ends = {}
+
+    stub.before = faster
+    runner = Runner(out, 1, lambda _: None)
+    runner(study().runs()[:1])
+    assert stub.begun == ["s/a/seed0"] * 2 and runner.broken == []
 
 
 def test_whoever_waits_can_be_stopped(stub: Stub, out: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -19,9 +20,10 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from harness import cli, run
+import harness.prepare
+from harness import cli, lock, run
+from harness.config import RunConfig
 from harness.evaluate import Evaluator
-from harness.lock import busy
 from harness.policy import LMPolicy
 from harness.train import Trainer
 from tests.harness.small import SETTINGS, files_of
@@ -378,13 +380,46 @@ def test_two_processes_never_write_one_folder(call: Call, tmp_path: Path) -> Non
     held = f"with held(Path({str(folder)!r})): print(flush=True); input()"
     words = [sys.executable, "-c", f"from pathlib import Path; from harness.lock import held\n{held}"]
     with subprocess.Popen(words, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as first:
-        assert first.stdout is not None and first.stdout.readline() == b"\n" and busy(folder)
+        assert first.stdout is not None and first.stdout.readline() == b"\n" and lock.busy(folder)
         ended, _, error = call("x", "grpo", "--resume")
         assert ended == 2 and not (folder / "record.json").exists()
         assert error == f"error: name: another process is writing {folder}; wait until it has ended, or stop it\n"
         first.kill()
-    assert not busy(folder) and not busy(tmp_path / "nowhere")
-    assert call("x", "grpo", "--resume")[0] == 0 and not busy(folder)
+    assert not lock.busy(folder) and not lock.busy(tmp_path / "nowhere")
+    assert call("x", "grpo", "--resume")[0] == 0 and not lock.busy(folder)
+
+
+def test_a_folder_that_nobody_can_lock(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some network file systems have no locks; a file may stand where a folder should."""
+    (tmp_path / "file").write_text("mine")
+    assert call("file", "grpo", "--resume")[2] == f"error: out: cannot write in {tmp_path / 'file'}: File exists\n"
+
+    def refuse(self: object, timeout: float) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(lock.FileLock, "acquire", refuse)
+    code, _, error = call("x")
+    assert (code, error) == (2, f"error: out: cannot write in {tmp_path / 'x'}: No locks available\n")
+    (tmp_path / "x" / lock.NAME).touch()
+    assert not lock.busy(tmp_path / "x")
+    monkeypatch.undo()
+
+
+def test_a_name_that_is_taken_while_we_prepare(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lock alone is no run; what was begun and ended in the meantime is."""
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / lock.NAME).touch()
+    begun = harness.prepare.prepare
+
+    def slow(config: RunConfig) -> harness.prepare.Run:
+        found = begun(config)
+        (tmp_path / "x" / "record.json").write_text("{}")
+        return found
+
+    monkeypatch.setattr(harness.prepare, "prepare", slow)
+    code, _, error = call("x")
+    assert code == 2 and error.startswith(f"error: name: {tmp_path / 'x'} already holds another run")
+    assert (tmp_path / "x" / "record.json").read_text() == "{}"
 
 
 def test_a_finished_run_is_left_alone(call: Call, tmp_path: Path) -> None:

@@ -168,6 +168,23 @@ def test_a_row_a_claim(full: Path) -> None:
     assert part(full, "shelf", "claims").columns[-2:] == ["not separated", "study"]
 
 
+def test_every_verdict_has_its_column(full: Path) -> None:
+    """At the end a beats b by 50 points; half-way one of its seeds is above, one below and one beside b's."""
+    claims = [{**H, "id": "x up"}, {**H, "id": "x down", "arms": ["b", "a"]}, {**H, "id": "x flat", "at": 0.5}]
+    values = {
+        arm: {s: [0.3, 0.5 + (s - 1) / 10 * (arm == "a"), y] for s, y in enumerate(of)} for arm, of in ENDS.items()
+    }
+    for name in ("two", "one", "later"):
+        shutil.rmtree(full / name)
+    write_study(full / "two", values, hypotheses=claims)
+    [row] = part(full, "shelf", "claims").rows
+    assert row[0] == "x" and [cell.split("[")[0].strip() for cell in row[1:4]] == [
+        "a ends higher +50.0",
+        "a ends higher -50.0",
+        "a ends higher +0.0",
+    ]
+
+
 def test_what_is_a_shelf(full: Path) -> None:
     assert is_shelf(full) and not is_shelf(full / "one") and not is_shelf(full / "one" / "a")
     shutil.copy(full / "one" / "study.json", full / "study.json")
