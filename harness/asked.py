@@ -132,9 +132,7 @@ class Profile:
     name: str
     fields: Fields
     algos: dict[str, Fields] = field(default_factory=dict)  # what belongs to one algorithm alone
-    without: list[str] = field(
-        default_factory=list
-    )  # rewards that its task cannot give: arms that ask for them stay out
+    without: list[str] = field(default_factory=list)  # rewards and algorithms: arms that ask for one stay out
     source: str = ""
 
     def of(self, algo: str) -> Fields:

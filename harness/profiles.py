@@ -2,7 +2,7 @@
 
 source = "..."                           # paper and section
 model = "hub/id"                         # as in a --config file
-without = ["process-rule"]               # rewards that its task cannot give
+without = ["process-rule", "sft"]        # rewards that its task cannot give, algorithms that its budget does not bind
 [algos.grpo]                             # of one algorithm alone
 kl_coef = 0.04
 """
@@ -43,12 +43,11 @@ def load(name: str) -> Profile:
 def laid(study: Study, profile: Profile) -> Study:
     """The study at the profile's scale, under a name of its own, for its records are others.
 
-    What the profile sets is not tuned; where it names a task, the base's fields of its own task go.  Arms whose reward
-    it is `without` stay out, and with them what the study asks of them.
+    What the profile sets is not tuned; where it names a task, the base's fields of its own task go.  Arms of which
+    it is `without` the reward or the algorithm stay out, and with them what the study asks of them.
     """
-    study = kept(
-        study, [arm for arm, of in study.arms.items() if over(study.base, of).get("reward") not in profile.without]
-    )
+    there = [arm for arm, of in study.arms.items() if not {*_named(over(study.base, of))} & {*profile.without}]
+    study = kept(study, there)
     set_here = {*profile.fields, *(f"algo.{name}" for of in profile.algos.values() for name in of)}
     base, tune = dict(study.base), study.tune
     if "task" in profile.fields:
@@ -59,6 +58,10 @@ def laid(study: Study, profile: Profile) -> Study:
         tune = dataclasses.replace(tune, grid=grid, base=own, store=None) if grid else None
     name = f"{study.name}-{profile.name}"
     return dataclasses.replace(study, name=name, base=base, tune=tune, profile=profile)
+
+
+def _named(arm: Fields) -> tuple[str | None, str | None]:
+    return arm.get("reward"), arm.get("algo", {}).get("name")
 
 
 def kept(study: Study, arms: list[str]) -> Study:

@@ -54,16 +54,17 @@ def fields(found: Study) -> dict[str, list[Any]]:
     return {c.arm: [getattr(c.config("out"), f) for f in COMMAND_LINE] for c in found.runs() if c.seed == 0}
 
 
-def test_arms_whose_reward_the_task_cannot_give_stay_out(tmp_path: Path) -> None:
+def test_arms_whose_reward_or_algorithm_is_not_there_stay_out(tmp_path: Path) -> None:
     """And with them what is asked of them; an arm that was tuned as one of them is tuned for itself."""
-    (tmp_path / "poor.toml").write_text('model = "some/large"\nwithout = ["process-rule"]\n')
+    (tmp_path / "poor.toml").write_text('model = "some/large"\nwithout = ["process-rule", "sft"]\n')
     arms = {
         "a": {"algo": "grpo"},
         "b": {"algo": "grpo", "reward": "process-rule", "lr": 0.1},
         "c": {"algo": "rft", "tuned_as": "b"},
+        "d": {"algo": {"name": "sft"}},
     }
     claims = [{"id": "H", "says": "", "arms": list(pair)} for pair in (("a", "b"), ("a", "c"), ("c", "start"))]
-    report = {"blocks": {"all": ["a", "b", "c"]}, "family": [["a", "b"], ["a", "c"]]}
+    report = {"blocks": {"all": ["a", "b", "c", "d"]}, "family": [["a", "b"], ["a", "c"]]}
     whole = study(arms=arms, hypotheses=claims, report=report)
     found = profiles.laid(whole, profiles.load(str(tmp_path / "poor.toml")))
     assert list(found.arms) == ["a", "c"] and "tuned_as" not in found.arms["c"]
