@@ -101,7 +101,7 @@ def _rounds(run: Run, recorder: Recorder, display: Display, interrupt: Interrupt
         display.evaluation(fraction, rows)
         display.phase("training")
 
-    kept = trainer.rounds
+    kept, told = trainer.rounds, len(trainings(run))
     while True:
         while waiting and waiting[0] < 1.0 and trainer.progress >= waiting[0]:
             evaluate(waiting.pop(0))
@@ -117,8 +117,27 @@ def _rounds(run: Run, recorder: Recorder, display: Display, interrupt: Interrupt
             display.round(metrics, warnings(history, exact))
             _settle(run)
             recorder.save()
+            for training in trainings(run)[told:]:
+                display.message(judged(training))
+            told = len(trainings(run))
     while waiting:  # the end, and what lies between it and the last round that the budget paid for
         evaluate(waiting.pop(0))
+
+
+def trainings(run: Run) -> list[dict[str, Any]]:
+    """Of the run's own reward model, so far."""
+    return list(run.trainer.source.state()[0].get("record", []))
+
+
+def judged(training: dict[str, Any]) -> str:
+    """How good the reward model became, in one line."""
+    if "skipped" in training:
+        return f"reward model: not trained on at {training['fraction']:.0%} of the budget: {training['skipped']}"
+    found = []
+    for what, q in training["held_out"].items():
+        auc = "-" if q["auc"] is None else f"{q['auc']:.2f}"
+        found.append(f"{what}: AUC {auc}, accuracy {q['accuracy']:.0%} of {q['n']:,}")
+    return f"reward model, on problems it was not trained on: {'; '.join(found) or 'nothing could be judged'}"
 
 
 def _settle(run: Run) -> None:
@@ -129,7 +148,7 @@ def _settle(run: Run) -> None:
     run.record["checks"] = dict(trainer.checks)
     if split := trainer.split():
         run.record["split"] = split
-    if learned := trainer.source.state()[0].get("record"):
+    if learned := trainings(run):
         run.record["reward_model"] = learned
     run.record["memory"] = memory_of(trainer)
 

@@ -12,6 +12,8 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from harness import cli
+from harness.display import Display
+from harness.run import judged
 from tests.harness.small import SETTINGS
 from tests.harness.test_run import Done, go
 from tests.helpers import close
@@ -51,6 +53,28 @@ def test_its_training_is_charged_metered_and_written_down(learned: Done, plain: 
     charged = sum(learned.record["phases"][p]["seconds"] for p in ("rollout", "reward", "annotate", "update"))
     assert spend["device_seconds"] > charged
     assert "reward_model" not in plain.record and "reward_model" not in plain.record["phases"]
+
+
+def test_the_user_is_told_how_good_it_is_when_it_is_trained(
+    taught: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = list[str]()
+    monkeypatch.setattr(Display, "message", lambda self, text: said.append(text))
+    budget = {"budget": "prompts=28", "reward": "outcome-model"}
+    done = go(taught, out, "told", *SMALL, "iterations=2", "refresh_reward=true", **budget)
+    trained = done.record["reward_model"]
+    assert len(trained) == 2 and [line for line in said if line.startswith("reward model")] == [*map(judged, trained)]
+
+
+def test_what_is_said_of_a_training() -> None:
+    known, unknown = {"auc": 0.716, "accuracy": 0.847, "n": 256}, {"auc": None, "accuracy": 0.5, "n": 1200}
+    start = "reward model, on problems it was not trained on: "
+    assert judged({"held_out": {"outcome": known, "steps": unknown}}) == (
+        f"{start}outcome: AUC 0.72, accuracy 85% of 256; steps: AUC -, accuracy 50% of 1,200"
+    )
+    assert judged({"held_out": {}}) == f"{start}nothing could be judged"
+    skipped = {"fraction": 0.5, "skipped": "no prompts left for it"}
+    assert judged(skipped) == "reward model: not trained on at 50% of the budget: no prompts left for it"
 
 
 def test_the_flops_are_those_of_the_formula(learned: Done, plain: Done) -> None:
