@@ -178,6 +178,11 @@ def notes(findings: Findings) -> list[str]:
     study = findings.results.study
     for arm in (arm for arm in study.arms if study.tune and study.tuned_as(arm) != arm):
         found.append(f"{arm} was not tuned: it runs at what the trials of {study.tuned_as(arm)} chose.")
+    had, tried = findings.results.one.record["config"]["budget"], study.tune.base.get("budget") if study.tune else None
+    if tried and tried != had:
+        found.append(
+            f"Trials had {_limit(tried)}, runs {_limit(had)}: what is best for the one need not be for the other."
+        )
     edges = [arm for arm, trials in findings.trials.items() if _edge(findings, arm)]
     if len(edges) == 1:
         found.append(
@@ -192,6 +197,12 @@ def notes(findings: Findings) -> list[str]:
         if len(values) > 1:
             found.append(f"The runs differ in {name}: {listed(sorted(map(str, values)))}.")
     return found
+
+
+def _limit(budget: str) -> str:
+    """ "completions=5120" -> "5,120 completions"."""
+    name, _, limit = budget.partition("=")
+    return f"{amount(float(limit))} {unit(name)}"
 
 
 def _edge(findings: Findings, arm: str) -> bool:

@@ -349,6 +349,14 @@ def test_several_at_the_edge(folder: Path) -> None:
     )
 
 
+def test_trials_under_another_budget(folder: Path) -> None:
+    """The helper's runs have 160 completions."""
+    other = "Trials had 80 completions, runs 160 completions: what is best for the one need not be for the other."
+    for limit, said in (("80", [other]), ("160", [])):
+        tune = {"grid": {"lr": [0.1, 0.2]}, "seeds": [100, 101], "base": {"budget": f"completions={limit}"}}
+        assert noted(folder, tune=tune) == said
+
+
 def test_an_arm_that_was_not_tuned(folder: Path) -> None:
     arms = {"a": {"algo": "grpo"}, "b": {"algo": "grpo", "tuned_as": "a"}}
     tune = {"grid": {"lr": [0.1, 0.2]}, "seeds": [100, 101]}
