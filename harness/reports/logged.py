@@ -18,7 +18,7 @@ class Logged:
     """One number of metrics.jsonl."""
 
     metric: str
-    mean: dict[str, list[float | None]]  # by arm and quarter: over rounds, then seeds; None where no round has it
+    mean: dict[str, list[float | None]]  # by arm and quarter: over completions, then seeds; None where no round has it
 
     @property
     def known(self) -> bool:
@@ -40,19 +40,23 @@ def names(results: Results) -> list[str]:
 
 def _quarters(metric: str, runs: Iterable[Run]) -> list[float | None]:
     means_SQ = [_run(metric, run) for run in runs]
-    return [_mean(x for x in of if x is not None) for of in zip(*means_SQ, strict=True)]
+    return [_mean((x, 1.0) for x in of if x is not None) for of in zip(*means_SQ, strict=True)]
 
 
 def _run(metric: str, run: Run) -> list[float | None]:
-    """A round belongs to the quarter in which it ends; what is overspent, to the last."""
-    found: list[list[float]] = [[] for _ in range(QUARTERS)]
+    """A round belongs to the quarter in which it ends, what is overspent to the last, and counts by its completions:
+    a budget in tokens ends in rounds of ever fewer.  A round that draws none (offline training) counts as one."""
+    found: list[list[tuple[float, float]]] = [[] for _ in range(QUARTERS)]
+    before = 0.0
     for round_ in run.metrics():
-        x = round_.get(metric)
+        x, drawn = round_.get(metric), round_.get("spend/completions", 0.0)
         if isinstance(x, int | float) and math.isfinite(x):
-            found[min(max(math.ceil(QUARTERS * round_["budget/fraction"]), 1), QUARTERS) - 1].append(x)
+            quarter = min(max(math.ceil(QUARTERS * round_["budget/fraction"]), 1), QUARTERS) - 1
+            found[quarter].append((x, max(drawn - before, 1.0)))
+        before = drawn
     return [_mean(of) for of in found]
 
 
-def _mean(values: Iterable[float]) -> float | None:
-    kept = list(values)
-    return float(np.mean(kept)) if kept else None
+def _mean(weighted: Iterable[tuple[float, float]]) -> float | None:
+    kept = list(weighted)
+    return float(np.average([x for x, _ in kept], weights=[w for _, w in kept])) if kept else None

@@ -214,7 +214,7 @@ def logged(findings: Findings) -> Table:
     for of in findings.logged:
         for arm, quarters in of.mean.items():
             rows.append([of.metric, arm, *("-" if x is None else f"{x:.3g}" for x in quarters)])
-    note = "Means over rounds, then seeds; a round counts where it ends."
+    note = "Means over completions, then seeds; a round counts where it ends."
     if unknown := [of.metric for of in findings.logged if not of.known]:
         note += f"  No round has {', '.join(unknown)}; valid: {', '.join(names(findings.results))}."
     columns = ["metric", "arm", *(f"to {100 * (i + 1) // QUARTERS} %" for i in range(QUARTERS))]

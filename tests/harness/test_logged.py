@@ -43,6 +43,15 @@ def test_a_round_counts_in_the_quarter_in_which_it_ends(folder: Path) -> None:
     assert by["loss"] == {"a": [4.0, None, None, None], "b": [1.5, None, None, None]}
 
 
+def test_a_round_counts_by_its_completions(folder: Path) -> None:
+    """(30 x 1 + 10 x 5) / 40 = 2 in the first quarter; in the last two rounds that draw nothing: (7 + 9) / 2 = 8."""
+    drawn = [(0.1, 30, 1), (0.2, 40, 5), (0.9, 40, 7), (1.0, 40, 9)]
+    rounds = [round_(f, x=x, **{"spend/completions": n}) for f, n, x in drawn]
+    write(folder / "a" / "seed0", a_record("a", 0, [0.3, 0.5, 0.7]), rounds)
+    (mean, *_) = (of.mean for of in find(read(folder)).logged)
+    assert mean["a"] == [(2 + 6) / 2, 10.0, None, (8 + 5) / 2]
+
+
 def test_the_table_stands_in_every_form_of_the_report(folder: Path) -> None:
     findings = find(read(folder))
     table = tables.logged(findings)
