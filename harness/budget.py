@@ -100,6 +100,9 @@ class Planner:
     can cost, where that is known) is used.  Nothing is ever cut to fit.  The run is over when less than
     max(1 %, one group) is left.
 
+    What would be less than a round is drawn with the one before it, in pieces, so that no update is made on a few
+    completions: the last round is of half to two rounds' groups.  (Seconds are known too late: there, rounds shrink.)
+
     >>> Planner(Budget("completions", 2048), prompts=32, bound=16).groups(Spend(completions=1536))
     32
     >>> Planner(Budget("completions", 2000), prompts=32, bound=16).groups(Spend(completions=1536))
@@ -111,7 +114,7 @@ class Planner:
     bound: float | None  # None: unknown until tried (seconds)
     costs: list[tuple[int, float]] = field(default_factory=list)  # (groups, cost) of the rounds so far
 
-    MARGIN = 2.0  # towards the end a round takes half of what would fit: groups get dearer as completions grow
+    MARGIN = 2.0  # towards the end a piece takes half of what would fit: groups get dearer as completions grow
 
     def observe(self, groups: int, cost: float) -> None:
         self.costs.append((groups, cost))
@@ -122,10 +125,12 @@ class Planner:
 
     @property
     def group_cost(self) -> float | None:
-        """Expected cost of one group: the dearer of all rounds so far and of the last three."""
+        """Expected cost of one group: the dearest of all rounds so far, of the last three and of the last."""
         if self.exact or not self.costs:
             return self.bound
-        means = [sum(c for _, c in part) / sum(g for g, _ in part) for part in (self.costs, self.costs[-3:])]
+        means = [
+            sum(c for _, c in part) / sum(g for g, _ in part) for part in (self.costs, self.costs[-3:], self.costs[-1:])
+        ]
         return max(means)
 
     def groups(self, spend: Spend) -> int:
@@ -142,3 +147,18 @@ class Planner:
         if not self.exact and fit < 2 * self.prompts:
             fit = fit / self.MARGIN if fit / self.MARGIN >= 1 else 1
         return min(self.prompts, int(fit + 1e-9))
+
+    def more(self, spend: Spend, drawn: int, cost: float) -> int:
+        """Groups that the round under way, of `drawn` so far that will cost `cost` with their updates, draws besides:
+        none where a whole round would be left after it.  `spend` is that before the round."""
+        if self.exact or self.budget.unit == "device_seconds":
+            return 0
+        left = self.budget.limit - self.budget.used(spend) - cost
+        each = max(cost / drawn, self.group_cost or 0.0) if self.costs else cost / drawn
+        if left < each or left < 0.01 * self.budget.limit:
+            return 0
+        fit = left / each
+        if drawn >= self.prompts and fit >= self.prompts:
+            return 0
+        piece = min(int(max(fit / self.MARGIN, 1.0) + 1e-9), drawn)  # no more than what the estimate rests on
+        return min(piece, self.prompts - drawn) if drawn < self.prompts else piece

@@ -16,6 +16,7 @@ import torch
 
 from algos import Rollouts
 from evals.tasks import Problem, Task
+from harness.budget import Spend
 from harness.prompts import Encoder
 from harness.rollout import Completions
 from harness.sample import assembled
@@ -57,8 +58,8 @@ class Dataset(Trainer):
         rollouts = assembled(prompts, done, 1, self.sampler.pad)
         return replace(rollouts, logp_NT=self.policy.score(rollouts), entropy_NT=None), texts
 
-    def charge(self, rollouts: Rollouts, groups: int) -> None:
-        self.spend.prompts += groups
-        self.spend.completions += groups
-        self.spend.flops += self.flops.annotate(rollouts.attend_NS.sum(1).tolist())
-        self.spend.verifier_calls += groups
+    def charge(self, rollouts: Rollouts, groups: int, spend: Spend) -> None:
+        spend.prompts += groups
+        spend.completions += groups
+        spend.flops += self.flops.annotate(rollouts.attend_NS.sum(1).tolist())
+        spend.verifier_calls += groups

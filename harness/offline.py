@@ -66,11 +66,13 @@ class Offline(Trainer):
         """A round of sampling.  Its credit is for the eye alone: selection sees the whole stream."""
         started, before, ordinal = time.perf_counter(), self.planner.budget.used(self.spend), self.ordinal
         explored = self.explore(groups)
-        place_N = torch.tensor(self.draws.places(ordinal, groups)).repeat_interleave(self.schedule.group_size)
+        place_N = torch.tensor(self.draws.places(ordinal, self.ordinal - ordinal)).repeat_interleave(
+            self.schedule.group_size
+        )
         here = {name: x.cpu() for name, x in vars(explored.rollouts).items() if isinstance(x, Tensor)}
         self.replay.append(Rollouts(**{**here, "group_N": place_N}))
         credit = self.algo.credit(explored.rollouts)
-        return self.closing(groups, before, Round(self.rounds + 1, explored, credit, {}, self.spend, started))
+        return self.closing(ordinal, before, Round(self.rounds + 1, explored, credit, {}, self.spend, started))
 
     def select(self) -> tuple[Rollouts, Credit]:
         """What the algorithm keeps of the stream so far; draws of one problem are one group."""

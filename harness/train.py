@@ -5,6 +5,7 @@ It is blind to what it trains: no algorithm and no task is named here.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import time
 from collections import defaultdict
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from algos import Algorithm, Batch, Fresh, Metrics, Need, Rollouts, Schedule
 from evals.tasks import Problem, Task
-from harness.batch import updates
+from harness.batch import join, updates
 from harness.budget import Budget, Planner, Spend
 from harness.config import build
 from harness.flops import RunFlops
@@ -77,7 +78,7 @@ class Trainer:
             phase.tokens += trained
         self.measure_activations(phase.rise_bytes, held)
         self.algo = self.algo.adapt(explored.rollouts)
-        return self.closing(groups, before, Round(self.rounds + 1, explored, credit, metrics, self.spend, started))
+        return self.closing(ordinal, before, Round(self.rounds + 1, explored, credit, metrics, self.spend, started))
 
     def affords(self) -> int:
         """Groups of the next round; 0 where the budget is spent.  What an iteration renews is paid for first."""
@@ -93,11 +94,13 @@ class Trainer:
         return self.spend.prompts - self.aside
 
     def explore(self, groups: int) -> Explored:
-        """Draw prompts, sample, judge and annotate; all of it is entered in the ledger."""
+        """Draw prompts, sample, judge and annotate; all of it is entered in the ledger.
+
+        These groups and, before anything is trained on, what the planner adds to a round that is the last.
+        """
         ordinal = self.ordinal
-        problems = self.draws.take(ordinal, groups)
         with self.meter("rollout") as phase:
-            rollouts, texts = self.sample(problems, ordinal)
+            problems, rollouts, texts = self.draw(ordinal, groups)
             phase.tokens += int(rollouts.mask_NT.sum())
         with self.meter("reward"):
             owners = [p for p in problems for _ in range(self.schedule.group_size)]
@@ -110,8 +113,31 @@ class Trainer:
         if extra := self.measures - self.algo.needs:
             with self.meter(MEASURED):
                 rollouts = self.policy.annotate(rollouts, extra)
-        self.charge(rollouts, groups)
+        self.charge(rollouts, len(problems), self.spend)
         return Explored(rollouts, owners, texts, judged)
+
+    def draw(self, ordinal: int, groups: int) -> tuple[list[Problem], Rollouts, list[str]]:
+        """The next prompts and their completions, by the policy as it is: in pieces where the planner adds some."""
+        problems = self.draws.take(ordinal, groups)
+        rollouts, texts = self.sample(problems, ordinal)
+        while more := self.planner.more(self.spend, len(problems), self.foreseen(rollouts, len(problems))):
+            next_ordinal = ordinal + len(problems)
+            added = self.draws.take(next_ordinal, more)
+            piece, said = self.sample(added, next_ordinal)
+            piece = dataclasses.replace(piece, group_N=piece.group_N + len(problems))
+            rollouts = join([rollouts, piece], self.sampler.pad)
+            problems, texts = [*problems, *added], [*texts, *said]
+        return problems, rollouts, texts
+
+    def foreseen(self, rollouts: Rollouts, groups: int) -> float:
+        """What a round of these will have cost, its updates included, in the planner's unit (but seconds)."""
+        spend, used = copy.copy(self.spend), self.planner.budget.used
+        self.charge(rollouts, groups, spend)
+        if self.schedule.source != "start":  # else they are trained on later, out of another purse
+            spend.trained_tokens += self.schedule.epochs * int(rollouts.mask_NT.sum())
+            lengths = rollouts.attend_NS.sum(1).tolist()
+            spend.flops += self.schedule.epochs * self.flops.update(lengths, self.policy.frozen)
+        return used(spend) - used(self.spend)
 
     def sample(self, problems: list[Problem], ordinal: int) -> tuple[Rollouts, list[str]]:
         """Sample G completions of each problem; `ordinal` numbers the first draw."""
@@ -145,21 +171,21 @@ class Trainer:
             trained += totals.tokens
         return trained, {**{k: v / taken for k, v in sums.items()}, **first}
 
-    def charge(self, rollouts: Rollouts, groups: int) -> None:
-        """Enter an exploration in the ledger; updates enter themselves."""
+    def charge(self, rollouts: Rollouts, groups: int, spend: Spend) -> None:
+        """Enter an exploration in a ledger; updates enter themselves."""
         size, lengths = self.schedule.group_size, rollouts.mask_NT.sum(1).tolist()
         completions = [lengths[i : i + size] for i in range(0, len(lengths), size)]
         prompts = (rollouts.attend_NS.sum(1) - rollouts.mask_NT.sum(1)).tolist()[::size]
-        self.spend.prompts += groups
-        self.spend.completions += len(lengths)
-        self.spend.generated_tokens += sum(lengths)
-        self.spend.flops += self.flops.explore(prompts, completions)
-        self.spend.verifier_calls += len(lengths)
+        spend.prompts += groups
+        spend.completions += len(lengths)
+        spend.generated_tokens += sum(lengths)
+        spend.flops += self.flops.explore(prompts, completions)
+        spend.verifier_calls += len(lengths)
 
-    def closing(self, groups: int, before: float, done: Round) -> Round:
-        """What every round ends with: the clock, the planner, the count."""
+    def closing(self, ordinal: int, before: float, done: Round) -> Round:
+        """What every round ends with: the clock, the planner, the count.  `ordinal`, `before`: when it began."""
         self.spend.device_seconds = self.meter.charged_seconds
-        self.planner.observe(groups, self.planner.budget.used(self.spend) - before)
+        self.planner.observe(self.ordinal - ordinal, self.planner.budget.used(self.spend) - before)
         self.rounds += 1
         return done
 

@@ -301,6 +301,27 @@ def test_flops_token_by_token(taught: Path, out: Path, monkeypatch: pytest.Monke
 BUDGETS = ["prompts=10", "completions=56", "updates=3", "generated_tokens=400", "trained_tokens=400", "flops=3e8"]
 
 
+@pytest.mark.parametrize("unit", ["generated_tokens=100", "trained_tokens=100", "flops=2.2e8"])
+def test_a_last_round_is_drawn_in_pieces_and_is_what_it_would_be_in_one(taught: Path, out: Path, unit: str) -> None:
+    """The same tokens as all at once, log-probabilities up to rounding; and what it foresaw is what it cost."""
+    run = prepare(resolve({"model": str(taught), "out": str(out), "name": "pieces", "budget": unit}, SETTINGS, None))
+    trainer, before = run.trainer, run.trainer.budget.used(run.trainer.spend)
+    problems, pieces, texts = trainer.draw(0, trainer.planner.groups(trainer.spend))
+    whole, whole_texts = trainer.sample(trainer.draws.take(0, len(problems)), 0)
+    assert len(problems) > 2 and (problems, texts) == (trainer.draws.take(0, len(problems)), whole_texts)
+    for name, x in vars(whole).items():
+        y = getattr(pieces, name)
+        assert (x is None) == (y is None), name
+        if x is not None:
+            close(y, x, *((1e-5, 1e-5) if x.is_floating_point() else (0, 0)))
+    foreseen = trainer.foreseen(pieces, len(problems))
+    assert trainer.budget.used(trainer.spend) == before
+    done = trainer.round()
+    assert done is not None and trainer.spend.prompts == len(problems)
+    close(trainer.budget.used(trainer.spend), foreseen)
+    assert trainer.round() is None and trainer.spend.updates == 1
+
+
 @pytest.mark.parametrize("budget", [*BUDGETS, "device_seconds=0.4"])
 def test_a_budget_in_each_unit(taught: Path, out: Path, budget: str, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = spied(monkeypatch)
