@@ -53,7 +53,7 @@ def hypotheses(shelf: list[Shelved], folder: str) -> Table:
         h, n = j.hypothesis, j.verdict.pair.n
         row = [h.id, h.says, compared(j), _effect(j), f"**{j.word}**" if n else j.word, _scale(s, n)]
         rows.append([*row, h.settle, _link(s, folder)])
-    columns = ["", "the paper says", "a fair test compares", "difference, 95 %", "verdict", "scale"]
+    columns = ["", "claim", "a fair test compares", "difference, 95 %", "verdict", "scale"]
     note = (
         "Points, paired by seed; each study's intervals hold for all of its hypotheses at once.  Not reproduced: "
         "separated the other way, or shown to be within the study's margin."

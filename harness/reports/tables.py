@@ -226,7 +226,7 @@ def hypotheses(findings: Findings) -> Table:
     rows = [
         [t.hypothesis.id, t.hypothesis.says, compared(t), *outcome(t), t.hypothesis.settle] for t in findings.hypotheses
     ]
-    columns = ["", "the paper says", "compared", *OUTCOME, "what would settle it"]
+    columns = ["", "claim", "compared", *OUTCOME, "what would settle it"]
     m = sum(not t.verdict.pair.why for t in findings.hypotheses)
     notes = [f"{t.hypothesis.id}: {t.hypothesis.note}" for t in findings.hypotheses if t.hypothesis.note]
     sources = [t.hypothesis.source for t in findings.hypotheses if t.hypothesis.source]
