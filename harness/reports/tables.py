@@ -222,7 +222,7 @@ def logged(findings: Findings) -> Table:
 
 
 def hypotheses(findings: Findings) -> Table:
-    """A row a hypothesis: what the paper says, what was compared, and what came of it."""
+    """A row a hypothesis: what is claimed, what was compared, and what came of it."""
     rows = [
         [t.hypothesis.id, t.hypothesis.says, compared(t), *outcome(t), t.hypothesis.settle] for t in findings.hypotheses
     ]
@@ -232,7 +232,7 @@ def hypotheses(findings: Findings) -> Table:
     sources = [t.hypothesis.source for t in findings.hypotheses if t.hypothesis.source]
     note = (
         f"Points.  Paired differences over seeds; Holm over the {m} that can be judged, and intervals that hold for "
-        f"all of them at once.  A difference is reproduced where it is separated and as the paper says; not reproduced "
+        f"all of them at once.  A difference is reproduced where it is separated and as claimed; not reproduced "
         f"where it is separated the other way, or shown to be within {findings.results.study.report.margin:g} points.  "
         f"Likeness is reproduced where it is shown to be within them.  Could show: the difference that these seeds "
         f"would have separated with probability 0.8."
