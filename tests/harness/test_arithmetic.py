@@ -91,7 +91,7 @@ def test_the_fields_reach_the_task_by_every_road(taught: Path, tmp_path: Path) -
     flags = {"model": str(taught), "out": str(tmp_path)}
     typed = prepare(resolve(flags, [*sizes, "task.numbers=5,6", "task.most=40"], None))
     filed = prepare(resolve(flags, sizes, str(tmp_path / "c.toml")))
-    assert typed.record["config"]["task"]["numbers"] == (5, 6)
+    assert typed.record["config"]["task"]["numbers"] == [5, 6]
     assert typed.record["environment"]["data"] == filed.record["environment"]["data"]
     assert [s.name for s in typed.eval_sets] == ["arithmetic", "arithmetic_t1", "arithmetic_worded", "sorting"]
     assert typed.notices == [
