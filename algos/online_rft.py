@@ -6,7 +6,7 @@ The mean is over all N sampled completions, correct or not: a prompt that is rar
 baseline and no negative example, so a group that is all right still pulls, and one that is all wrong is silent.
 1/|o| makes the tokens of short completions pull harder, and nothing pulls back: where short guesses are sometimes
 right, they take over (measured on nano: README).  `average=token` gives every token the same pull.
-RAFT (2304.06767) is its relative with `positives=1`.
+RAFT (2304.06767) is its relative with `best=1`; where rewards are 0 and 1, with `positives=1`.
 """
 
 from __future__ import annotations
@@ -28,12 +28,14 @@ class OnlineRFT(Algorithm):
     paradigm = Row(reward="rule", coefficient="1{o correct}", equation="10")
 
     correct_at: float = 1.0  # a completion is correct where its reward, all its terms included, reaches this: eq. 10
+    best: int | None = None  # instead, so many a prompt of the highest reward: for a learned one, which has no scale
     positives: int | None = None  # at most so many correct completions a prompt pull, the first ones; eq. 11 has all
     average: aggregate.Over = "sequence"  # eq. 11: 1/|o|
     epochs: int = 1  # as GRPO's: one update an exploration stage
     minibatches: int = 1
 
     def __post_init__(self) -> None:
+        select.check(self.correct_at, self.best)
         for name in ("positives", "epochs", "minibatches"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"algo.{name}: must be at least 1, not {getattr(self, name)}")
@@ -44,7 +46,7 @@ class OnlineRFT(Algorithm):
     def credit(self, rollouts: Rollouts) -> Credit:
         r = rollouts
         assert r.reward_N is not None and r.valid_N is not None
-        pull_N = r.valid_N & (r.reward_N >= self.correct_at)
+        pull_N = select.wanted(r.valid_N, r.group_N, r.reward_N, self.correct_at, self.best)
         if self.positives is not None:
             pull_N = select.first(pull_N, r.group_N, self.positives)
         advantage_NT = torch.where(r.mask_NT & pull_N[:, None], torch.ones_like(r.logp_NT), 0)

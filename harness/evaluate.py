@@ -17,7 +17,7 @@ from harness.prompts import Encoder
 from harness.record import Recorder
 from harness.rollout import Sampler, Sampling
 
-ENDS = ("0", "1")  # points
+ENDS = ("0", "1")  # points: before training, and after it
 
 
 class Evaluator:

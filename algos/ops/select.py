@@ -42,6 +42,37 @@ def first(keep_N: Tensor, group_N: Tensor, limit: int) -> Tensor:
     return keep_N & (_counted(keep_N, group_N) <= limit)
 
 
+def wanted(valid_N: Tensor, group_N: Tensor, reward_N: Tensor, correct_at: float, best_of: int | None) -> Tensor:
+    """What rejection sampling accepts: valid_i and r_i >= correct_at, or the `best_of` best of each group.
+
+    Shape (N,), bool.  `best_of` counts whatever the rewards are: a group that is all wrong has its best too.
+    """
+    return valid_N & (reward_N >= correct_at) if best_of is None else best(valid_N, group_N, reward_N, best_of)
+
+
+def check(correct_at: float, best_of: int | None) -> None:
+    """Raises ValueError naming the field: two rules at once, or a best of none."""
+    if best_of is None:
+        return
+    if best_of < 1:
+        raise ValueError(f"algo.best: must be at least 1, not {best_of}")
+    if correct_at != 1:
+        raise ValueError(f"algo.best: takes the place of algo.correct_at, which is {correct_at}: give one of them")
+
+
+def best(keep_N: Tensor, group_N: Tensor, value_N: Tensor, limit: int) -> Tensor:
+    """The `limit` kept completions of each group with the highest values; of equals the first.  Shape (N,), bool.
+
+    keep_i and #{j : keep_j, group_j = group_i, v_j > v_i or (v_j = v_i and j <= i)} <= limit: best of K (RAFT,
+    2304.06767, has limit 1), which asks of a reward its order alone.  What is not kept may have any value, NaN too.
+    Degenerate case: a group of equal values keeps its first ones, although nothing speaks for them.
+    """
+    order = torch.argsort(torch.where(keep_N, value_N, -torch.inf), descending=True, stable=True)
+    best_N = torch.empty_like(keep_N)
+    best_N[order] = first(keep_N[order], group_N[order], limit)
+    return best_N
+
+
 def _counted(keep_N: Tensor, group_N: Tensor) -> Tensor:
     """#{j <= i : keep_j, group_j = group_i}.  Shape (N,), int64."""
     order = torch.argsort(group_N, stable=True)

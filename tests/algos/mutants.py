@@ -250,6 +250,18 @@ def first_counts_everyone(f: Function) -> Function:
     return lambda keep, group, limit: keep & f(torch.ones_like(keep), group, limit)
 
 
+def best_is_worst(f: Function) -> Function:
+    return lambda k, g, v, limit: f(k, g, -v, limit)
+
+
+def best_of_everyone(f: Function) -> Function:
+    return lambda k, g, v, limit: f(torch.ones_like(k), g, v, limit)
+
+
+def best_of_equals_is_the_last(f: Function) -> Function:
+    return lambda k, g, v, limit: f(k.flip(0), g.flip(0), v.flip(0), limit).flip(0)
+
+
 def distinct_over_groups(f: Function) -> Function:
     return lambda keep, group, key: f(keep, torch.zeros_like(group), key)
 
@@ -333,6 +345,9 @@ MUTANTS: dict[str, tuple[Any, str, Callable[[Function], Function]]] = {
     "first_is_last": (select, "first", first_is_last),
     "first_of_all_groups": (select, "first", first_of_all_groups),
     "first_counts_everyone": (select, "first", first_counts_everyone),
+    "best_is_worst": (select, "best", best_is_worst),
+    "best_of_everyone": (select, "best", best_of_everyone),
+    "best_of_equals_is_the_last": (select, "best", best_of_equals_is_the_last),
     "distinct_over_groups": (select, "distinct", distinct_over_groups),
     "distinct_by_group": (select, "distinct", distinct_by_group),
     "distinct_among_all": (select, "distinct", distinct_among_all),

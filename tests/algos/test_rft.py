@@ -179,6 +179,17 @@ def test_correct_is_what_reaches_the_mark(cls: type[Algorithm], correct_at: floa
     assert cls(correct_at=correct_at).credit(rollouts).advantage_NT[:, 0].tolist() == wanted
 
 
+@pytest.mark.parametrize("cls", BOTH)
+def test_the_best_are_trained_on_whatever_they_are(cls: type[Algorithm]) -> None:
+    """Two of each prompt by a learned reward, of which none reaches 1; each weighs 1, however high it was put."""
+    rewards = [0.3, 0.1, 0.2, -5.0, -4.0, -6.0]
+    rollouts = replace(simple_round(rewards, [0, 0, 0, 1, 1, 1]), key_N=integers([0, 1, 2, 3, 4, 5]))
+    assert cls(best=2).credit(rollouts).advantage_NT[:, 0].tolist() == [1, 0, 1, 1, 1, 0]
+    assert cls().credit(rollouts).advantage_NT.sum() == 0
+    with pytest.raises(ValueError, match=r"algo\.best: takes the place of algo\.correct_at, which is 0\.5"):
+        cls(best=2, correct_at=0.5)
+
+
 def test_the_credits_metrics() -> None:
     rollouts, _ = judged_round()
     # Six are right, of them distinct: one of group 0 (both are key 0) and two of group 1.  The cap comes after.
@@ -276,6 +287,7 @@ def outcome(algo: Algorithm) -> dict[str, Any]:
 
 UPDATES: dict[str, tuple[list[Any], set[str]]] = {
     "correct_at": ([1.0, 0.5], {"advantage", "loss"}),
+    "best": ([None, 2], {"advantage", "loss"}),
     "average": (AVERAGES, {"loss"}),
     "epochs": ([1, 2], {"schedule"}),
 }
@@ -307,6 +319,8 @@ def test_no_knob_is_dead(cls: type[Algorithm]) -> None:
 
 BAD: list[tuple[type[Algorithm], str, list[float]]] = [
     (RFT, "sampling_share", [0.0, 1.0, -0.5, 1.5, math.nan]),
+    (RFT, "best", [0, -1]),
+    (OnlineRFT, "best", [0, -1]),
     (RFT, "cap", [0, -1]),
     (RFT, "epochs", [0, -1]),
     (OnlineRFT, "positives", [0, -1]),

@@ -127,8 +127,59 @@ def test_keys_may_be_any_integers() -> None:
     assert distinct([1] * 6, [0, 0, 0, 0, 1, 1], [low, high, low, 0, -1, low]) == [1, 1, 0, 1, 1, 1]
 
 
+def best_oracle(keep: list[bool], groups: list[int], values: list[float], limit: int) -> list[bool]:
+    """Group by group: who is kept, sorted by value and then by place."""
+    chosen = [False] * len(keep)
+    for g in set(groups):
+        own = [i for i in range(len(keep)) if groups[i] == g and keep[i]]
+        for i in sorted(own, key=lambda i: (-values[i], i))[:limit]:
+            chosen[i] = True
+    return chosen
+
+
+def best(keep: list[int], groups: list[int], values: list[float], limit: int) -> list[int]:
+    return select.best(booleans(keep), integers(groups), f64(values), limit).int().tolist()
+
+
+def test_the_best_of_each_group_by_hand() -> None:
+    groups, values = [0, 1, 0, 1, 0, 1], [0.2, -3.0, 0.9, -1.0, 0.9, -2.0]  # group 0: rows 2, 4, 0; group 1: 3, 5, 1
+    assert best([1] * 6, groups, values, 0) == [0] * 6
+    assert best([1] * 6, groups, values, 1) == [0, 0, 1, 1, 0, 0]  # of two equals the first
+    assert best([1] * 6, groups, values, 2) == [0, 0, 1, 1, 1, 1]
+    assert best([1] * 6, groups, values, 99) == [1] * 6
+    assert best([1, 1, 0, 1, 1, 1], groups, [0.2, -3.0, math.nan, -1.0, 0.9, -2.0], 1) == [0, 0, 0, 1, 1, 0]
+    assert best([0, 0, 0, 1, 1, 1], groups, values, 2) == [0, 0, 0, 1, 1, 1]  # a group keeps what it has
+
+
+def test_the_best_of_rewards_of_0_and_1_are_the_first_right_ones() -> None:
+    """Where a group has as many: what RAFT keeps under a rule is what `first` keeps of the right ones."""
+    groups, right = [0, 1, 0, 1, 0, 1], [0, 1, 1, 1, 1, 0]
+    assert best([1] * 6, groups, [float(x) for x in right], 2) == first(right, groups, 2)
+
+
+def test_what_rejection_sampling_accepts() -> None:
+    valid, groups, rewards = booleans([1, 1, 1, 0]), integers([0, 0, 1, 1]), f64([0.4, 0.6, 0.1, 0.9])
+    assert select.wanted(valid, groups, rewards, 0.6, None).tolist() == [False, True, False, False]
+    assert select.wanted(valid, groups, rewards, 1.0, 1).tolist() == [False, True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("correct_at", "best_of", "said"),
+    [
+        (1.0, 0, "algo.best: must be at least 1, not 0"),
+        (0.5, 2, "algo.best: takes the place of algo.correct_at, which is 0.5: give one of them"),
+    ],
+)
+def test_one_rule_at_a_time(correct_at: float, best_of: int, said: str) -> None:
+    select.check(correct_at, None)
+    select.check(1.0, 1)
+    with pytest.raises(ValueError) as found:
+        select.check(correct_at, best_of)
+    assert str(found.value) == said
+
+
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.9, 1.0])
-def test_first_and_distinct_against_their_loops(share: float) -> None:
+def test_first_best_and_distinct_against_their_loops(share: float) -> None:
     rng = random.Random(share)
     for _ in range(25):
         rows = rng.randint(1, 24)
@@ -137,4 +188,5 @@ def test_first_and_distinct_against_their_loops(share: float) -> None:
         keep = [rng.random() < share for _ in range(rows)]
         for limit in (0, 1, 2, 1000):
             assert first(keep, groups, limit) == first_oracle(keep, groups, limit)
+            assert best(keep, groups, keys, limit) == best_oracle(keep, groups, keys, limit)
         assert distinct(keep, groups, keys) == distinct_oracle(keep, groups, keys)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import resource
@@ -16,8 +17,10 @@ from typing import Any
 import pytest
 
 from evals import tasks
+from evals.stats import wilson
 from harness import cli
 from harness.budget import UNITS
+from harness.rescore import bounds
 from harness.train import Trainer
 from tests.harness.small import SETTINGS, files_of
 from tests.helpers import ROOT, close
@@ -559,3 +562,28 @@ def test_eval_scores_a_checkpoint_both_ways(call: Call, taught: Path) -> None:
     names = {s.name for s in tasks.load("arithmetic")().eval_sets(1)}
     assert {name for name, _ in tables["ours"]} == names - {"arithmetic_t1"}
     close(len(names), 6)
+
+
+@pytest.mark.parametrize("scorer", ["ours", "hf"])
+def test_eval_samples_each_problem_where_it_is_asked_to(call: Call, taught: Path, scorer: str) -> None:
+    """`--set eval_samples=4` was once taken and not followed."""
+    asked = ("--scorer", scorer, "--eval-limit", "8", "--set", "eval_samples=4", "--set", "eval_split=selection")
+    code, said, error = call(*sized("eval", str(taught), *asked))
+    assert (code, error) == (0, "")
+    rows = {(r[0], r[1], r[2]): r[3:-1] for r in (line.split() for line in said.splitlines()[1:])}
+    assert {task for task, *_ in rows} == {"arithmetic_selection", "arithmetic_selection_x4"}
+    name = "arithmetic_selection_x4"
+    share, _, completions = rows[name, "strict", "exact_match"]
+    assert rows[name, "strict", "pass@1"] == [share, rows[name, "strict", "exact_match"][1], "8"]
+    assert completions == "32" and (name, "strict", "maj@2") in rows
+    assert float(rows[name, "strict", "pass@2"][0]) >= float(share)
+
+
+def test_the_interval_of_a_rate() -> None:
+    once: dict[str, Any] = {"value": 0.5, "n": 8, "stderr": 0.1}
+    low, high = bounds(once, repeated=True)
+    close(low, 0.5 - 0.1959964)
+    close(high, 0.5 + 0.1959964)
+    assert bounds({**once, "stderr": 0.3}, repeated=True) == (0.0, 1.0)
+    assert bounds(once, repeated=False) == wilson(4, 8)
+    assert all(map(math.isnan, bounds({**once, "stderr": None}, repeated=True)))
