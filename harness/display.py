@@ -17,7 +17,8 @@ from rich.table import Table
 from rich.text import Text
 
 from evals.score import EvalRow
-from harness.summary import WIDE, Tables, eval_rows, percent, point, size
+from harness.summary import WIDE, Tables, eval_rows
+from harness.units import percent, point, size
 
 POINTS = 5  # evaluations that the live view shows: the first and the latest
 NUMBER = re.compile(r"[-+]?\d[\d.,]*(e[-+]?\d+)?|\bnan\b|\binf\b")

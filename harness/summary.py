@@ -6,7 +6,6 @@ an interrupted run, an evaluation that never came, a phase of zero seconds.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,6 +17,7 @@ from rich.text import Text
 from evals.stats import wilson
 from harness.budget import UNITS
 from harness.meter import CHARGED, PHASES
+from harness.units import count, flops, percent, point, size
 
 Row = dict[str, str]
 Record = dict[str, Any]
@@ -30,43 +30,6 @@ NAMES = {"flops": "FLOPs", "device_seconds": "device time", "kv_cache": "KV cach
 WORDS = ("how", "result", "charged", "domain", "decoding", "scorer")  # columns of words, not of numbers
 FOLDED = {"unparseable": "un-\nparseable", "truncated": "trun-\ncated", "95 % interval": "95 %\ninterval"}
 WIDE = 96  # columns from which on the tables have their full spacing
-
-
-def _scaled(x: float | None, step: float, units: Sequence[str]) -> str:
-    """One decimal below 100, none from there on and none in the smallest unit."""
-    if x is None or not math.isfinite(x):
-        return "-"
-    place = 0
-    while round(abs(x)) >= step and place < len(units) - 1:
-        x, place = x / step, place + 1
-    return f"{x:,.{int(place > 0 and abs(x) < 99.95)}f} {units[place]}".rstrip()
-
-
-def count(x: float | None) -> str:
-    """12345 is "12,345"; from a million on, 1234567 is "1.2 M"."""
-    if x is None or not math.isfinite(x) or abs(x) < 999_999.5:
-        return _scaled(x, math.inf, ("",))
-    return _scaled(x / 1e3, 1e3, ("k", "M", "B", "T"))
-
-
-def flops(x: float | None) -> str:
-    """3.4e12 is "3.4 TFLOP"."""
-    return _scaled(x, 1e3, [f"{prefix}FLOP" for prefix in ("", "k", "M", "G", "T", "P", "E", "Z")])
-
-
-def size(x: float | None) -> str:
-    """851443712 is "812 MiB"."""
-    return _scaled(x, 1024, ("B", "KiB", "MiB", "GiB", "TiB"))
-
-
-def percent(x: float | None, digits: int = 1) -> str:
-    """0.2341 is "23.4 %"."""
-    return "-" if x is None or not math.isfinite(x) else f"{100 * x:.{digits}f} %"
-
-
-def point(fraction: float) -> str:
-    """A place in the budget: 0 is "start", 1 is "end", 0.25 is "25 %"."""
-    return {0.0: "start", 1.0: "end"}.get(fraction, percent(fraction, 0))
 
 
 def heading(record: Record) -> str:

@@ -21,7 +21,7 @@ from harness.calibration.controls import Part, fair_coin, inert_field, one_arm_t
 from harness.record import write_json
 from harness.reports.tables import Table
 from harness.reports.wording import points
-from harness.summary import percent
+from harness.units import percent
 
 Say = Callable[[str], None]
 

@@ -22,7 +22,7 @@ from evals.stats import POWER, Paired, Verdict, judge, paired
 from harness.calibration.arms import CLOCKS, Arm, accuracy, changed, ends, entry, facts, shared, sources
 from harness.reports.tables import Table
 from harness.reports.wording import bracket, listed, p_value, points
-from harness.summary import percent
+from harness.units import percent
 
 RUNS, SIZES = 40, (5, 10)  # of one arm, and of the arms that they are dealt to
 ALARMS = 0.065  # share of deals separated: 5 %, and three standard errors of 2,000 deals

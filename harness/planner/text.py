@@ -10,7 +10,7 @@ from harness.display import clock
 from harness.planner.cost import Cost
 from harness.planner.levers import Lever, enough, least, single
 from harness.planner.plan import PARTS, Plan
-from harness.summary import count, flops, size
+from harness.units import count, flops, size
 
 NAMES = {"kv_cache": "KV cache"}
 

@@ -25,7 +25,8 @@ from harness.meter import CHARGED
 from harness.reports import provenance, tables, wording
 from harness.reports.findings import Arm, Block, Findings
 from harness.reports.tables import Table
-from harness.summary import PARTS, point, size
+from harness.summary import PARTS
+from harness.units import point, size
 
 ROOM = Path(__file__).with_suffix("")  # the template, its style and its script
 KINDS = {

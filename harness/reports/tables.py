@@ -25,7 +25,7 @@ from harness.reports.wording import (
     simultaneous,
     unit,
 )
-from harness.summary import count, flops, size
+from harness.units import count, flops, size
 
 
 @dataclass(frozen=True)

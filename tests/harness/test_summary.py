@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from harness.summary import Tables, count, flops, heading, markdown, percent, point, rows, size
+from harness.summary import Tables, heading, markdown, rows
+from harness.units import count, flops, percent, point, size
 
 NAMES = ("arithmetic", "arithmetic_t1", "arithmetic_longer", "arithmetic_larger", "arithmetic_worded", "sorting")
 
