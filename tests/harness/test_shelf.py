@@ -160,9 +160,9 @@ def test_a_row_a_claim(full: Path) -> None:
     table = part(full, "shelf", "claims")
     assert table.columns == ["claim", "reproduced", "not reproduced", "not separated", "not yet known", "study"]
     h1, h2 = table.rows
-    assert h1[:4] == ["H1", "-", "-", "-"] and h1[4].startswith("a ends higher -; a ends higher +50.0 [")
+    assert h1[:4] == ["H1", "-", "-", "-"] and h1[4].startswith("a ends higher: -<br>a ends higher: +50.0 [")
     assert h1[5] == "[later](shelf/later/), [one](shelf/one/report.md)"
-    assert h2[1].startswith("a ends higher +50.0 [") and h2[2:] == ["-", "-", "-", "[two](shelf/two/report.md)"]
+    assert h2[1].startswith("a ends higher: +50.0 [") and h2[2:] == ["-", "-", "-", "[two](shelf/two/report.md)"]
     for name in ("one", "later"):
         shutil.rmtree(full / name)
     assert part(full, "shelf", "claims").columns[-2:] == ["not separated", "study"]
@@ -179,9 +179,9 @@ def test_every_verdict_has_its_column(full: Path) -> None:
     write_study(full / "two", values, hypotheses=claims)
     [row] = part(full, "shelf", "claims").rows
     assert row[0] == "x" and [cell.split("[")[0].strip() for cell in row[1:4]] == [
-        "a ends higher +50.0",
-        "a ends higher -50.0",
-        "a ends higher +0.0",
+        "a ends higher: +50.0",
+        "a ends higher: -50.0",
+        "a ends higher: +0.0",
     ]
 
 
