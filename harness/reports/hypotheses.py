@@ -46,16 +46,16 @@ def word(expect: str, verdict: Verdict, margin: float) -> str:
     """The verdict on a claim, of the verdict on its difference.
 
     alike: reproduced where the interval lies within the margin, not reproduced where it is separated from 0 besides.
-    All others claim a difference above 0: reproduced where it is separated and positive (however small), not
-    reproduced where it is separated and negative, or shown to lie within the margin.  Whatever has no interval, or one
-    that says neither, is not separated.
+    All others claim a difference above 0: reproduced where it is separated and positive, and where it is shown to be
+    within the margin too, that is said; not reproduced where it is separated and negative, or shown to lie within the
+    margin and no more.  Whatever has no interval, or one that says neither, is not separated.
     """
     equal = -margin < verdict.low and verdict.high < margin  # false where there is no interval
     apart = verdict.kind in ("A better", "B better")
     if expect == "alike":
         return "reproduced" if equal else "not reproduced" if apart else "not separated"
     if verdict.kind == "A better":
-        return "reproduced"
+        return "reproduced, within the margin" if equal else "reproduced"
     return "not reproduced" if verdict.kind == "B better" or equal else "not separated"
 
 

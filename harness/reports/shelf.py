@@ -71,7 +71,9 @@ def claims(shelf: list[Shelved], folder: str) -> Table:
         place = next((i for i, word in enumerate(words) if j.word.startswith(word)), len(words))
         rows.setdefault(claim, [[] for _ in range(len(words) + 1)])[place].append(f"{j.hypothesis.says}: {_effect(j)}")
         links.setdefault(claim, {})[_link(s, folder)] = None
-    cells = [[claim, *("<br>".join(cell) or "-" for cell in row), ", ".join(links[claim])] for claim, row in rows.items()]
+    cells = [
+        [claim, *("<br>".join(cell) or "-" for cell in row), ", ".join(links[claim])] for claim, row in rows.items()
+    ]
     columns = ["claim", *words, "not yet known", "study"]
     if all(row[-2] == "-" for row in cells):  # a column for nothing
         columns, cells = [*columns[:-2], columns[-1]], [[*row[:-2], row[-1]] for row in cells]

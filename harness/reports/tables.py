@@ -232,8 +232,9 @@ def hypotheses(findings: Findings) -> Table:
     sources = [t.hypothesis.source for t in findings.hypotheses if t.hypothesis.source]
     note = (
         f"Points.  Paired differences over seeds; Holm over the {m} that can be judged, and intervals that hold for "
-        f"all of them at once.  A difference is reproduced where it is separated and as claimed; not reproduced "
-        f"where it is separated the other way, or shown to be within {findings.results.study.report.margin:g} points.  "
+        f"all of them at once.  A difference is reproduced where it is separated and as claimed (within the "
+        f"margin: shown to be below {findings.results.study.report.margin:g} points too); not reproduced where it is "
+        f"separated the other way, or shown to be within them and no more.  "
         f"Likeness is reproduced where it is shown to be within them.  Could show: the difference that these seeds "
         f"would have separated with probability 0.8."
     )
