@@ -6,7 +6,7 @@ The mean is over all N sampled completions, correct or not: a prompt that is rar
 baseline and no negative example, so a group that is all right still pulls, and one that is all wrong is silent.
 1/|o| makes the tokens of short completions pull harder, and nothing pulls back: where short guesses are sometimes
 right, they take over (measured on nano: README).  `average=token` gives every token the same pull.
-RAFT (2304.06767) is its relative with `best=1`; where rewards are 0 and 1, with `positives=1`.
+RAFT (2304.06767) is its relative with `best=1`; 2504.11343's, which drops what is wrong, with `positives=1`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class OnlineRFT(Algorithm):
     minibatches: int = 1
 
     def __post_init__(self) -> None:
-        select.check(self.correct_at, self.best)
+        select.check(self.best, correct_at=(self.correct_at, 1), positives=(self.positives, None))
         for name in ("positives", "epochs", "minibatches"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"algo.{name}: must be at least 1, not {getattr(self, name)}")

@@ -11,7 +11,8 @@ itself, as Table 10, rather than the pretrained base on start data and samples t
 right leaves nothing to train on.
 
 A learned reward has an order and no scale: what reaches `correct_at` may be nothing.  `best=k` keeps the k completions
-of each prompt that it puts highest instead, right or wrong (RAFT, 2304.06767, has k = 1).
+of each prompt that it puts highest instead, right or wrong (RAFT, 2304.06767, has k = 1); it wants `distinct=false`,
+for a key says what two *correct* solutions share.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class RFT(Algorithm):
     paradigm = Row(reward="rule", coefficient="1{o correct}", equation="10")
 
     correct_at: float = 1.0  # a completion is correct where its reward, all its terms included, reaches this: eq. 10
-    best: int | None = None  # instead, so many a prompt of the highest reward: best of K
+    best: int | None = None  # instead, so many a prompt of the highest reward: best of K; wants distinct=false
     distinct: bool = True  # 2308.01825: one completion of each distinct solution of a prompt
     cap: int | None = None  # at most so many a prompt, the first ones; 2308.01825 keeps every distinct one
     epochs: int = 3  # 2308.01825's script; not binding where training is paid in the budget's unit
@@ -43,7 +44,7 @@ class RFT(Algorithm):
     def __post_init__(self) -> None:
         if not 0 < self.sampling_share < 1:
             raise ValueError(f"algo.sampling_share: must lie between 0 and 1, not {self.sampling_share}")
-        select.check(self.correct_at, self.best)
+        select.check(self.best, correct_at=(self.correct_at, 1), distinct=(self.distinct, False))
         for name in ("cap", "epochs"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"algo.{name}: must be at least 1, not {getattr(self, name)}")

@@ -75,6 +75,8 @@ class Hypothesis:
 
         above       v(a) - v(b)                                 is a above b?
         alike       v(a) - v(b)                                 are they equivalent within the study's margin?
+        not_above   v(a) - v(b)                                 is a above b by less than the margin, or below it?
+        not_below   v(a) - v(b)                                 the other way round: nothing is lost, whatever is won
         gain        v(a) - v(a at `since`)                      has it risen?
         slows       [v(a) - v(a at `since`)] - [v(a at 1) - v(a)]   is most of its gain made by `at`?
         gap_closes  [v_1(a) - v_1(b)] - [v_K(a) - v_K(b)]       of pass@K or maj@K: is a's lead smaller at K than at 1?
@@ -86,7 +88,7 @@ class Hypothesis:
     says: str  # the paper, in one line
     arms: list[str]
     source: str = ""
-    expect: Literal["above", "alike", "gain", "slows", "gap_closes"] = "above"
+    expect: Literal["above", "alike", "not_above", "not_below", "gain", "slows", "gap_closes"] = "above"
     measure: str = "in"  # an evaluation set; "in": the endpoint's, or the one of repeated problems for pass@K
     metric: str = "exact_match"  # or pass@K, maj@K, at fractions 0 and 1
     at: float = 1.0  # of the budget

@@ -46,13 +46,18 @@ def word(expect: str, verdict: Verdict, margin: float) -> str:
     """The verdict on a claim, of the verdict on its difference.
 
     alike: reproduced where the interval lies within the margin, not reproduced where it is separated from 0 besides.
+    not_above and not_below: the same, of one end of the interval and of one side of 0.
     All others claim a difference above 0: reproduced where it is separated and positive, and where it is shown to be
     within the margin too, that is said; not reproduced where it is separated and negative, or shown to lie within the
     margin and no more.  Whatever has no interval, or one that says neither, is not separated.
     """
     equal = -margin < verdict.low and verdict.high < margin  # false where there is no interval
     apart = verdict.kind in ("A better", "B better")
-    if expect == "alike":
+    if expect == "not_above":
+        equal, apart = verdict.high < margin, verdict.kind == "A better"
+    if expect == "not_below":
+        equal, apart = -margin < verdict.low, verdict.kind == "B better"
+    if expect in ("alike", "not_above", "not_below"):
         return "reproduced" if equal else "not reproduced" if apart else "not separated"
     if verdict.kind == "A better":
         return "reproduced, within the margin" if equal else "reproduced"

@@ -235,7 +235,8 @@ def hypotheses(findings: Findings) -> Table:
         f"all of them at once.  A difference is reproduced where it is separated and as claimed (within the "
         f"margin: shown to be below {findings.results.study.report.margin:g} points too); not reproduced where it is "
         f"separated the other way, or shown to be within them and no more.  "
-        f"Likeness is reproduced where it is shown to be within them.  Could show: the difference that these seeds "
+        f"Likeness is reproduced where it is shown to be within them, not above and not below where one end of the "
+        f"interval is.  Intervals are over seeds, of these problems.  Could show: the difference that these seeds "
         f"would have separated with probability 0.8."
     )
     said = [note, *dict.fromkeys(notes), f"Sources: {'; '.join(dict.fromkeys(sources))}." if sources else ""]

@@ -242,7 +242,8 @@ def compared(t: Judged) -> str:
     if h.expect == "gap_closes":
         one = f"{h.metric.partition('@')[0]}@1"
         return f"{a}'s lead over {b}: {one} above {h.metric}, {task} {place}"
-    return f"{a} {'and' if h.expect == 'alike' else 'above'} {b}{' alike' * (h.expect == 'alike')}, {of} {place}"
+    pair = f"{a} and {b} alike" if h.expect == "alike" else f"{a} {h.expect.replace('_', ' ')} {b}"
+    return f"{pair}, {of} {place}"
 
 
 def claim(t: Judged) -> str:

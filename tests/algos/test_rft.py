@@ -184,10 +184,15 @@ def test_the_best_are_trained_on_whatever_they_are(cls: type[Algorithm]) -> None
     """Two of each prompt by a learned reward, of which none reaches 1; each weighs 1, however high it was put."""
     rewards = [0.3, 0.1, 0.2, -5.0, -4.0, -6.0]
     rollouts = replace(simple_round(rewards, [0, 0, 0, 1, 1, 1]), key_N=integers([0, 1, 2, 3, 4, 5]))
-    assert cls(best=2).credit(rollouts).advantage_NT[:, 0].tolist() == [1, 0, 1, 1, 1, 0]
+    every: dict[str, Any] = {"distinct": False} if cls is RFT else {}
+    assert cls(best=2, **every).credit(rollouts).advantage_NT[:, 0].tolist() == [1, 0, 1, 1, 1, 0]
     assert cls().credit(rollouts).advantage_NT.sum() == 0
-    with pytest.raises(ValueError, match=r"algo\.best: takes the place of algo\.correct_at, which is 0\.5"):
-        cls(best=2, correct_at=0.5)
+    with pytest.raises(ValueError, match=r"algo\.best: wants algo\.correct_at=1, not 0\.5, which"):
+        cls(best=2, correct_at=0.5, **every)
+    with pytest.raises(
+        ValueError, match=r"algo\.best: wants algo\.(distinct=false, not true|positives=none, not 2), which"
+    ):
+        cls(best=2, **({} if cls is RFT else {"positives": 2}))
 
 
 def test_the_credits_metrics() -> None:
@@ -311,7 +316,8 @@ def test_no_knob_is_dead(cls: type[Algorithm]) -> None:
     assert set(KNOBS[cls]) == {f.name for f in dataclasses.fields(cls)}
     assert set(AVERAGES) == set(typing.get_args(typing.get_type_hints(cls)["average"]))
     for field, (choices, decides) in KNOBS[cls].items():
-        outcomes = [outcome(cls(**{field: value})) for value in choices]
+        beside = {"distinct": False} if (cls, field) == (RFT, "best") else {}
+        outcomes = [outcome(cls(**beside, **{field: value})) for value in choices]
         for i, a in enumerate(outcomes):
             for b in outcomes[i + 1 :]:
                 assert {key for key in a if a[key] != b[key]} == decides, field

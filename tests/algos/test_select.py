@@ -164,17 +164,17 @@ def test_what_rejection_sampling_accepts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("correct_at", "best_of", "said"),
+    ("best_of", "mark", "said"),
     [
-        (1.0, 0, "algo.best: must be at least 1, not 0"),
-        (0.5, 2, "algo.best: takes the place of algo.correct_at, which is 0.5: give one of them"),
+        (0, 1, "algo.best: must be at least 1, not 0"),
+        (2, 0.5, "algo.best: wants algo.mark=1, not 0.5, which speaks of correct ones"),
     ],
 )
-def test_one_rule_at_a_time(correct_at: float, best_of: int, said: str) -> None:
-    select.check(correct_at, None)
-    select.check(1.0, 1)
+def test_one_rule_at_a_time(best_of: int, mark: float, said: str) -> None:
+    select.check(None, mark=(mark, 1))
+    select.check(1, mark=(1.0, 1))
     with pytest.raises(ValueError) as found:
-        select.check(correct_at, best_of)
+        select.check(best_of, mark=(mark, 1))
     assert str(found.value) == said
 
 

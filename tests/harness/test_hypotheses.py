@@ -207,6 +207,19 @@ WORDS = {  # (expect, low, high, kind) -> word; within 2 points
     ("alike", -0.02, 0.01, "not separated"): "not separated",
     ("alike", 0.0, 0.0, "identical"): "reproduced",
     ("alike", math.nan, math.nan, "no interval"): "not separated",
+    ("not_above", -0.3, -0.1, "B better"): "reproduced",
+    ("not_above", -0.3, 0.019, "not separated"): "reproduced",
+    ("not_above", 0.001, 0.019, "A better"): "reproduced",
+    ("not_above", 0.001, 0.02, "A better"): "not reproduced",
+    ("not_above", -0.3, 0.02, "not separated"): "not separated",
+    ("not_above", 0.0, 0.0, "identical"): "reproduced",
+    ("not_above", math.nan, math.nan, "no interval"): "not separated",
+    ("not_below", 0.1, 0.3, "A better"): "reproduced",
+    ("not_below", -0.019, 0.3, "not separated"): "reproduced",
+    ("not_below", -0.02, -0.001, "B better"): "not reproduced",
+    ("not_below", -0.02, 0.3, "not separated"): "not separated",
+    ("not_below", 0.0, 0.0, "identical"): "reproduced",
+    ("not_below", math.nan, math.nan, "no interval"): "not separated",
 }  # fmt: skip
 
 
