@@ -11,6 +11,7 @@ from pathlib import Path
 
 from harness.reports import figures, tables, wording
 from harness.reports.findings import Findings, find
+from harness.reports.learned import learned
 from harness.reports.page import page
 from harness.reports.provenance import commands, samples, versions
 from harness.reports.results import read
@@ -60,6 +61,7 @@ def markdown(findings: Findings, drawn: list[str]) -> str:
     asked = [*([tables.at_k] if findings.at_k else []), *([tables.logged] if findings.logged else [])]
     others[1:1] = asked
     parts += [shown(table(findings)) for table in others]
+    parts += [shown(judges)] if (judges := learned(findings)) else []
     parts += [f"![{FIGURES[name]}]({name}.svg)\n\n{FIGURES[name]}" for name in drawn[1:]]
     parts += [_samples(findings), _commands(findings), shown(versions(findings.results))]
     return "\n\n".join(part for part in parts if part) + "\n"

@@ -24,6 +24,7 @@ from harness.budget import UNITS
 from harness.meter import CHARGED
 from harness.reports import provenance, tables, wording
 from harness.reports.findings import Arm, Block, Findings
+from harness.reports.learned import learned
 from harness.reports.tables import Table
 from harness.summary import PARTS
 from harness.units import point, size
@@ -57,6 +58,7 @@ def page(findings: Findings) -> str:
         spend=tables.spend(f),
         at_k=tables.at_k(f) if f.at_k else None,
         logged=tables.logged(f) if f.logged else None,
+        learned=learned(f),
         claims=[wording.claim(tested) for tested in f.hypotheses],
         hypotheses=tables.hypotheses(f) if f.hypotheses else None,
         tuning=tables.tuning(f) if f.trials else None,
