@@ -11,21 +11,12 @@ from harness.reports.tables import Table
 from harness.units import count, percent, point
 
 COLUMNS = [
-    "arm",
-    "trained at",
-    "seeds",
-    "judged",
-    "held out",
-    "right",
-    "accuracy",
-    "AUC",
-    "calibration error",
-    "budget",
-]
+    "arm", "trained at", "seeds", "judged", "held out", "right", "accuracy", "AUC", "calibration error", "budget",
+]  # fmt: skip
 NOTE = (
     "Means over seeds; seeds whose training was skipped are in none.  Held out: completions or steps of all seeds; "
-    "right: the share of them that is.  Accuracy at one half; AUC 0.5 is chance; calibration error in ten bins.  Budget: the "
-    "share that labels and training took."
+    "right: the share of them that is.  Accuracy at one half; AUC 0.5 is chance; calibration error in ten bins.  "
+    "Budget: the share that labels and training took."
 )
 
 
