@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import gzip
-import itertools
 import json
+import re
 import shutil
 from functools import cache
 from pathlib import Path
@@ -128,49 +128,27 @@ def test_readmes_numbers_are_the_records(place: str, marks: int) -> None:
     assert refresh(text, ROOT / place) == text
 
 
-def test_what_is_told_of_figure_5_is_in_its_records() -> None:
-    text = " ".join((ROOT / "results/deepseekmath/README.md").read_text().split())
-    study = find(read(ROOT / "results/deepseekmath/dsm_fig5"))
-    half = {arm: 100 * study.arms[arm].curves["arithmetic"].mean_F[2] for arm in ("ps", "os")}
-    assert study.results.fractions[2] == 0.5
-    assert f"process supervision stands at {half['ps']:.1f} % and outcome supervision at {half['os']:.1f} %" in text
-    runs = [study.results.runs["os_model"][seed] for seed in range(10)]
-    learned = [run.record["reward_model"][0] for run in runs]
-
-    def mean(values: Any) -> float:
-        found = list(values)
-        return sum(found) / len(found)
-
-    outcome, steps = (mean(t["held_out"][name]["auc"] for t in learned) for name in ("outcome", "steps"))
-    assert f"an AUC of {outcome:.2f} and right steps from wrong ones with {steps:.2f}" in text
-    assert f"{100 * mean(t['spend']['generated_tokens'] for t in learned) / 120_000:.1f} % of the budget" in text
-
-    def of(arm: str, name: str) -> tuple[float, float]:
-        """In the first round, and in the last that is no part of the shrinking end."""
-        rounds = [study.results.runs[arm][seed].metrics() for seed in range(10)]
-        whole = [[m for m, drawn in zip(r, _drawn(r), strict=True) if drawn >= 400] for r in rounds]
-        return mean(r[0][name] for r in rounds), mean(r[-1][name] for r in whole)
-
-    right, auc = "accuracy/strict", "reward_model/auc"
-    (was, now), (_, by_step) = of("os_model", right), of("ps_model", right)
-    assert "rises from {:.2f} to {:.2f}, the share".format(*of("os_model", "reward")) in text
-    assert f"right from {100 * was:.1f} to {100 * now:.0f} % (process supervision: {100 * by_step:.0f} %)" in text
-    first, last = of("os_model", auc)
-    assert f"AUC on them falls from {first:.2f} to {last:.2f} ({of('ps_model', auc)[1]:.2f})" in text
-    assert f"to {100 * of('online_rft_model', right)[1]:.1f} % in its last full round" in text
-    sampled = {f"{100 * study.arms[arm].curves['arithmetic_t1'].mean_F[3]:.1f}" for arm in ("os_model", "ps_model")}
-    begun = 100 * study.start["arithmetic_t1"]
-    assert len(sampled) == 1 and f"both end at {sampled.pop()} %, where the start has {begun:.1f}" in text
-    curves = [study.arms[arm].curves["arithmetic"].mean_F for arm in ("os_model", "ps_model")]
-    (a, c), (b, d) = ((100 * y_F[2], 100 * y_F[3]) for y_F in curves)
-    assert f"fall from {a:.1f} and {b:.1f} % half-way to {c:.1f} and {d:.1f}" in text
-    assert f"RFT's {100 * study.arms['rft_model'].mean:.1f} % is an average" in text
+DECIMAL = re.compile(r"(?<![\d.,])\d+\.\d+(?![\d.])")
+CITED = re.compile(r"\b\d{4}\.\d{5}\b|\]\([^)]*\)|`[^`]*`")  # papers, links, code
 
 
-def _drawn(rounds: list[dict[str, Any]]) -> list[float]:
-    """Completions of each round."""
-    spent = [0.0, *(m["spend/completions"] for m in rounds)]
-    return [after - before for before, after in itertools.pairwise(spent)]
+def unknown(told: str, folder: Path) -> dict[str, list[str]]:
+    """By paragraph, its first words: the decimals that stand in none of the reports that it links."""
+    found = {}
+    for part in re.split(r"\n(?=- |\n)", told):
+        known = " ".join((folder / link).read_text() for link in re.findall(r"\]\(([^)]+report\.md)\)", part))
+        missing = set(DECIMAL.findall(CITED.sub(" ", part))) - set(DECIMAL.findall(known))
+        if missing:
+            found[" ".join(part.split())[:60]] = sorted(missing)
+    return found
+
+
+def test_what_is_told_of_deepseekmath_is_in_the_reports() -> None:
+    page = ROOT / "results/deepseekmath/README.md"
+    told = page.read_text().partition("## What was tried")[2].partition("## The studies")[0]
+    assert len(DECIMAL.findall(told)) > 40 and unknown(told, page.parent) == {}
+    first = DECIMAL.findall(CITED.sub(" ", told))[0]
+    assert unknown(told.replace(first, "98.7654"), page.parent), "a changed number goes unseen"
 
 
 def test_a_changed_number_in_readme_is_found() -> None:
