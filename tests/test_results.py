@@ -133,10 +133,10 @@ CITED = re.compile(r"\b\d{4}\.\d{5}\b|\]\([^)]*\)|`[^`]*`")  # papers, links, co
 
 
 def unknown(told: str, folder: Path) -> dict[str, list[str]]:
-    """By paragraph, its first words: the decimals that stand in none of the reports that it links."""
+    """By paragraph, its first words: the decimals that stand in none of the pages that it links."""
     found = {}
     for part in re.split(r"\n(?=- |\n)", told):
-        known = " ".join((folder / link).read_text() for link in re.findall(r"\]\(([^)]+report\.md)\)", part))
+        known = " ".join((folder / link).read_text() for link in re.findall(r"\]\(([^)]+\.md)\)", part))
         missing = set(DECIMAL.findall(CITED.sub(" ", part))) - set(DECIMAL.findall(known))
         if missing:
             found[" ".join(part.split())[:60]] = sorted(missing)
