@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from torch import Tensor
 
@@ -111,3 +111,14 @@ def load(name: str) -> type[Algorithm]:
     if len(found) != 1:
         raise ValueError(f"algo: {name} must define exactly one Algorithm, found {len(found)}")
     return found[0]
+
+
+def check_best(best_of: int | None, **others: Any) -> None:
+    """Raises ValueError naming the field: a best of none, or one beside `others` that speak of correct ones alone."""
+    if best_of is None:
+        return
+    if best_of < 1:
+        raise ValueError(f"algo.best: must be at least 1, not {best_of}")
+    for name, (value, off) in others.items():
+        if value != off:
+            raise ValueError(f"algo.best: wants algo.{name}={off}, not {value}, which speaks of correct ones".lower())

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from algos.algorithm import Algorithm, Row
+from algos.algorithm import Algorithm, Row, check_best
 from algos.ops import aggregate, select
 from algos.types import Batch, Credit, Fresh, Metrics, Rollouts, Schedule
 
@@ -35,7 +35,7 @@ class OnlineRFT(Algorithm):
     minibatches: int = 1
 
     def __post_init__(self) -> None:
-        select.check(self.best, correct_at=(self.correct_at, 1), positives=(self.positives, None))
+        check_best(self.best, correct_at=(self.correct_at, 1), positives=(self.positives, None))
         for name in ("positives", "epochs", "minibatches"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"algo.{name}: must be at least 1, not {getattr(self, name)}")

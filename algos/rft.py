@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from algos.algorithm import Algorithm, Row
+from algos.algorithm import Algorithm, Row, check_best
 from algos.ops import aggregate, select
 from algos.types import Batch, Credit, Fresh, Metrics, Rollouts, Schedule
 
@@ -44,7 +44,7 @@ class RFT(Algorithm):
     def __post_init__(self) -> None:
         if not 0 < self.sampling_share < 1:
             raise ValueError(f"algo.sampling_share: must lie between 0 and 1, not {self.sampling_share}")
-        select.check(self.best, correct_at=(self.correct_at, 1), distinct=(self.distinct, False))
+        check_best(self.best, correct_at=(self.correct_at, 1), distinct=(self.distinct, False))
         for name in ("cap", "epochs"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"algo.{name}: must be at least 1, not {getattr(self, name)}")

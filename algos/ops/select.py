@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -48,17 +48,6 @@ def wanted(valid_N: Tensor, group_N: Tensor, reward_N: Tensor, correct_at: float
     Shape (N,), bool.  `best_of` counts whatever the rewards are: a group that is all wrong has its best too.
     """
     return valid_N & (reward_N >= correct_at) if best_of is None else best(valid_N, group_N, reward_N, best_of)
-
-
-def check(best_of: int | None, **others: Any) -> None:
-    """Raises ValueError naming the field: a best of none, or one beside `others` that speak of correct ones alone."""
-    if best_of is None:
-        return
-    if best_of < 1:
-        raise ValueError(f"algo.best: must be at least 1, not {best_of}")
-    for name, (value, off) in others.items():
-        if value != off:
-            raise ValueError(f"algo.best: wants algo.{name}={off}, not {value}, which speaks of correct ones".lower())
 
 
 def best(keep_N: Tensor, group_N: Tensor, value_N: Tensor, limit: int) -> Tensor:

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from algos import Algorithm, Batch, Credit, Fresh, Rollouts, Schedule, Totals
+from algos.algorithm import check_best
 from algos.grpo import GRPO
 from algos.online_rft import OnlineRFT
 from algos.rft import RFT
@@ -339,6 +340,21 @@ BAD: list[tuple[type[Algorithm], str, list[float]]] = [
 def test_a_bad_field_is_named(cls: type[Algorithm], field: str, value: float) -> None:
     with pytest.raises(ValueError, match=rf"^algo\.{field}: .*{value}"):
         cls(**{field: value})
+
+
+@pytest.mark.parametrize(
+    ("best_of", "mark", "said"),
+    [
+        (0, 1, "algo.best: must be at least 1, not 0"),
+        (2, 0.5, "algo.best: wants algo.mark=1, not 0.5, which speaks of correct ones"),
+    ],
+)
+def test_one_rule_at_a_time(best_of: int, mark: float, said: str) -> None:
+    check_best(None, mark=(mark, 1))
+    check_best(1, mark=(1.0, 1))
+    with pytest.raises(ValueError) as found:
+        check_best(best_of, mark=(mark, 1))
+    assert str(found.value) == said
 
 
 def test_an_update_without_completions_is_no_error() -> None:

@@ -163,21 +163,6 @@ def test_what_rejection_sampling_accepts() -> None:
     assert select.wanted(valid, groups, rewards, 1.0, 1).tolist() == [False, True, True, False]
 
 
-@pytest.mark.parametrize(
-    ("best_of", "mark", "said"),
-    [
-        (0, 1, "algo.best: must be at least 1, not 0"),
-        (2, 0.5, "algo.best: wants algo.mark=1, not 0.5, which speaks of correct ones"),
-    ],
-)
-def test_one_rule_at_a_time(best_of: int, mark: float, said: str) -> None:
-    select.check(None, mark=(mark, 1))
-    select.check(1, mark=(1.0, 1))
-    with pytest.raises(ValueError) as found:
-        select.check(best_of, mark=(mark, 1))
-    assert str(found.value) == said
-
-
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.9, 1.0])
 def test_first_best_and_distinct_against_their_loops(share: float) -> None:
     rng = random.Random(share)
