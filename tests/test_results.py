@@ -151,6 +151,13 @@ def test_what_is_told_of_deepseekmath_is_in_the_reports() -> None:
     assert unknown(told.replace(first, "98.7654"), page.parent), "a changed number goes unseen"
 
 
+def test_what_is_not_reproduced_says_what_would_settle_it() -> None:
+    folders = sorted(file.parent for file in ROOT.glob("results/deepseekmath/*/study.json"))
+    read = [j for folder in folders for j in found(f"deepseekmath/{folder.name}").hypotheses]
+    assert len(read) > 60 and {"reproduced", "not reproduced", "not separated"} <= {j.word for j in read}
+    assert [j.hypothesis.says for j in read if j.word.startswith("not") and not j.hypothesis.settle] == []
+
+
 def test_a_changed_number_in_readme_is_found() -> None:
     text = (ROOT / "README.md").read_text()
     mean = f"{100 * found('compare_nano').arms['grpo'].mean:.1f}"
