@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,14 @@ class Policy(ABC):
         They are those of the distribution that was sampled from, temperature included, dropout off: on an
         untouched policy they equal `batch.rollouts.logp_NT`.
         """
+
+    def passes(self, batch: Batch, needs: frozenset[Need]) -> Iterator[Fresh]:
+        """The readings that a batch's gradient is made of: of each the loss is taken, and sent backward, before the
+        next is asked for.  The last one's loss and metrics are the batch's.
+
+        One reading; where a critic shares nothing with the policy there may be two (`harness/policy.py`).
+        """
+        yield self.forward(batch, needs)
 
     @abstractmethod
     def backward(self, loss: Tensor) -> None:

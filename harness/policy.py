@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -141,6 +141,26 @@ class LMPolicy(Policy):
         value_NT = self._value(batch.rollouts, chosen) if "values" in needs else None
         return Fresh(logp_NT=logp_NT, entropy_NT=entropy_NT, value_NT=value_NT)
 
+    def passes(self, batch: Batch, needs: frozenset[Need]) -> Iterator[Fresh]:
+        """A critic that is a model of its own is read first, beside the sampler's log-probabilities, and goes back
+        before the policy is read beside its values: the activations of one model are held at a time, not of two.
+
+            L = L_V(V) + L_pi(pi)     =>     dL/dV at the sampler's pi = dL/dV at the live pi
+
+        ValueError where the loss is no such sum: the two gradients are compared.
+        """
+        if self.critic_trunk is None or self.frozen or "values" not in needs:
+            yield self.forward(batch, needs)
+            return
+        value_NT = self._value(batch.rollouts)
+        value_NT.retain_grad()
+        yield replace(noted(batch), value_NT=value_NT)
+        beside_NT = value_NT.detach().requires_grad_()
+        yield replace(self.forward(batch, needs - {"values"}), value_NT=beside_NT)
+        there, here = value_NT.grad, beside_NT.grad
+        if there is None or here is None or not torch.allclose(there, here, rtol=1e-4):
+            raise ValueError("algo.loss: with critic=separate, a sum of a term of values and one of log-probabilities")
+
     def _value(self, r: Rollouts, shared: Chosen | None = None) -> Tensor:
         """The critic's view of a batch; `shared` are the policy's states, where they are at hand.  (N, T)."""
         if self.critic is None:
@@ -199,6 +219,12 @@ class LMPolicy(Policy):
             "gradients": sum(self.gradient_bytes.values()),
             "optimizer": sum(t.nbytes for t in state),
         }
+
+
+def noted(batch: Batch) -> Fresh:
+    """What the sampler said of a batch, in the place of the policy's reading."""
+    r = batch.rollouts
+    return Fresh(r.logp_NT, torch.zeros_like(r.logp_NT) if r.entropy_NT is None else r.entropy_NT)
 
 
 def _spread(lm: LM, chosen: Chosen, temperature: float, entropy: bool = False) -> tuple[Tensor, Tensor]:

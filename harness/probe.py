@@ -37,9 +37,9 @@ def probe(trainer: Trainer, prompt: int) -> None:
     )
     batch = Batch(r, credit, Totals(len(r.group_N), int(r.mask_NT.sum()), horizon))
     try:
-        fresh = policy.forward(batch, trainer.algo.needs)
-        read = [fresh.logp_NT.sum(), *([] if fresh.value_NT is None else [fresh.value_NT.sum()])]
-        policy.backward(torch.stack([x.float() for x in read]).sum())
+        for fresh in policy.passes(batch, trainer.algo.needs):
+            read = [fresh.logp_NT.sum(), *([] if fresh.value_NT is None else [fresh.value_NT.sum()])]
+            policy.backward(torch.stack([x.float() for x in read]).sum())
     except torch.OutOfMemoryError as error:
         raise MemoryError(
             f"a micro-batch of {len(r.group_N)} x {horizon} tokens does not fit: lower micro_tokens "

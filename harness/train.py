@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from algos import Algorithm, Batch, Fresh, Metrics, Need, Rollouts, Schedule
+from algos import Algorithm, Batch, Metrics, Need, Rollouts, Schedule
 from evals.tasks import Problem, Task
 from harness.batch import join, updates
 from harness.budget import Budget, Planner, Spend
@@ -26,7 +26,7 @@ from harness.flops import RunFlops
 from harness.iterate import Iterations
 from harness.meter import MEASURED, Meter
 from harness.metrics import Round
-from harness.policy import LMPolicy
+from harness.policy import LMPolicy, noted
 from harness.prompts import Draws, Encoder
 from harness.reward import Explored, Source, score
 from harness.rollout import Sampler, Sampling
@@ -152,10 +152,10 @@ class Trainer:
         for micro in parts:
             apart = 0.0
             for batch in micro:
-                fresh = noted(batch) if batch.inert else self.policy.forward(batch, self.algo.needs)
-                loss, metrics = self.algo.loss(batch, fresh)
-                if not batch.inert:
-                    self.policy.backward(loss)
+                for fresh in [noted(batch)] if batch.inert else self.policy.passes(batch, self.algo.needs):
+                    loss, metrics = self.algo.loss(batch, fresh)
+                    if not batch.inert:  # its loss has no gradient
+                        self.policy.backward(loss)
                 gap_NT = (fresh.logp_NT.detach() - batch.rollouts.logp_NT).abs()
                 apart = max(apart, float(torch.where(batch.rollouts.mask_NT, gap_NT, 0).max()))
                 _add(sums, {"loss": loss.detach(), **metrics})
@@ -243,12 +243,6 @@ class Trainer:
     def modules(self) -> dict[str, Any]:
         """Every model that a checkpoint keeps, by the name of its part of memory."""
         return {**self.policy.modules(), **self.source.modules()}
-
-
-def noted(batch: Batch) -> Fresh:
-    """What the sampler said of a batch that is not read again, because its loss has no gradient."""
-    r = batch.rollouts
-    return Fresh(r.logp_NT, torch.zeros_like(r.logp_NT) if r.entropy_NT is None else r.entropy_NT)
 
 
 def _add(sums: defaultdict[str, float], metrics: Metrics | dict[str, float]) -> None:

@@ -226,19 +226,18 @@ def _update(s: Setting) -> list[Moment]:
 
 
 def _round_trip(s: Setting, load: Load, accumulated: bool) -> list[Moment]:
-    """Forward and backward of one micro-batch.  A critic of its own reads after the policy, and goes back before it."""
-    entropy = "entropy" in s.algo.needs
+    """Forward and backward of one micro-batch.  A critic of its own reads, and goes back, before the policy does."""
     levers = (s.config.gradient_checkpointing, accumulated)
-    policy = Pass(s.anatomy, load, s.numbers, *levers, head=True, entropy=entropy)
+    policy = Pass(s.anatomy, load, s.numbers, *levers, head=True, entropy="entropy" in s.algo.needs)
     if s.schedule.critic != "separate":
         return policy.moments()
     critic = Pass(s.anatomy, load, s.numbers, *levers, head=False)
-    own = critic.gradients
-    before = Moment("", gradients=own) if accumulated else Moment("")
-    first, *rest = policy.moments()
-    forward = [m.over(before) for m in (first, rest[0])]
-    backward = [m.over(policy.held) for m in critic.moments()]
-    return [*forward, *backward, *(m.over(Moment("", gradients=own)) for m in rest[1:])]
+    beside_critic = Moment("", gradients=policy.gradients if accumulated else 0.0)
+    beside_policy = Moment("", gradients=critic.gradients)
+    return [
+        *(m.over(beside_critic) for m in critic.moments()),
+        *(m.over(beside_policy) for m in policy.moments()),
+    ]
 
 
 def _fit(s: Setting) -> list[Moment]:

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from algos import Batch, Critic, Rollouts, Totals
+from algos.ppo import PPO
 from harness.policy import LMPolicy, Optim
 from tests.harness.small import KINDS, VOCABULARY, build, explored, fill, policy_of, real_rows
 from tests.harness.test_policy import padded, same_gradient
@@ -252,6 +253,64 @@ def test_a_separate_critic_and_its_policy_do_not_feel_each_other(kind: str) -> N
     assert grads(alone, "policy") == []
     for one, two in zip(grads(policy, "critic"), grads(alone, "critic"), strict=True):
         assert torch.equal(one, two)
+
+
+def ppo_batch(policy: LMPolicy, algo: PPO, kind: str) -> Batch:
+    """A round of other days: the sampler was another policy, so that ratios, clips and values all have moved."""
+    r = explored(kind, DTYPE)
+    rng = np.random.default_rng(4)
+    moved_NT = torch.from_numpy(rng.normal(0, 0.3, r.logp_NT.shape))
+    r = replace(
+        policy.annotate(replace(r, logp_NT=torch.where(r.mask_NT, r.logp_NT + moved_NT, 0)), VALUES),
+        reward_N=torch.from_numpy(rng.integers(0, 2, len(r.group_N))).to(DTYPE),
+        valid_N=torch.ones_like(r.group_N, dtype=torch.bool),
+    )
+    assert r.value_NT is not None
+    credit = algo.credit(r)
+    r = replace(r, value_NT=torch.where(r.mask_NT, r.value_NT + moved_NT, 0), ref_logp_NT=r.logp_NT - moved_NT)
+    return Batch(r, credit, Totals(len(r.group_N), int(r.mask_NT.sum()), 12))
+
+
+def sent_back(policy: LMPolicy, algo: PPO, batch: Batch, together: bool) -> tuple[float, dict[str, torch.Tensor], int]:
+    """(loss, gradients, readings) of a batch whose critic is read beside the policy, or before it."""
+    readings = [policy.forward(batch, algo.needs)] if together else policy.passes(batch, algo.needs)
+    count = 0
+    for count, fresh in enumerate(readings, 1):  # noqa: B007
+        loss, _ = algo.loss(batch, fresh)
+        policy.backward(loss)
+    found = {f"{part}.{n}": p.grad for part, m in policy.modules().items() for n, p in m.named_parameters()}
+    return loss.item(), {n: g for n, g in found.items() if g is not None}, count
+
+
+@each_kind
+@each_critic
+@pytest.mark.parametrize(
+    "settings", [{"kl_coef": 0.0}, {"kl_in": "loss"}, {"entropy_coef": 0.01, "kl_coef": 0.0}], ids=str
+)
+def test_a_critic_read_by_itself_changes_no_gradient(kind: str, critic: Critic, settings: dict[str, Any]) -> None:
+    """Loss and every gradient, bit for bit, against both read at once; one reading where the trunk is shared."""
+    algo = PPO(critic=critic, **settings)
+    one, two = (valued(kind, critic) for _ in range(2))
+    batch = ppo_batch(one, algo, kind)
+    together, apart = sent_back(one, algo, batch, True), sent_back(two, algo, batch, False)
+    assert apart[2] == (2 if critic == "separate" else 1)
+    assert apart[0] == together[0] and same(apart[1], together[1])
+    assert any(n.startswith("critic.") for n in apart[1]) and any(n.startswith("policy.") for n in apart[1])
+
+
+def test_a_loss_that_is_no_sum_of_policy_and_value_is_refused() -> None:
+    policy, r = valued("llama", "separate"), explored("llama", DTYPE)
+    with pytest.raises(ValueError, match=r"algo.loss: with critic=separate, a sum of"):
+        for fresh in policy.passes(batch_of(r), VALUES):
+            assert fresh.value_NT is not None
+            policy.backward((fresh.value_NT * (fresh.logp_NT - r.logp_NT + 1 + fresh.logp_NT.requires_grad)).sum())
+
+
+def test_a_frozen_policy_is_read_once() -> None:
+    policy, r = valued("llama", "separate"), explored("llama", DTYPE)
+    policy.frozen = True
+    (fresh,) = policy.passes(batch_of(r), VALUES)
+    assert fresh.value_NT is not None and fresh.value_NT.requires_grad and not fresh.logp_NT.requires_grad
 
 
 @each_kind

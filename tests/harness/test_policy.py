@@ -14,8 +14,7 @@ import torch
 from algos.grpo import GRPO
 from algos.types import Batch, Credit, Rollouts, Schedule, Totals
 from harness.batch import updates
-from harness.policy import LMPolicy, Optim
-from harness.train import noted
+from harness.policy import LMPolicy, Optim, noted
 from tests.harness.small import KINDS, VOCABULARY, build, explored, plain_logp, policy_of, real_rows
 from tests.helpers import close
 
