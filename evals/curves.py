@@ -17,13 +17,15 @@ Array = Sequence[float] | np.ndarray
 
 
 def last_crossing(x_F: Array, d_F: Array) -> float | None:
-    """Where a difference last changes its sign after the first point, by straight lines; None where it never does.
+    """Where a difference last changes its sign after the start, by straight lines; None where it never does.
 
-    The first point is the start, where all arms are one model.  A point that is exactly 0 has the sign of the last one
+    At x = 0 all arms are one model: that point is left out.  A point that is exactly 0 has the sign of the last one
     before it that was not.  last_crossing([0, 1, 2, 3], [0, -1, 1, 2]) = 1.5.
     """
     found, sign, last = None, 0.0, (0.0, 0.0)
-    for x, d in list(zip(x_F, d_F, strict=True))[1:]:
+    for x, d in zip(x_F, d_F, strict=True):
+        if x == 0:
+            continue
         turned = math.copysign(1.0, d) if d else sign
         if turned * sign < 0:
             found = last[0] + (x - last[0]) * last[1] / (last[1] - d)
@@ -47,15 +49,15 @@ def crossover(
 ) -> Crossover:
     """The last sign change of mean_S(A - B), and how sure of it resampled seeds (in pairs) are.
 
-    Raises ValueError where there are no two points after the first, or no seed.
+    Raises ValueError where there are no two points after the start, or no seed.
     """
     if np.shape(a_SF) != np.shape(b_SF):
         raise ValueError(
             f"pairs need as many seeds and points on both sides, not {np.shape(a_SF)} and {np.shape(b_SF)}"
         )
     d_SF = np.asarray(a_SF, dtype=np.float64) - np.asarray(b_SF, dtype=np.float64)
-    if d_SF.ndim != 2 or d_SF.shape[0] == 0 or d_SF.shape[1] != len(x_F) or len(x_F) < 3:
-        raise ValueError(f"seeds x points, with two points after the first; not {d_SF.shape}")
+    if d_SF.ndim != 2 or d_SF.shape[0] == 0 or d_SF.shape[1] != len(x_F) or np.count_nonzero(x_F) < 2:
+        raise ValueError(f"seeds x points, with two points after the start; not {d_SF.shape}")
     # rounded: what is level must not seem to cross in the last bits of a mean
     drawn_BS = generator.integers(0, len(d_SF), (resamples, len(d_SF)))
     places = [last_crossing(x_F, d_F) for d_F in d_SF[drawn_BS].mean(1).round(12)]

@@ -81,7 +81,8 @@ class Hypothesis:
         slows       [v(a) - v(a at `since`)] - [v(a at 1) - v(a)]   is most of its gain made by `at`?
         gap_closes  [v_1(a) - v_1(b)] - [v_K(a) - v_K(b)]       of pass@K or maj@K: is a's lead smaller at K than at 1?
 
-    `start` is an arm that every study has: the start model, which is the other arm's own run at fraction 0.
+    `start` is an arm that every study has: the start model, which is the other arm's own run at fraction 0.  Two arms
+    are compared at the very fraction (`harness/reports/matched.py`), one with itself where its evaluations fell.
     """
 
     id: str  # the claim's: several hypotheses may test it, on other arms or sets

@@ -48,7 +48,7 @@ def markdown(findings: Findings, drawn: list[str]) -> str:
     parts += ["\n".join(f"- {name}: {text}" for name, text in head if text)]
     parts += [f"**{wording.headline(findings, block)}**" for block in findings.blocks]
     parts += ["\n".join(f"- {wording.claim(tested)}" for tested in findings.hypotheses)]
-    parts += [wording.audit(findings.audit)]
+    parts += [wording.audit(findings.audit, findings.late)]
     parts += ["\n".join(f"- {note}" for note in wording.notes(findings))]
     parts += [f"![{FIGURES[name]}]({name}.svg)\n\n{FIGURES[name]}" for name in drawn[:1]]
     parts += [shown(tables.hypotheses(findings))] if findings.hypotheses else []

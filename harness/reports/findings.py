@@ -30,6 +30,7 @@ from harness.cells import choose_trial, endpoint_of
 from harness.reports.at_k import AtK, at_k
 from harness.reports.hypotheses import Judged, judged
 from harness.reports.logged import Logged, logged
+from harness.reports.matched import Late, late, share, value_SF
 from harness.reports.results import Key, Results, Run, Task
 
 COLLAPSE = 0.10  # of accuracy at temperature 1 lost against the start
@@ -64,7 +65,8 @@ class Arm:
     sd: float | None
     interval: Interval
     iqm: float
-    curves: dict[str, Curve]  # by evaluation set
+    curves: dict[str, Curve]  # by evaluation set, as measured: at `spend_F`
+    matched: Curve  # the endpoint's, at the very fractions of the budget
     spend_F: dict[str, list[float]]  # by unit, mean over seeds at each point
     reached: float  # median over seeds of the budget at which the level was reached; inf where most never did
     silent: float | None  # share of groups whose rewards were all equal, mean over rounds; None for groups of one
@@ -88,7 +90,7 @@ class Pair:
     verdict: Verdict
     improvement: float  # P(a run of A beats a run of B)
     crossed: Interval  # of A - B under resampled seeds and problems; None where outcomes were not kept
-    crossover: Crossover | None  # on the budget axis, in fractions; None with fewer than three points
+    crossover: Crossover | None  # on the budget axis, in fractions; None with fewer than two points after the start
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,7 @@ class Findings:
     arms: dict[str, Arm]
     blocks: list[Block]
     audit: Audit
+    late: Late | None
     trials: dict[str, list[Trial]]
     hypotheses: list[Judged]
     at_k: list[AtK]
@@ -140,7 +143,9 @@ def find(results: Results) -> Findings:
     trials = {arm: _trials(results, arm) for arm in results.trials}
     start = {t: _start(results, t) for t in tasks} if 0.0 in results.fractions else {}
     read = judged(results), at_k(results), logged(results)
-    return Findings(results, tasks[results.endpoint], start, arms, blocks, _audit(results), trials, *read)
+    return Findings(
+        results, tasks[results.endpoint], start, arms, blocks, _audit(results), late(results), trials, *read
+    )
 
 
 def _start(results: Results, task: str) -> float:
@@ -178,6 +183,7 @@ def _arm(results: Results, arm: str) -> Arm:
         interval=t_interval(accuracy),
         iqm=iqm(accuracy),
         curves={t.name: _curve(results.value_SF(arm, strict(t.name), fractions, seeds)) for t in results.tasks},
+        matched=_curve(value_SF(results, arm, strict(task), fractions, seeds)),
         spend_F={u: np.mean([[s[u] for s in curve] for curve in spends], axis=0).tolist() for u in UNITS},
         reached=_reached(results, arm, seeds),
         silent=_silent(ended),
@@ -209,10 +215,10 @@ def _tuned(results: Results, run: Run) -> dict[str, Any]:
 
 
 def _reached(results: Results, arm: str, seeds: list[int]) -> float:
-    level, fractions = results.study.report.level, results.fractions
+    level, fractions, limit = results.study.report.level, results.fractions, results.one.record["budget"]["limit"]
     y_SF = results.value_SF(arm, strict(results.endpoint), fractions, seeds)
-    limit = results.one.record["budget"]["limit"]
-    return float(np.median([reached([f * limit for f in fractions], y_F, level) for y_F in y_SF]))
+    x_SF = [[limit * share(results.runs[arm][seed], f) for f in fractions] for seed in seeds]
+    return float(np.median([reached(x_F, y_F, level) for x_F, y_F in zip(x_SF, y_SF, strict=True)]))
 
 
 def _silent(runs: Sequence[Run]) -> float | None:
@@ -243,12 +249,13 @@ def _block(results: Results, name: str, arms: list[str]) -> Block:
     report, task, fractions = results.study.report, results.endpoint, results.fractions
     asked = [tuple(pair) for pair in report.family] or list(itertools.combinations(arms, 2))
     pairs = [(a, b) for a, b in asked if a in arms and b in arms]
-    curves = [[results.value_SF(arm, strict(task), fractions, results.seeds(*pair)) for arm in pair] for pair in pairs]
+    curves = [[value_SF(results, arm, strict(task), fractions, results.seeds(*pair)) for arm in pair] for pair in pairs]
     verdicts = judge([paired(a_SF[:, -1], b_SF[:, -1]) for a_SF, b_SF in curves], report.margin / 100)
     draws = _crossed(results, arms)
     found = []
     for (a, b), (a_SF, b_SF), verdict in zip(pairs, curves, verdicts, strict=True):
-        where = crossover(fractions, a_SF, b_SF, np.random.default_rng(0)) if len(fractions) > 2 and len(a_SF) else None
+        crossing = sum(f > 0 for f in fractions) > 1 and len(a_SF) > 0
+        where = crossover(fractions, a_SF, b_SF, np.random.default_rng(0)) if crossing else None
         every = [results.value_SF(arm, strict(task), [1.0], results.seeds(arm))[:, 0] for arm in (a, b)]
         crossed = percentiles(draws[a] - draws[b]) if draws else None
         found.append(Pair(a, b, verdict, probability_of_improvement(*every), crossed, where))

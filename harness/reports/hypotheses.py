@@ -7,11 +7,13 @@ seeds decides.  All of a study's are one family: Holm and simultaneous intervals
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from evals.stats import Verdict, judge, paired
-from harness.asked import START, Hypothesis
+from harness.asked import ALONE, START, Hypothesis
+from harness.reports import matched
 from harness.reports.results import Key, Results
 
 ENDED = ("finished", "failed")  # a failed run is a result: nobody waits for it
@@ -104,7 +106,10 @@ def _differences(results: Results, h: Hypothesis) -> tuple[str, np.ndarray, str]
 
     def value_S(arm: str, at: float, metric: str = h.metric) -> np.ndarray:
         key: Key = (task, "strict", metric)
-        return results.value_SF(arms[0], key, [0.0], seeds) if arm == START else results.value_SF(arm, key, [at], seeds)
+        if arm == START:
+            return results.value_SF(arms[0], key, [0.0], seeds)
+        # within an arm: the point as it was measured, where an iteration ended; between arms: at one budget
+        return (results.value_SF if h.expect in ALONE else partial(matched.value_SF, results))(arm, key, [at], seeds)
 
     a, b = h.arms[0], h.arms[-1]
     if h.expect == "gain":

@@ -49,7 +49,7 @@ def page(findings: Findings) -> str:
         study=f.results.study,
         blocks=[_block(f, block) for block in f.blocks],
         notes=wording.notes(f),
-        audit=wording.audit(f.audit),
+        audit=wording.audit(f.audit, f.late),
         thin=_thin(f),
         curves=_curves(f),
         seeds=tables.seeds(f),
@@ -123,10 +123,14 @@ def _curves(f: Findings) -> Table:
     """The learning curves of the endpoint, for whom a chart says nothing."""
     rows = []
     for arm in f.arms.values():
-        curve = arm.curves[f.endpoint.name]
-        ends = [f" {wording.bracket(i)}" if i else "" for i in curve.interval_F]
-        rows.append([arm.name, *(wording.points(y) + end for y, end in zip(curve.mean_F, ends, strict=True))])
-    return Table("Learning curves", ["arm", *map(point, f.results.fractions)], rows, f"`{f.endpoint.name}`, strict.")
+        ends = [f" {wording.bracket(i)}" if i else "" for i in arm.matched.interval_F]
+        rows.append([arm.name, *(wording.points(y) + end for y, end in zip(arm.matched.mean_F, ends, strict=True))])
+    return Table(
+        "Learning curves",
+        ["arm", *map(point, f.results.fractions)],
+        rows,
+        f"`{f.endpoint.name}`, strict, at the fraction itself.",
+    )
 
 
 def _samples(f: Findings) -> list[tuple[str, list[provenance.Sample]]]:

@@ -69,7 +69,9 @@ def claims(shelf: list[Shelved], folder: str) -> Table:
     for s, j in _every(shelf):
         claim = j.hypothesis.id.partition(" ")[0]
         place = next((i for i, word in enumerate(words) if j.word.startswith(word)), len(words))
-        rows.setdefault(claim, [[] for _ in range(len(words) + 1)])[place].append(f"{j.hypothesis.says}: {_effect(j)}")
+        more = j.word.removeprefix(words[place]).strip(",; ") if place < len(words) else ""  # within the margin, failed
+        said = f"{j.hypothesis.says}: {_effect(j)}{f', {more}' if more else ''}"
+        rows.setdefault(claim, [[] for _ in range(len(words) + 1)])[place].append(said)
         links.setdefault(claim, {})[_link(s, folder)] = None
     cells = [
         [claim, *("<br>".join(cell) or "-" for cell in row), ", ".join(links[claim])] for claim, row in rows.items()

@@ -87,7 +87,7 @@ def accuracy(findings: Findings, block: Block) -> Table:
         tuned = [f"{x:g}" if isinstance(x, float) else str(x) for x in arm.tuned.values()]
         interval = bracket(arm.interval) if arm.interval else f"{FEWEST} seeds at least"
         row = [arm.name, *tuned, str(arm.finished), points(arm.mean), interval, points(arm.iqm)]
-        row += [points(arm.curves[f.endpoint.name].mean_F[f.results.fractions.index(x)]) for x in halves]
+        row += [points(arm.matched.mean_F[f.results.fractions.index(x)]) for x in halves]
         row += [points(arm.curves[t].mean_F[-1]) for t in others]
         row += [amount(arm.reached) if math.isfinite(arm.reached) else "never"]
         row += ["-" if arm.silent is None else f"{100 * arm.silent:.0f} %"]

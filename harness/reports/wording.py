@@ -8,6 +8,7 @@ from harness.asked import START
 from harness.reports.at_k import crossing as overtaken
 from harness.reports.findings import Audit, Block, Findings, Interval, Pair
 from harness.reports.hypotheses import Judged
+from harness.reports.matched import Late
 
 UNIT_WORDS = {"flops": "FLOPs", "device_seconds": "device seconds"}
 
@@ -150,11 +151,18 @@ def crossing(findings: Findings, pair: Pair) -> str:
     return f"{at} [{amount(c.low * limit)}, {amount(c.high * limit)}]; none in {100 * c.none:.0f} %"
 
 
-def audit(a: Audit) -> str:
+def audit(a: Audit, late: Late | None) -> str:
     said = "within" if a.holds else "**NOT within**"
-    return (
+    end = (
         f"Largest mismatch between spend and budget: {100 * a.share:.2f} % or {a.groups:.1f} groups ({a.run}); "
         f"{said} the bar of 1 % or one group."
+    )
+    if late is None or late.share < 0.001:
+        return end
+    return (
+        f"{end}  Between start and end an evaluation falls on the first whole round that reaches its fraction, up to "
+        f"{100 * late.share:.1f} % of the budget late ({late.run}, at {100 * late.fraction:g} %): what is compared "
+        "there is read at the fraction itself, by straight lines between a run's own points."
     )
 
 

@@ -40,6 +40,12 @@ def test_last_crossing_leaves_a_zero_after_standing_there() -> None:
     close(last_crossing([0, 1, 2, 3, 4], [0, -1, 0, 0, 3]), 3)
 
 
+def test_without_the_start_every_point_counts() -> None:
+    close(last_crossing([0.25, 0.5, 0.75, 1], [-1, 1, 2, 3]), 0.375)
+    got = crossover([0.5, 1], np.array([[-1.0, 1.0]]), np.zeros((1, 2)), np.random.default_rng(4), 10)
+    assert (got.at, got.none) == (0.75, 0)
+
+
 def test_last_crossing_on_a_grid() -> None:
     generator, grid = np.random.default_rng(0), np.linspace(POINTS[1], POINTS[-1], 70_001)
     crossed = 0
@@ -114,7 +120,7 @@ def test_arms_that_are_level_do_not_cross_by_rounding() -> None:
 
 @pytest.mark.parametrize(("seeds", "points", "x"), [(0, 3, 3), (2, 2, 2), (2, 4, 3), (2, 3, 4)])
 def test_crossover_refuses(seeds: int, points: int, x: int) -> None:
-    with pytest.raises(ValueError, match="two points after the first"):
+    with pytest.raises(ValueError, match="two points after the start"):
         crossover(range(x), np.ones((seeds, points)), np.zeros((seeds, points)), np.random.default_rng(0))
 
 

@@ -357,7 +357,35 @@ def test_where_two_curves_cross(folder: Folder) -> None:
     never = pair_of(found(folder()), "a", "b").crossover
     assert never is not None and (never.at, never.low, never.high, never.none) == (None, None, None, 1.0)
     short = {arm: {s: y[1:] for s, y in of.items()} for arm, of in values.items()}
-    assert pair_of(found(folder(short, fractions=(0.5, 1))), "a", "b").crossover is None
+    again = pair_of(found(folder(short, fractions=(0.5, 1))), "a", "b").crossover
+    assert again is not None and again.at == where.at  # the start is left out, whether it was evaluated or not
+    end = {arm: {s: y[2:] for s, y in of.items()} for arm, of in values.items()}
+    assert pair_of(found(folder(end, fractions=(1,))), "a", "b").crossover is None
+
+
+def test_points_that_fell_late_are_read_at_the_budget(folder: Folder) -> None:
+    """a rises by straight lines 0.2, 0.4, 0.6 over budgets of 0, 0.6 and 1: at a half it has 0.2 + 0.2 x 5/6.  b's
+    point falls where it should."""
+    values = {"a": {s: [0.2, 0.4, 0.6] for s in range(3)}, "b": {s: [0.2, 0.38, 0.5] for s in range(3)}}
+
+    def later(record: dict[str, Any]) -> None:
+        for row in record["evals"]:
+            if row["fraction"] == 0.5:
+                row["spend"] = {unit: 1.2 * x for unit, x in row["spend"].items()}
+
+    path = folder(values)
+    for s in range(3):
+        change(path / "a" / f"seed{s}", later)
+    f = found(path)
+    close(f.arms["a"].matched.mean_F, [0.2, 0.2 + 0.2 * 5 / 6, 0.6])
+    close(f.arms["a"].curves["arithmetic"].mean_F, [0.2, 0.4, 0.6])  # as it was measured
+    close(f.arms["b"].matched.mean_F, [0.2, 0.38, 0.5])
+    assert f.late is not None and f.late.run.startswith("a seed") and f.late.fraction == 0.5
+    close(f.late.share, 0.1)
+    # b is 0.38 - 0.3667 ahead at a half and 0.1 behind at the end: as measured, a would have led throughout
+    where, gap = pair_of(f, "a", "b").crossover, 0.38 - (0.2 + 0.2 * 5 / 6)
+    assert where is not None
+    close(where.at, 0.5 + 0.5 * gap / (gap + 0.1))
 
 
 def test_the_same_records_say_the_same(folder: Folder) -> None:

@@ -127,7 +127,7 @@ def test_everything_is_on_the_page(found: Findings, html: str) -> None:
     text, margin = Page(html).text, found.results.study.report.margin
     expected = [wording.headline(found, block) for block in found.blocks]
     expected += [sentence for block in found.blocks for sentence in wording.verdicts(block, margin)]
-    expected += [*wording.notes(found), wording.audit(found.audit), *commands(found.results), *found.arms]
+    expected += [*wording.notes(found), wording.audit(found.audit, found.late), *commands(found.results), *found.arms]
     expected += ["Is a < b & c?", "a paper", "No interval for high: it takes 3 seeds.", "seed 2 (failed"]
     assert len(expected) > 15
     assert [words for words in expected if " ".join(words.split()) not in text] == []

@@ -17,6 +17,7 @@ from evals.curves import Crossover
 from evals.stats import Verdict, judge, paired
 from harness.reports import wording
 from harness.reports.findings import Audit, Block, Findings, Pair, find
+from harness.reports.matched import Late
 from harness.reports.results import read
 from harness.reports.wording import (
     amount,
@@ -269,8 +270,11 @@ def test_crossings(where: Crossover | None, said: str, findings: Findings) -> No
 
 def test_the_audit_says_when_it_does_not_hold() -> None:
     said = "Largest mismatch between spend and budget: 1.23 % or 0.5 groups (a seed 3); "
-    assert wording.audit(Audit("a seed 3", 0.0123, 0.5, True)) == f"{said}within the bar of 1 % or one group."
-    assert "**NOT within** the bar" in wording.audit(Audit("a seed 3", 0.0123, 5, False))
+    assert wording.audit(Audit("a seed 3", 0.0123, 0.5, True), None) == f"{said}within the bar of 1 % or one group."
+    assert "**NOT within** the bar" in wording.audit(Audit("a seed 3", 0.0123, 5, False), None)
+    late = wording.audit(Audit("a seed 3", 0, 0, True), Late("b seed 1", 0.75, 0.123))
+    assert "12.3 % of the budget late (b seed 1, at 75 %)" in late
+    assert wording.audit(Audit("a seed 3", 0, 0, True), Late("b seed 1", 0.75, 0.0004)).endswith("one group.")
 
 
 # ---------------------------------------------------------------- notes
