@@ -15,7 +15,8 @@ The defaults are the paper's; its relatives are settings of the same fields:
     Lite PPO (2508.08221)    scale=batch average=token kl_coef=0
 
 With one update a round (the paper's setting) rho is 1 and no clip can act.  A group whose rewards are all equal
-is silent: its advantages are 0, and only the KL term moves it.
+is silent: its advantages are 0, and only the KL term moves it.  With kl_in=reward it is not: what the penalty makes of
+its rewards is divided by a deviation that is the penalty's alone; scale=none leaves it as small as it is.
 """
 
 from __future__ import annotations

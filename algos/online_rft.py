@@ -50,7 +50,9 @@ class OnlineRFT(Algorithm):
         if self.positives is not None:
             pull_N = select.first(pull_N, r.group_N, self.positives)
         advantage_NT = torch.where(r.mask_NT & pull_N[:, None], torch.ones_like(r.logp_NT), 0)
-        return Credit(advantage_NT, keep_N=r.valid_N, metrics={"positives": float(pull_N.double().mean())})
+        return Credit(
+            advantage_NT, keep_N=r.valid_N, inert_N=~pull_N, metrics={"positives": float(pull_N.double().mean())}
+        )
 
     def loss(self, batch: Batch, fresh: Fresh) -> tuple[Tensor, Metrics]:
         mask_NT = batch.rollouts.mask_NT

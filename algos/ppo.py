@@ -11,7 +11,7 @@ before its advantages are used.  Where the paper is silent the choice is named. 
 
     R1's weak baseline       lam=0.95 lam_critic=0.95 critic_warmup=0
     VC-PPO (2503.01491)      lam=0.95 lam_critic=1 critic_warmup=50
-    VAPO (2504.05118)        lam_alpha=0.05 lam_critic=1 clip_high=0.28 average=token kl_coef=0 critic_warmup=50
+    VAPO's GAE (2504.05118)  lam_alpha=0.05 lam_critic=1 clip_high=0.28 average=token kl_coef=0 critic_warmup=50
     ORZ (2503.24290)         gamma=1 lam=1 kl_coef=0 average=token
     Ziegler et al. 2019      kl_target=6 critic=shared (1909.08593)
     step by step             supervision=process, with rewards for steps: r_t at the end of each (2312.08935 §3.4)

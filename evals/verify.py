@@ -47,6 +47,7 @@ from evals.verify_text import (
     plain_words,
     prose,
     sides,
+    unfinished,
     words,
 )
 
@@ -71,7 +72,8 @@ class Verdict:
     answer: str | None  # what the strict reading found, normalised; None for nothing and for different answers
 
     def value(self, filter: Filter) -> float:
-        """1.0 if correct, else 0.0.  Rows with verifier_error are 0.0 too: leave them out before taking a mean.
+        """1.0 if correct, else 0.0.  Rows with verifier_error are 0.0 too: a reward leaves them
+        out of its means, an evaluation counts every problem.
 
         >>> Verdict(strict="wrong", lenient="correct", answer="14 apples").value("strict")
         0.0
@@ -139,10 +141,12 @@ class Judge:
         self._cache: dict[tuple[str, str], Outcome] = {}
         self._lock = threading.Lock()
 
-    def __call__(self, completion: str, gold: str, format: Format, ended: bool) -> Verdict:
+    def __call__(self, completion: str, gold: str, format: Format, ended: bool, worked_out: bool = False) -> Verdict:
         r"""The verdict on one completion.  `gold` as parse_gold gives it; `ended` is False where it was cut.
 
-        A completion that was cut is truncated where it marks no answer, and judged as it stands otherwise.
+        A completion that was cut is truncated where it marks no answer, and judged as it stands otherwise.  With
+        `worked_out` a number has to be one: an answer that leaves something to calculate is wrong, for the question
+        itself would be right.
         An unknown format raises ValueError; whatever else fails is a verifier_error.
 
         >>> Judge()(r"so \boxed{14} or \boxed{15}", "15", "boxed", ended=False)
@@ -154,8 +158,8 @@ class Judge:
             gold, text = canonical(gold), final_part(completion)
             if not gold:
                 raise ValueError("the gold answer is empty")
-            strict, answer = self._strict(text, gold, format, ended)
-            lenient = strict if strict == "correct" else self._lenient(text, gold, format, ended)
+            strict, answer = self._strict(text, gold, format, ended, worked_out)
+            lenient = strict if strict == "correct" else self._lenient(text, gold, format, ended, worked_out)
             verdict = Verdict(strict, lenient, answer)
         except Exception:  # noqa: BLE001  the one place that swallows: a bad item must not end a run
             verdict = Verdict("verifier_error", "verifier_error", None)
@@ -178,20 +182,22 @@ class Judge:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def _strict(self, text: str, gold: str, format: Format, ended: bool) -> tuple[Outcome, str | None]:
+    def _strict(
+        self, text: str, gold: str, format: Format, ended: bool, worked_out: bool
+    ) -> tuple[Outcome, str | None]:
         normal = plain_words if words(gold) else canonical
         answers = list(dict.fromkeys(normal(answer) for _, answer in marked(text, format)))  # distinct, in order
         if not answers:
             return "unparseable" if ended else "truncated", None
-        outcome = _all(self._matches(gold, answer) for answer in answers)
+        outcome = _all(self._matches(gold, answer, worked_out) for answer in answers)
         return outcome, answers[-1] if len(answers) == 1 or outcome == "correct" else None
 
-    def _lenient(self, text: str, gold: str, format: Format, ended: bool) -> Outcome:
+    def _lenient(self, text: str, gold: str, format: Format, ended: bool, worked_out: bool) -> Outcome:
         others = sorted(mark for name in READERS if name != format for mark in marked(text, name))
         marks = marked(text, format) or others
         if marks:
             answer = clean(marks[-1][1])
-            outcome = self._matches(gold, answer)
+            outcome = self._matches(gold, answer, worked_out)
             if outcome == "wrong" and number(gold) is not None and prose(answer, 2) and numbers(answer):
                 return self._matches(gold, clean(numbers(answer)[0]))
             return outcome
@@ -200,8 +206,10 @@ class Judge:
         found = numbers(text)
         return self._matches(gold, clean(found[-1])) if found else "unparseable"
 
-    def _matches(self, gold: str, answer: str) -> Outcome:
+    def _matches(self, gold: str, answer: str, worked_out: bool = False) -> Outcome:
         parts = sides(answer) if len(answer) <= LONGEST and len(sides(gold)) == 1 and "=" not in gold else [answer]
+        if worked_out and number(gold) is not None and unfinished(parts[-1]):
+            return "wrong"
         return _all(self._equal(gold, part) for part in parts)
 
     def _equal(self, gold: str, answer: str) -> Outcome:

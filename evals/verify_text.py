@@ -37,6 +37,7 @@ _NO_UNIT = re.compile(r"(?i)\b(?:and|or|not|if|more|less|dozen|hundred|thousand|
 _LATEX = re.compile(r"\\(?:begin|end)\s*\{[a-z*]+\}(?:\{[clr|]*\})?|\\operatorname\s*\{\w+\}|\\[A-Za-z]+")
 _FUNCTIONS = re.compile(r"(?<![A-Za-z])(?:sqrt|pi|sin|cos|tan|log|ln|exp)(?![A-Za-z])")
 _CHAIN = re.compile(r"(?<![<>!:=\\])==?(?![=>])|≈|\\(?:approx|equiv)(?![A-Za-z])")
+_OPERATION = re.compile(r"[+*/^(\\×÷·]|(?<=.)[-−]")  # a sign at the front is none
 _NAME = re.compile(r"\\?[A-Za-z]+(?:_\{?\w+\}?)?'?(?:\([^()]*\))?")
 _HUGE = re.compile(  # 9^9999, 9**9**9, 9999!, 9!!, 1e9999
     r"(?<![0-9.])(?:[2-9]|[0-9]{2,})[\s)}]*(?:\^|\*\*)[\s{(]*(?:-?[0-9]{4}|[0-9.]+[\s{}()]*(?:\^|\*\*)[\s{(]*[0-9])"
@@ -163,6 +164,15 @@ def sides(text: str) -> list[str]:
     if any(("," in side or ";" in side) and number(side) is None for side in found):
         return [text]
     return found[1:] if len(found) > 1 and (not found[0] or _NAME.fullmatch(found[0])) else found
+
+
+def unfinished(answer: str) -> bool:
+    r"""Is there something left to calculate?
+
+    >>> [unfinished(x) for x in ("8", "-8", "8 apples", "16/2", "24-(25-9)", r"\frac{16}{2}")]
+    [False, False, False, True, True, True]
+    """
+    return _OPERATION.search(answer) is not None
 
 
 # ---------------------------------------------------------------- finding answers

@@ -101,7 +101,7 @@ class Planner:
     max(1 %, one group) is left.
 
     What would be less than a round is drawn with the one before it, in pieces, so that no update is made on a few
-    completions: the last round is of half to two rounds' groups.  (Seconds are known too late: there, rounds shrink.)
+    completions: the last round is of half to two rounds' groups (of prompts and completions one and a half).  (Seconds are known too late: there, rounds shrink.)
 
     >>> Planner(Budget("completions", 2048), prompts=32, bound=16).groups(Spend(completions=1536))
     32
@@ -151,8 +151,12 @@ class Planner:
     def more(self, spend: Spend, drawn: int, cost: float) -> int:
         """Groups that the round under way, of `drawn` so far that will cost `cost` with their updates, draws besides:
         none where a whole round would be left after it.  `spend` is that before the round."""
-        if self.exact or self.budget.unit == "device_seconds":
+        if self.budget.unit in ("device_seconds", "updates"):
             return 0
+        if self.exact:  # known to the last completion: half a round and more is a round of its own
+            assert self.bound
+            rest = int((self.budget.limit - self.budget.used(spend)) / self.bound + 1e-9) - drawn
+            return max(rest, 0) if drawn == self.prompts and 2 * rest < drawn else 0
         left = self.budget.limit - self.budget.used(spend) - cost
         each = max(cost / drawn, self.group_cost or 0.0) if self.costs else cost / drawn
         if left < each or left < 0.01 * self.budget.limit:

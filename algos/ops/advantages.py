@@ -105,12 +105,11 @@ def relative(
     GRPO's outcome supervision by default (2402.03300 §4.1.2).  Rewards [1, 0, 0, 0] in one group: mean 1/4,
     std sqrt(3)/4, advantages [sqrt(3), -1/sqrt(3), ...].
 
-    `scale="batch"` measures the spread of the *centred* rewards over the batch where there is a group
-    baseline, and of the rewards themselves where there is none; the two agree when groups have equal means.
+    `scale="batch"` is the spread of the rewards themselves, whatever the baseline, as Lite PPO's authors and TRL have
+    it; REINFORCE++'s baseline variant divides by that of the *centred* rewards.
     """
     centred_N = reward_N - baseline(reward_N, group_N, valid_N, center, length_N)
-    measured_N = reward_N if scale == "group" else centred_N
-    advantage_N = centred_N / spread(measured_N, group_N, valid_N, scale, ddof)
+    advantage_N = centred_N / spread(reward_N, group_N, valid_N, scale, ddof)
     return torch.where(valid_N, advantage_N, 0)
 
 

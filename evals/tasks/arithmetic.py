@@ -99,7 +99,7 @@ class Arithmetic(Task):
         return map(_problem, problems(split, 0, self.numbers, self.most, self.least))
 
     def judge(self, problem: Problem, completion: str, ended: bool) -> verify.Verdict:
-        return verify.judge(completion, problem.gold, self.format, ended)
+        return verify.judge(completion, problem.gold, self.format, ended, worked_out=True)
 
     def formatted(self, completion: str) -> bool:
         """Reasoning inside `<think>...</think>`, then the answer and nothing else (DeepSeek-R1, 2501.12948 §2.2)."""

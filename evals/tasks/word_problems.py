@@ -92,7 +92,7 @@ class WordProblems(Task):
         return map(_problem, stories(split, 0, self.steps_drawn))
 
     def judge(self, problem: Problem, completion: str, ended: bool) -> verify.Verdict:
-        return verify.judge(completion, problem.gold, self.format, ended)
+        return verify.judge(completion, problem.gold, self.format, ended, worked_out=True)
 
     def solution(self, problem: Problem) -> str | None:
         """A story's lines and its answer; None of sorting and of other data sets."""

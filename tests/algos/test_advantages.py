@@ -77,7 +77,7 @@ def oracle(
             return 1.0
         if scale == "group":
             return deviation([rewards[j] for j in everyone if groups[j] == groups[i]])
-        return deviation(list(centred.values()))
+        return deviation([rewards[j] for j in everyone])
 
     return [centred[i] / spread(i) if valid[i] else 0.0 for i in range(len(rewards))]
 
@@ -87,8 +87,6 @@ def oracle(
 #               leave_one_out: 0 for the first (the others' mean), 1/3 for each of the rest
 #   deviations  of the rewards: sum of squares (3/4)^2 + 3 (1/4)^2 = 3/4,
 #               so population sqrt(3/16) = sqrt(3)/4 and sample sqrt(3/4 / 3) = 1/2
-#               `batch` measures the centred rewards: a shift changes nothing, but leave-one-out stretches by
-#               G/(G-1) = 4/3, so population sqrt(3)/3 and sample 2/3
 CENTRED = {
     "none": [1, 0, 0, 0],
     "group": [3 / 4, -1 / 4, -1 / 4, -1 / 4],
@@ -109,8 +107,6 @@ def test_the_hand_derived_table_covers_every_choice() -> None:
 @pytest.mark.parametrize("center", CENTERS)
 def test_one_right_of_four(center: str, scale: str, ddof: int) -> None:
     deviation = DEVIATION.get((scale, ddof), 1.0)
-    if center == "leave_one_out" and scale == "batch":
-        deviation *= 4 / 3
     expected = [x / deviation for x in CENTRED[center]]
     close(relative([1, 0, 0, 0], center, scale, ddof, lengths=[1, 2, 3, 4]), expected)
 
@@ -120,14 +116,14 @@ def test_the_docstrings_example() -> None:
     close(relative([1, 0, 0, 0]), [R3, -1 / R3, -1 / R3, -1 / R3])
 
 
-def test_batch_scale_measures_what_was_centred() -> None:
-    # Groups [1,0,0,0] and [1,1,1,1].  Group-centred: 3/4 and three times -1/4, then four zeros; their mean is 0,
-    # so the variance is (9/16 + 3/16) / 8 = 3/32.  Uncentred, or against the batch's mean 5/8: 5/8 * 3/8 = 15/64.
+def test_batch_scale_measures_the_rewards_whatever_was_centred() -> None:
+    # Groups [1,0,0,0] and [1,1,1,1]: five of eight, so the variance is 5/8 * 3/8 = 15/64.  (Of what is left after the
+    # groups' means it would be 3/32.)  torch.std(rewards, unbiased=False), as TRL's scale_rewards="batch" but for n-1.
     rewards, groups = [1, 0, 0, 0, 1, 1, 1, 1], [0] * 4 + [1] * 4
-    by_group, by_all = math.sqrt(3 / 32), math.sqrt(15 / 64)
+    by_all = math.sqrt(15 / 64)
     close(
         relative(rewards, "group", "batch", groups=groups),
-        [0.75 / by_group] + [-0.25 / by_group] * 3 + [0] * 4,
+        [0.75 / by_all] + [-0.25 / by_all] * 3 + [0] * 4,
     )
     close(relative(rewards, "none", "batch", groups=groups), [x / by_all for x in rewards])
     close(relative(rewards, "batch", "batch", groups=groups), [(x - 5 / 8) / by_all for x in rewards])

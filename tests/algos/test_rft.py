@@ -151,6 +151,13 @@ def test_what_pulls_online(settings: dict[str, Any], wanted: list[int]) -> None:
     assert kept(settings, cls=OnlineRFT) == wanted
 
 
+def test_what_does_not_pull_online_is_not_read_again() -> None:
+    """Its loss has no gradient, as a silent group's in GRPO."""
+    credit = OnlineRFT().credit(judged_round()[0])
+    assert credit.inert_N is not None
+    assert credit.inert_N.tolist() == [False, True, False, True] + [False] * 4 + [True] * 4
+
+
 def test_a_row_the_verifier_lost_is_no_solution() -> None:
     """Nor does it stand before another: row 4 is then the first with prompt 0's key 5."""
     valid = [0, 1, 1, 1, 1, 1, 1, 1, 1, 1]

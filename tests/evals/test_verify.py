@@ -207,6 +207,20 @@ def test_pieces() -> None:
     assert final_part("a</think>b</think>c<think>d") == "c"
 
 
+@pytest.mark.parametrize(
+    ("answer", "correct"),
+    [("8", True), ("8.0", True), ("$8$", True), ("24-(25-9)", False), ("8=16/2", False),
+     ("2*4", False), ("2^3", False)],
+)  # fmt: skip
+def test_a_question_is_no_answer_to_itself(fast: Judge, answer: str, correct: bool) -> None:
+    """Where numbers are asked for, nothing may be left to calculate; in either reading."""
+    verdict = fast(f"so\n#### {answer}", "8", "hash", True, worked_out=True)
+    assert (verdict.strict == "correct") is correct and (verdict.lenient == "correct") is correct
+    negative = fast("#### -8", "-8", "hash", True, worked_out=True)
+    named = fast("#### 3 1 2", "3 1 2", "hash", True, worked_out=True)  # no number: as it is written
+    assert negative.strict == named.strict == "correct"
+
+
 # ---------------------------------------------------------------- gold answers
 
 
@@ -272,8 +286,8 @@ def test_any_text_has_a_verdict_and_correct_strictly_is_correct_leniently(fast: 
         for format in READERS:
             ended = rng.random() < 0.5
             verdict = fast(text, "14", format, ended)
-            fast._strict(final_part(text), "14", format, ended)  # these two raise what the judge swallows
-            fast._lenient(final_part(text), "14", format, ended)
+            fast._strict(final_part(text), "14", format, ended, False)  # these two raise what the judge swallows
+            fast._lenient(final_part(text), "14", format, ended, False)
             assert verdict.strict != "correct" or verdict.lenient == "correct", text
             assert ("truncated" if ended else "unparseable") not in (verdict.strict, verdict.lenient), text
             assert verdict == fast(text, "14", format, ended)

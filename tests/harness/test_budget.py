@@ -202,9 +202,18 @@ def test_the_acceptance_run_is_four_whole_rounds() -> None:
     assert rounds == [32, 32, 32, 32] and spend.completions == 2048
 
 
-def test_a_last_round_is_smaller_where_a_whole_one_does_not_fit() -> None:
-    assert simulate("completions=2000", World(np.random.default_rng(0)))[2] == [32, 32, 32, 29]
-    assert simulate("prompts=40", World(np.random.default_rng(0)))[2] == [32, 8]
+@pytest.mark.parametrize(
+    ("budget", "rounds"),
+    [
+        ("completions=2000", [32, 32, 32, 29]),  # half a round and more: a round of its own
+        ("prompts=80", [32, 32, 16]),
+        ("prompts=79", [32, 47]),  # less: drawn with the one before it
+        ("completions=528", [33]),
+        ("prompts=20", [20]),
+    ],
+)
+def test_what_is_left_of_a_count_is_a_round_or_drawn_with_the_last(budget: str, rounds: list[int]) -> None:
+    assert simulate(budget, World(np.random.default_rng(0)))[2] == rounds
 
 
 @pytest.mark.parametrize(("limit", "epochs", "rounds"), [(37, 1, 37), (10, 2, 5), (11, 2, 5), (1, 2, 0), (7, 4, 1)])

@@ -38,6 +38,7 @@ from harness.planner.anatomy import Anatomy
 from harness.planner.command import GIB, limit_of, planned, setting_of
 from harness.planner.cost import cost_of, flops_of
 from harness.planner.levers import enough, least, options, single
+from harness.planner.moments import Numbers
 from harness.planner.plan import Plan, Setting, decode, predict, shares
 from harness.planner.readings import bucket
 from harness.planner.text import costs
@@ -163,7 +164,7 @@ def round_of(trainer: Trainer, case: Case) -> dict[str, int]:
     with measured() as ledger:
         done = trainer.sampler(prompts, case.group, trainer.sampling)
         rollouts = rollouts_of(prompts, case.group, done)
-        rollouts = replace(rollouts, reward_N=torch.rand(len(rollouts.group_N)), value_NT=done.value_NT)
+        rollouts = replace(rollouts, reward_N=1 + torch.rand(len(rollouts.group_N)), value_NT=done.value_NT)
     found["rollout"] = ledger.peak
     with measured() as ledger:
         known = set() if done.value_NT is None else {"values"}
@@ -458,7 +459,12 @@ def test_a_static_cache_by_hand(published: Path) -> None:
 
 
 def test_constants_are_those_of_the_code_that_is_planned_for() -> None:
-    assert (readings.FIRST, readings.COLUMNS, passes.LOGIT_BYTES) == (cache.FIRST, engine.COLUMNS, lm.LOGIT_BYTES)
+    assert (readings.FIRST, readings.COLUMNS) == (cache.FIRST, engine.COLUMNS)
+    for ragged, at_once in ((False, passes.LOGIT_BYTES), (True, passes.RAGGED_LOGIT_BYTES)):
+        assert at_once == lm.logit_bytes(ragged)
+        setting = Case("qwen2", vocabulary=151_936).setting()
+        numbers = Numbers(4, 2, ragged=ragged)
+        assert passes.pieces(setting.anatomy, numbers, 10_000) == (at_once // (4 * 151_936), True)
     assert all(bucket(n) == engine.bucket(n) for n in range(1, 600))
 
 
