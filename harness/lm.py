@@ -2,7 +2,7 @@
 
 Completions are read packed (`harness/packed.py`).  Whether a model's attention can be is tried on two small prompts
 when it is opened: an architecture that cannot (recurrent layers, attention sinks) is read in padded rows instead,
-slower and no less right.  Logits exist for chosen tokens alone, and for no more of them at once than LOGIT_BYTES hold.
+slower and no less right.  Logits exist for chosen tokens alone, and for no more of them at once than `logit_bytes` are.
 
 Shapes: N completions, S whole sequence, T completion columns, M tokens that the policy chose, V vocabulary.
 """
@@ -25,6 +25,7 @@ from harness.attention import attending, held
 from harness.packed import Packed
 
 LOGIT_BYTES = 2**28  # of fp32 logits held at once; what is beyond is computed again in the backward pass
+RAGGED_LOGIT_BYTES = 2**30  # the same on CUDA in 16 bits, where each piece casts the whole head anew
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}  # of the trial, relative to the largest logit; 0.03 in 16 bits
 
 Autocast = Callable[[], AbstractContextManager[Any]]
@@ -98,7 +99,7 @@ class LM(Trunk):
         log pi(o) = z_o - log sum_v exp z_v with z = logits / temperature.  The entropy has a gradient where `entropy`.
         """
         states, targets = chosen.state_MH, chosen.target_M
-        rows = max(1, LOGIT_BYTES // (4 * self.head.weight.shape[0]))
+        rows = max(1, logit_bytes(self.ragged) // (4 * self.head.weight.shape[0]))
 
         def part(state: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
             with self.autocast():
@@ -148,6 +149,11 @@ class LM(Trunk):
             return _near(self.logits(self._packed(r).state_MH), theirs)
         except Exception:  # whatever an architecture stumbles over: there is another way to read it
             return False
+
+
+def logit_bytes(ragged: bool) -> int:
+    """Of a piece of the head's work, by how the trunk is read: ragged rows are CUDA's, in 16 bits."""
+    return RAGGED_LOGIT_BYTES if ragged else LOGIT_BYTES
 
 
 def checkpointed(module: Any) -> None:

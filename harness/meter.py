@@ -22,7 +22,7 @@ CHARGED = (
 )  # what the budget pays for; the last: its training
 
 
-_COUNTS = ("tokens", "peak_bytes", "rise_bytes")
+_COUNTS = ("tokens", "peak_bytes", "rise_bytes", "reserved_bytes")
 
 
 @dataclass
@@ -31,6 +31,7 @@ class Phase:
     tokens: int = 0
     peak_bytes: int = 0
     rise_bytes: int = 0  # of its last turn: the peak over what was resident when it began
+    reserved_bytes: int = 0  # on CUDA: at most held by the allocator, what lay idle or in fragments included
 
 
 class Meter:
@@ -55,6 +56,7 @@ class Meter:
             phase.seconds += self._now() - start
             peak = self._peak()
             phase.peak_bytes, phase.rise_bytes = max(phase.peak_bytes, peak), max(0, peak - level)
+            phase.reserved_bytes = max(phase.reserved_bytes, self._reserved())
 
     @property
     def charged_seconds(self) -> float:
@@ -64,12 +66,20 @@ class Meter:
     def peak_bytes(self) -> int:
         return max(phase.peak_bytes for phase in self.phases.values())
 
+    @property
+    def reserved_bytes(self) -> int:
+        return max(phase.reserved_bytes for phase in self.phases.values())
+
     def as_dict(self) -> dict[str, dict[str, float]]:
-        return {name: asdict(phase) for name, phase in self.phases.items()}
+        """A phase for which nothing was reserved says nothing of it."""
+        return {
+            name: {k: v for k, v in asdict(phase).items() if v or k != "reserved_bytes"}
+            for name, phase in self.phases.items()
+        }
 
     def load(self, state: dict[str, dict[str, float]]) -> None:
         for name, values in state.items():
-            self.phases[name] = Phase(float(values["seconds"]), *(int(values[k]) for k in _COUNTS))
+            self.phases[name] = Phase(float(values["seconds"]), *(int(values.get(k, 0)) for k in _COUNTS))
 
     def _now(self) -> float:
         if self.cuda:
@@ -95,6 +105,13 @@ class Meter:
 
             return int(torch.cuda.max_memory_allocated())
         return resident_peak()
+
+    def _reserved(self) -> int:
+        if not self.cuda:
+            return 0
+        import torch
+
+        return int(torch.cuda.max_memory_reserved())
 
 
 def resident_peak() -> int:

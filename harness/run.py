@@ -154,7 +154,7 @@ def _settle(run: Run) -> None:
 
 
 def memory_of(trainer: Trainer) -> dict[str, Any]:
-    """The peak, and the parts that were counted."""
+    """The peak (on CUDA also of what the allocator had reserved), and the parts that were counted."""
     parts = {name: {"bytes": size, "how": "measured"} for name, size in trainer.policy.memory_parts().items()}
     for name, module in trainer.source.modules().items():
         parts[name] = {"bytes": sum(p.nbytes for p in module.parameters()), "how": "measured"}
@@ -162,4 +162,5 @@ def memory_of(trainer: Trainer) -> dict[str, Any]:
         parts["rollout_weights"] = {"bytes": shadow, "how": "measured"}
     parts["kv_cache"] = {"bytes": trainer.sampler.peak_cache_bytes, "how": "measured"}
     parts["activations"] = {"bytes": trainer.activation_bytes, "how": "measured"}
-    return {"peak_bytes": trainer.meter.peak_bytes, "parts": parts}
+    reserved = {"reserved_bytes": trainer.meter.reserved_bytes} if trainer.meter.cuda else {}
+    return {"peak_bytes": trainer.meter.peak_bytes, **reserved, "parts": parts}

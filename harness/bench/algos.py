@@ -21,7 +21,8 @@ PARTS = ("policy", "rollout_weights", "reference", "critic", "gradients", "optim
 PHASES = ("rollout", "annotate", "update")
 MEANING = {
     "meaning": {
-        "memory": "parts are bytes of tensors, counted; peak: CUDA's allocator, or the process's resident set",
+        "memory": "parts are bytes of tensors, counted; peak: CUDA's allocator, or the process's resident set; "
+        "reserved: all that CUDA's allocator held, idle or in fragments",
         "seconds": "medians of a phase's turns after the first",
         "flops": "the model's (DESIGN rule 5), of a round",
         "tensors, planned": "bytes of tensors at the worst moment: counted, and by `harness plan`",
@@ -30,24 +31,23 @@ MEANING = {
 
 
 def bench(options: Options, say: Say) -> Path:
-    """Runs the arms, writes OUT/algos-MODEL.json after each, says the tables last.
+    """Runs the arms, writes OUT/algos-MODEL.json after each (`partial` until the last), says the tables last.
 
     An arm that the file has already, of the same cell and commit, is not run again; one that fails (memory, most often)
     is a row that says why.
     """
     file = options.out / f"algos-{options.model}.json"
-    rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as scratch:
         folder = shapes.folder(options.model, Path(scratch) / options.model)
-        for arm in options.arms or tuple(ARMS):
-            one = options.cell(arm, folder, probe="harness.bench.algos:predicted")
-            row = known(file, one) or measured(one)
-            rows.append(row)
+        cells = {arm: options.cell(arm, folder, probe="harness.bench.algos:predicted") for arm in options.arms or ARMS}
+        there = known(file, cells)
+        for arm, one in cells.items():
+            row = there[arm] = there.get(arm) or measured(one)
+            rows = [there[a] for a in cells if a in there]
             whole = f"{cell.seconds(row):.2f} s a round, peak {_size(row['memory']['peak_bytes'])} MiB"
             say(f"{arm}: {row['reason'] or whole}")
-            records.write(
-                options.out, file.stem, {**surroundings(rows), "model": options.model, **MEANING, "rows": rows}
-            )
+            head = {**surroundings(rows), "model": options.model, "partial": len(rows) < len(cells), **MEANING}
+            records.write(options.out, file.stem, {**head, "rows": rows})
     say("\n" + tables([r for r in rows if not r["reason"]]) + f"\n{file}")
     return file
 
@@ -61,13 +61,14 @@ def measured(one: Cell) -> dict[str, Any]:
         return {**row, "reason": str(error), "turns": {}, "memory": {"peak_bytes": 0, "parts": {}}}
 
 
-def known(file: Path, one: Cell) -> dict[str, Any] | None:
-    """The row of an earlier sitting."""
-    if not file.is_file():
-        return None
-    wanted = json.loads(json.dumps(cell.as_row(one))), records.commit()
-    rows = json.loads(file.read_text())["rows"]
-    return next((r for r in rows if (r["cell"], r["commit"]) == wanted and not r["reason"]), None)
+def known(file: Path, cells: dict[str, Cell]) -> dict[str, dict[str, Any]]:
+    """The rows of an earlier sitting, by arm; none where the commit is not known, for then the code may be another."""
+    now = records.commit()
+    if now is None or not file.is_file():
+        return {}
+    ran = [r for r in json.loads(file.read_text())["rows"] if r["commit"] == now and not r["reason"]]
+    wanted = {arm: json.loads(json.dumps(cell.as_row(one))) for arm, one in cells.items()}
+    return {r["arm"]: r for r in ran if r["cell"] == wanted.get(r["arm"])}
 
 
 def surroundings(rows: list[dict[str, Any]]) -> dict[str, Any]:

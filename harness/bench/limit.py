@@ -2,7 +2,10 @@
 
 necessary   matrix products of the tokens that had to be read: a prompt once a group, a completion without its last
             token, the head on chosen tokens alone; backward twice the forward; attention by its own tokens
-alone       the same shapes, timed by themselves in the same process: forward, and the two products of the backward
+alone       the same shapes, timed by themselves in the same process: forward, and the two products of the backward.
+            `alone_rows` tokens at a time: those decoded at once, and of a micro-batch 4,096 on the CPU, on CUDA the
+            run's micro_tokens.  On CUDA many launches lie between two synchronisations, and matrices take turns, so
+            that none is in the cache when its turn comes; a product shorter than its launch counts as long as that
 share       necessary FLOPs / alone's rate / the seconds that the phase took
 decode      beside it, the bytes that a step must read (weights and keys) at the measured copy bandwidth
 """
@@ -11,7 +14,9 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -19,26 +24,30 @@ from harness.bench import cell, coin, records, shapes
 from harness.bench.cell import Cell, Options
 
 Say = Callable[[str], None]
-ROWS = 4096  # of the matrices that products are timed at: a micro-batch
+ROWS = 4096  # of the matrices that products are timed at on the CPU: a micro-batch
+FLOOR = 0.02  # seconds of work between two synchronisations on CUDA: what a launch and a wait take is little beside it
+CACHED = 2**28  # bytes that no cache of a GPU holds: operands that take turns are as many together
 
 
 def bench(options: Options, say: Say) -> Path:
-    """Writes OUT/limit-MODEL.json and says the table.  A model with weights of its own is judged as in a run."""
-    rows, random = [], bool(shapes.SHAPES[options.model])
+    """Writes OUT/limit-MODEL.json after each arm (`partial` until the last) and says the table.  A model with weights
+    of its own is judged as in a run."""
+    rows, random, arms = list[dict[str, Any]](), bool(shapes.SHAPES[options.model]), options.arms or ("grpo", "grpo_kl")
     with tempfile.TemporaryDirectory() as scratch:
         folder = shapes.folder(options.model, Path(scratch) / options.model)
-        for arm in options.arms or ("grpo", "grpo_kl"):
+        for arm in arms:
             probe = "harness.bench.limit:against_the_machine"
             one = options.cell(arm, folder, random, coin.NAME if random else "rule", probe)
             measured = cell.run(one)
             rows.append({"arm": arm, "cell": cell.as_row(one), **measured})
-    record = {
-        **records.surroundings(rows[0]["device"], rows[0]["threads"]),
-        "model": options.model,
-        "meaning": {"share": (__doc__ or "").strip()},
-        "rows": rows,
-    }
-    file = records.write(options.out, f"limit-{options.model}", record)
+            record = {
+                **records.surroundings(measured["device"], measured["threads"]),
+                "model": options.model,
+                "partial": len(rows) < len(arms),
+                "meaning": {"share": (__doc__ or "").strip()},
+                "rows": rows,
+            }
+            file = records.write(options.out, f"limit-{options.model}", record)
     say(table(rows) + f"\n{file}")
     return file
 
@@ -80,9 +89,10 @@ def against_the_machine(one: Cell, trainer: Any, measured: dict[str, Any]) -> di
         "annotate": read * len(trainer.algo.needs & {"reference", "values"}),
         "update": 3 * read,
     }
-    alone = {"update": _rate(trainer, products, ROWS, True), "annotate": _rate(trainer, products, ROWS, False)}
+    micro = trainer.micro_tokens if trainer.policy.device.type == "cuda" else ROWS
     live = max(1, min(trainer.sampler.rows, trainer.schedule.prompts * trainer.schedule.group_size))
-    alone["rollout"] = _rate(trainer, products, live, False)
+    at_once = {"update": micro, "annotate": micro, "rollout": live}
+    alone = {p: _rate(trainer, products, rows, p == "update") for p, rows in at_once.items()}
     took = {p: sum(t["seconds"] for t in measured["turns"].get(p, [])) / rounds for p in necessary}
     took = {p: s for p, s in took.items() if s and necessary[p]}
     share = {p: necessary[p] / alone[p] / s for p, s in took.items()}
@@ -92,6 +102,7 @@ def against_the_machine(one: Cell, trainer: Any, measured: dict[str, Any]) -> di
         "tokens": tokens,
         "necessary_flops": {**{p: necessary[p] for p in took}, "round": sum(necessary[p] for p in took)},
         "alone_flops_per_second": alone,
+        "alone_rows": at_once,
         "seconds": {**took, "round": cell.seconds(measured)},
         "share": share,
         "bandwidth_bytes_per_second": bandwidth,
@@ -138,14 +149,21 @@ def _rate(trainer: Any, products: list[tuple[int, int]], rows: int, backward: bo
     dtype = autocast_dtype(trainer.policy.accelerator.autocast, device) or torch.float32
     work = spent = 0.0
     for (n, k), times in {shape: products.count(shape) for shape in products}.items():
-        x, w, g = (torch.randn(*s, device=device, dtype=dtype) for s in ((rows, k), (n, k), (rows, n)))
-        kinds: list[Callable[[], Any]] = [lambda x=x, w=w: torch.nn.functional.linear(x, w)]  # type: ignore[misc]
+        sizes = ((rows, k), (n, k), (rows, n))
+        sets = CACHED // (dtype.itemsize * sum(a * b for a, b in sizes)) + 1 if device.type == "cuda" else 1
+        turns = [[torch.randn(*s, device=device, dtype=dtype) for s in sizes] for _ in range(sets)]
+        kinds: list[Callable[..., Any]] = [lambda x, w, g: torch.nn.functional.linear(x, w)]
         if backward:
-            kinds += [lambda g=g, w=w: g @ w, lambda g=g, x=x: g.t() @ x]  # type: ignore[misc]
+            kinds += [lambda x, w, g: g @ w, lambda x, w, g: g.t() @ x]
         for kind in kinds:
             work += 2.0 * rows * n * k * times
-            spent += _best(kind, device) * times
+            spent += _best(partial(_next, kind, cycle(turns)), device) * times
     return work / spent
+
+
+def _next(kind: Callable[..., Any], turns: Iterator[list[Any]]) -> None:
+    """A product of the operands whose turn it is."""
+    kind(*next(turns))
 
 
 def _bandwidth(device: Any) -> float:
@@ -158,21 +176,32 @@ def _bandwidth(device: Any) -> float:
 
 
 def _best(work: Callable[[], Any], device: Any, times: int = 7) -> float:
-    """Seconds, the least of several."""
+    """Seconds of one call, the least of several timings: on CUDA of as many calls as take FLOOR, elsewhere of one."""
     import torch
 
-    def now() -> float:
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter()
+    cuda = device.type == "cuda"
 
-    work()
-    found = []
-    for _ in range(times):
-        start = now()
-        work()
-        found.append(now() - start)
-    return min(found)
+    def took(calls: int) -> float:
+        if cuda:
+            torch.cuda.synchronize()
+        start = time.perf_counter()
+        for _ in range(calls):
+            work()
+        if cuda:
+            torch.cuda.synchronize()
+        return time.perf_counter() - start
+
+    took(1)
+    calls = _calls(took, FLOOR) if cuda else 1
+    return min(took(calls) for _ in range(times)) / calls
+
+
+def _calls(took: Callable[[int], float], floor: float) -> int:
+    """How many calls take the floor together: doubled until they do."""
+    calls = 1
+    while took(calls) < floor:
+        calls *= 2
+    return calls
 
 
 def _floor(trainer: Any, tokens: dict[str, float]) -> float:

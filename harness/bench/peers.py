@@ -12,7 +12,7 @@ This process times nothing and imports no torch once the model's folder is writt
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -41,7 +41,8 @@ class Options:
     cases: tuple[str, ...] = ()  # default: both, for random weights forced
     betas: tuple[float, ...] = (0.0, 0.04)
     engines: tuple[str, ...] = ENGINES
-    parts: tuple[int, ...] = (4, 16)  # micro-batches that the peer's fastest mode is tried with
+    checkpointing: bool = True  # is the peer tried with gradient checkpointing too?
+    parts: tuple[int, ...] = (4, 16)  # micro-batches of its fastest mode; of each, where none has room for a whole step
     prompts: int = 32
     group_size: int = 16
     max_new_tokens: int = 56
@@ -99,34 +100,42 @@ class Options:
 
 
 def bench(options: Options, say: Say) -> Path:
-    """Runs everything, writes OUT/peers.json, says the table last.  Returns the file."""
+    """Runs everything, writes OUT/peers.json after each mode, says the table last.  Returns the file."""
+    whole: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as scratch:
         folder = shapes.folder(options.model, Path(scratch) / "model")
         equal = checked(options, folder, Path(scratch), say)
-        cases = [
-            measured(options, folder, case, beta, say)
-            for case in options.cases or (("forced",) if options.random else tuple(CASES))
-            for beta in options.betas
-        ]
+        for case in options.cases or (("forced",) if options.random else tuple(CASES)):
+            for beta in options.betas:
+                for found in measured(options, folder, case, beta, say):
+                    written(options, equal, [*whole, found], partial=True)
+                whole.append(found)
+    file = written(options, equal, whole, partial=False)
+    say("\n" + shown(whole))
+    say(str(file))
+    return file
+
+
+def written(options: Options, equal: dict[str, Any], cases: list[dict[str, Any]], partial: bool) -> Path:
+    """The record of the modes so far."""
     ours = cases[0]["ready"]
     record = {
         **records.surroundings(ours["device"], ours["threads"], packages=("trl",)),
         "model": options.model,
+        "partial": partial,
         "options": {k: str(v) if isinstance(v, Path) else v for k, v in vars(options).items()},
         "meaning": {
             "ratio": "peer seconds / our seconds, median over the pairs; spread: least and most",
             "update": "all of a step that is neither rollout nor reward",
             "memory_ratio": "our peak / the peer's; CPU: growth of the resident set after the imports; CUDA: allocated",
             "peer_mode": "the peer's fastest: the least median ratio end to end",
+            "partial": "modes are missing: it is not at its end, or was stopped",
         },
         "equal": equal,
         "cases": cases,
         "rows": [row for case in cases for row in rows_of(case)],
     }
-    file = records.write(options.out, "peers", record)
-    say("\n" + shown(cases))
-    say(str(file))
-    return file
+    return records.write(options.out, "peers", record)
 
 
 def checked(options: Options, folder: Path, scratch: Path, say: Say) -> dict[str, Any]:
@@ -154,36 +163,37 @@ def checked(options: Options, folder: Path, scratch: Path, say: Say) -> dict[str
     return {"model": name, "limits": LIMITS, "rows": rows}
 
 
-def modes(engines: Sequence[str]) -> list[Mode]:
+def modes(engines: Sequence[str], checkpointing: bool = True) -> list[Mode]:
     """Each way to generate, without gradient checkpointing and with it."""
-    return [Mode(engine=engine, checkpointing=on) for on in (False, True) for engine in engines]
+    return [Mode(engine=e, checkpointing=on) for on in ((False, True) if checkpointing else (False,)) for e in engines]
 
 
-def measured(options: Options, folder: Path, case: str, beta: float, say: Say) -> dict[str, Any]:
-    """One case: every mode of the peer against one of our processes, then the fastest mode in smaller parts."""
+def measured(options: Options, folder: Path, case: str, beta: float, say: Say) -> Iterator[dict[str, Any]]:
+    """One case, after each mode that was tried: every mode of the peer against one of our processes, then the fastest
+    in smaller parts; each of them, where none has room for the step as a whole."""
     found: list[dict[str, Any]] = []
+
+    def so_far() -> dict[str, Any]:
+        best = fastest(found)
+        head = {"case": case, "beta": beta, "ready": ready, "warmup_seconds": [w["end_to_end"] for w in warmup]}
+        return {**head, "peer_mode": best and best["mode"], "modes": [*found]}
+
     with Side(options.job(folder, "ours", beta, CASES[case])) as ours:
         try:
             ready = ours.answer()
             warmup = [ours.step() for _ in range(WARMUP)]
             work = options.job(folder, "trl", beta, CASES[case])
-            for mode in modes(options.engines):
+            tried = modes(options.engines, options.checkpointing)
+            for mode in tried:
                 found.append(against(ours, replace(work, mode=mode), options.repeats, say, f"{case}, beta {beta:g}"))
+                yield so_far()
             best = fastest(found)
-            for parts in options.parts_of_a_step if best is not None else ():
-                mode = replace(Mode(**best["settings"]), parts=parts)  # type: ignore[index]
+            cut = tried if best is None else [Mode(**best["settings"])]
+            for mode in (replace(mode, parts=parts) for parts in options.parts_of_a_step for mode in cut):
                 found.append(against(ours, replace(work, mode=mode), options.repeats, say, f"{case}, beta {beta:g}"))
+                yield so_far()
         except SideFailed as error:  # a peer's failure is caught where it is met: this is ours
             raise RunFailed(f"our side failed: {error}") from error
-    best = fastest(found)
-    return {
-        "case": case,
-        "beta": beta,
-        "ready": ready,
-        "warmup_seconds": [w["end_to_end"] for w in warmup],
-        "peer_mode": best and best["mode"],
-        "modes": found,
-    }
 
 
 def against(ours: Side, job: Job, repeats: int, say: Say, label: str) -> dict[str, Any]:

@@ -2,25 +2,31 @@
 
     - [ ] `command` -- what it shows (about N minutes)
 
-The list stands in results/gpu/PENDING.md, most valuable first; the results go into one archive.
+The list stands in results/gpu/PENDING.md, most valuable first; the results go into one archive.  A row ends with all
+that it started: what would live on holds the device's memory, and the rows after it are measured beside it.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import tarfile
 import time
+import zlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 LIST = Path("results/gpu/PENDING.md")
 LONGEST = 540  # seconds of a row
-LARGEST = 16 * 2**20  # bytes of the archive
-LEFT_OUT = ("checkpoints", "tb")  # folders that no archive needs
+SLACK = 15  # seconds that a row's expected time may be more than what is left: it is `about` so long
+GRACE = 20  # seconds that a row has to leave its records whole, once it is told to stop
+LARGEST = 15 * 2**20  # bytes of an archive's files, compressed: with their names it is under 16 MiB
+LEFT_OUT = ("checkpoints", "tensorboard", "tasks")  # folders that no archive needs
 
 Say = Callable[[str], None]
 _ROW = re.compile(r"- \[ \] `(?P<command>[^`]+)` -- (?P<shows>.*\(about (?P<minutes>\d+) minutes?[;)].*)")
@@ -59,22 +65,48 @@ def run(waiting: Sequence[Row], minutes: float, archive: Path | None, say: Say) 
     here = {**os.environ, "PATH": path}
     for row in waiting:
         left = minutes * 60 - (time.time() - start)
-        if row.minutes * 60 > left:
+        if row.minutes * 60 > left + SLACK:
             ended.append((row, f"left out: {left / 60:.0f} minutes left"))
             continue
         say(f"$ {row.command}")
         began = time.time()
-        try:
-            code = subprocess.run(row.command, shell=True, timeout=min(LONGEST, left), env=here).returncode
-            how = "done" if code == 0 else f"failed with {code}"
-        except subprocess.TimeoutExpired:
-            how = "cut off: run it again, it goes on where it can"
+        code = ran(row.command, min(LONGEST, left), here)
+        how = "done" if code == 0 else f"failed with {code}"
+        how = "cut off: run it again, it goes on where it can" if code is None else how
         ended.append((row, f"{how} ({(time.time() - began) / 60:.1f} minutes)"))
     if archive is not None:
         pack(archive, start, say)
     for row, how in ended:
         say(f"{how:<30} {row.command}")
     return ended
+
+
+def ran(command: str, seconds: float, environment: dict[str, str]) -> int | None:
+    """The shell's answer; None where the time was over.  However it ends, nothing that it started lives on."""
+    shell = subprocess.Popen(command, shell=True, env=environment, process_group=0)
+    try:
+        return shell.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return None
+    finally:
+        stop(shell)
+
+
+def stop(shell: subprocess.Popen[bytes]) -> None:
+    """Interrupt its whole group, as Ctrl-C would, wait until that is gone, and kill what is not."""
+    until = time.monotonic() + GRACE
+    try:
+        os.killpg(shell.pid, signal.SIGINT)
+        while time.monotonic() < until:
+            shell.poll()
+            os.killpg(shell.pid, 0)  # is anyone left?
+            time.sleep(0.05)
+    except ProcessLookupError:
+        pass
+    finally:  # a second Ctrl-C comes here too
+        with suppress(ProcessLookupError):
+            os.killpg(shell.pid, signal.SIGKILL)
+        shell.wait()
 
 
 def pack(archive: Path, since: float, say: Say, root: Path = Path("results")) -> None:
@@ -84,8 +116,8 @@ def pack(archive: Path, since: float, say: Say, root: Path = Path("results")) ->
     size = 0
     with tarfile.open(archive, "w:gz") as packed:
         for file in sorted(files, key=lambda f: f.stat().st_size):
-            size += file.stat().st_size
-            if size > LARGEST:  # before compression: never more after it
+            size += len(zlib.compress(file.read_bytes()))
+            if size > LARGEST:
                 say(f"left out of the archive, too large: {file}")
                 continue
             packed.add(file)
@@ -101,4 +133,5 @@ def bench(file: Path, minutes: float, archive: Path | None, show: bool, say: Say
         for row in waiting:
             say(f"{row.minutes} min  {row.command}\n       {row.shows}")
         return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends this ends the row at hand too
     run(waiting, minutes, archive, say)

@@ -25,10 +25,15 @@ SIZES: dict[str, tuple[int, ...]] = {
 
 def bench(options: Options, say: Say) -> Path:
     """One axis at a time from the options' shape, as far as a round generates no more than `most` tokens; writes
-    OUT/scale-MODEL.json."""
+    OUT/scale-MODEL.json after each size: `partial` until the last."""
     context = int(shapes.SHAPES[options.model].get("max_position_embeddings", 256))
     rows: list[dict[str, Any]] = []
-    device, threads = options.device, 0
+    where = options.device, 0
+
+    def written(partial: bool) -> Path:
+        found = {"model": options.model, "partial": partial, "rows": rows, "exponents": exponents(rows)}
+        return records.write(options.out, f"scale-{options.model}", {**records.surroundings(*where), **found})
+
     with tempfile.TemporaryDirectory() as scratch:
         folder = shapes.folder(options.model, Path(scratch) / options.model)
         for arm, axis in ((arm, axis) for arm in options.arms or ("grpo",) for axis in SIZES):
@@ -38,13 +43,12 @@ def bench(options: Options, say: Say) -> Path:
                 room = one.max_new_tokens + max(one.prompt_tokens, 32) <= context
                 if room and one.prompts * one.group_size * one.max_new_tokens <= options.most:
                     measured = cell.run(one)
-                    device, threads = measured["device"], measured["threads"]
+                    where = measured["device"], measured["threads"]
                     rows.append({"arm": arm, "axis": axis, "size": size, **costs(one, measured)})
                     say(f"{arm} {axis}={size}: {1e3 * float(rows[-1]['seconds']):.2f} ms a completion")
-    fitted = exponents(rows)
-    record = {**records.surroundings(device, threads), "model": options.model, "rows": rows, "exponents": fitted}
-    file = records.write(options.out, f"scale-{options.model}", record)
-    say("\n" + table(fitted) + f"\n{file}")
+                    written(partial=True)
+    file = written(partial=False)
+    say("\n" + table(exponents(rows)) + f"\n{file}")
     return file
 
 

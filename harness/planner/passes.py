@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from harness.planner.anatomy import Anatomy
 from harness.planner.moments import Layer, Load, Moment, Numbers
 
-LOGIT_BYTES = 2**28  # as harness/lm.py has it
+LOGIT_BYTES, RAGGED_LOGIT_BYTES = 2**28, 2**30  # as harness/lm.py has them
 LOSS = 24  # numbers that credit and loss hold for each chosen token
 INDICES = 6  # integers of 8 bytes that the layout holds for each packed token
 
 
-def pieces(a: Anatomy, chosen: int) -> tuple[int, bool]:
+def pieces(a: Anatomy, n: Numbers, chosen: int) -> tuple[int, bool]:
     """Chosen tokens whose logits are there at once, and whether there are several such pieces."""
-    rows = max(1, LOGIT_BYTES // (4 * a.vocabulary))
+    rows = max(1, (RAGGED_LOGIT_BYTES if n.ragged else LOGIT_BYTES) // (4 * a.vocabulary))
     return min(rows, chosen), chosen > rows
 
 
@@ -63,13 +63,13 @@ class Pass:
     @property
     def words(self) -> float:
         """One number for each word of the vocabulary and each token of a piece."""
-        rows, _ = pieces(self.anatomy, self.load.chosen)
+        rows, _ = pieces(self.anatomy, self.numbers, self.load.chosen)
         return float(max(4, self.numbers.master) * self.anatomy.vocabulary * rows) if self.head else 0.0
 
     @property
     def many(self) -> bool:
         """Logits come in pieces, each computed again in backward."""
-        return self.head and pieces(self.anatomy, self.load.chosen)[1]
+        return self.head and pieces(self.anatomy, self.numbers, self.load.chosen)[1]
 
     @property
     def gradients(self) -> float:

@@ -24,7 +24,7 @@ def reading(a: Anatomy, load: Load, n: Numbers, head: bool = True, live: bool = 
         Moment("MLP", _mlp(a, load, n) + 8 * INDICES * load.packed, casts=copies),
     ]
     if head:
-        rows, _ = pieces(a, load.chosen)
+        rows, _ = pieces(a, n, load.chosen)
         words = float(max(4, n.master) * a.vocabulary * rows)
         narrow = float(n.product * a.embedding) if live and n.casts else 0.0
         found.append(Moment("logits", states, 3 * words, narrow))

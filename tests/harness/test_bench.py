@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from harness import record as run_record
 from harness.bench import algos, cell, limit, records, scale, shapes
 from harness.bench.cell import ARMS, Cell, Options
 from harness.options import RunFailed
@@ -112,6 +113,7 @@ def test_a_suite_writes_its_record_and_says_its_tables(
         record = json.loads(file.read_text())
         assert record["environment"]["threads"] == torch.get_num_threads() and record["command"]
         assert str(folder) not in file.read_text(), "a record names no folder of the machine"
+        assert record["partial"] is False
     text = "\n".join(said)
     assert all(arm in text for arm in ARMS) and "of the rate alone" in text
     assert {p.name for p in tmp_path.iterdir()} == {"algos-tiny.json", "limit-tiny.json"}
@@ -134,7 +136,64 @@ def test_scale_goes_along_one_axis_at_a_time(folder: Path, monkeypatch: pytest.M
     fitted = {f["axis"]: f for f in record["exponents"]}
     close([fitted[a]["seconds"] for a in ("group_size", "max_new_tokens", "prompts")], [0.0, 1.0, 0.0])
     close(fitted["max_new_tokens"]["flops"], 0.0)
-    assert "+1.00" in said[-1]
+    assert "+1.00" in said[-1] and record["partial"] is False
+
+
+@pytest.mark.parametrize("suite", [limit, scale], ids=["limit", "scale"])
+def test_what_was_measured_before_a_failure_is_kept(
+    suite: Any, folder: Path, measured: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def once(one: Cell) -> dict[str, Any]:
+        if list(tmp_path.iterdir()):
+            raise RunFailed("no memory")
+        return dict(measured["grpo"])
+
+    monkeypatch.setattr(cell, "run", once)
+    monkeypatch.setattr(shapes, "folder", lambda *_: folder)
+    with pytest.raises(RunFailed):
+        suite.bench(options(out=tmp_path), lambda _: None)
+    (file,) = tmp_path.iterdir()
+    record = json.loads(file.read_text())
+    assert record["partial"] is True and len(record["rows"]) == 1
+
+
+@pytest.mark.parametrize("commit", ["c" * 40, None])
+def test_arms_of_an_earlier_sitting_are_kept_where_the_code_is_the_same(
+    commit: str | None, folder: Path, measured: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The first sitting ends in the third arm, the second goes on there; without a commit it begins anew."""
+    ran: list[str] = []
+
+    def some(one: Cell) -> dict[str, Any]:
+        if len(ran) == 2:
+            ran.append("cut off")
+            raise KeyboardInterrupt
+        ran.append(one.arm)
+        return {**measured[one.arm], "probe": {"peak_bytes": 2**20, "tensors_bytes": None}}
+
+    monkeypatch.setattr(cell, "run", some)
+    monkeypatch.setattr(records, "commit", lambda: commit)
+    monkeypatch.setattr(shapes, "folder", lambda *_: folder)
+    arms = ("grpo", "ppo_shared", "ppo", "rft")
+    with pytest.raises(KeyboardInterrupt):
+        algos.bench(options(out=tmp_path, arms=arms), lambda _: None)
+    first = json.loads((tmp_path / "algos-tiny.json").read_text())
+    assert first["partial"] is True and [r["arm"] for r in first["rows"]] == ["grpo", "ppo_shared"]
+    algos.bench(options(out=tmp_path, arms=arms), lambda _: None)
+    assert ran == ["grpo", "ppo_shared", "cut off", *(arms[2:] if commit else arms)]
+    whole = json.loads((tmp_path / "algos-tiny.json").read_text())
+    assert whole["partial"] is False and [r["arm"] for r in whole["rows"]] == [*arms]
+
+
+def test_a_copy_without_its_repository_is_told_its_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARNESS_COMMIT", "e" * 40)
+    monkeypatch.setattr(run_record, "_git", lambda *words: "a" * 40 if words[0] == "rev-parse" else "")
+    assert records.commit() == "a" * 40, "where there is a repository, it knows better"
+    monkeypatch.setattr(run_record, "_git", lambda *_: "")
+    found = run_record.environment("cpu", 1)
+    assert (found["commit"], found["dirty"]) == ("e" * 40, None)
+    monkeypatch.delenv("HARNESS_COMMIT")
+    assert records.commit() is None
 
 
 def test_exponents_by_hand() -> None:
@@ -169,6 +228,25 @@ def test_a_cell_that_fails_says_why_in_a_line(folder: Path) -> None:
     broken = dataclasses.replace(options().cell("grpo", folder), max_new_tokens=10**6)
     with pytest.raises(RunFailed, match=r"grpo: ValueError: .*do not fit the model's context"):
         cell.run(broken)
+
+
+def test_calls_are_doubled_until_they_take_the_floor() -> None:
+    """A launch of 3 ms against a floor of 20: 8 calls take 24.  One that takes 50 is timed alone."""
+    asked: list[int] = []
+
+    def took(calls: int) -> float:
+        asked.append(calls)
+        return 0.003 * calls
+
+    assert limit._calls(took, 0.02) == 8 and asked == [1, 2, 4, 8]
+    assert limit._calls(lambda calls: 0.05 * calls, 0.02) == 1
+
+
+def test_on_the_cpu_a_product_is_timed_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks, made = iter(range(100)), list[int]()
+    monkeypatch.setattr(limit.time, "perf_counter", lambda: float(next(ticks)))
+    assert limit._best(lambda: made.append(1), torch.device("cpu"), times=3) == 1.0
+    assert len(made) == 1 + 3
 
 
 def test_bytes_and_copies_are_timed() -> None:

@@ -96,7 +96,55 @@ def test_where_no_mode_runs_there_is_no_row() -> None:
 def test_every_engine_is_tried_without_checkpointing_and_with_it() -> None:
     names = [mode.name for mode in peers.modes(["generate", "static"])]
     assert names == ["generate", "static", "generate+checkpointing", "static+checkpointing"]
+    assert [mode.name for mode in peers.modes(["generate", "static"], checkpointing=False)] == names[:2]
     assert Mode(engine="generate", parts=4).name == "generate/4"
+
+
+class Sides:
+    """Both sides, made up: the peer has room for so many of a step's parts and no fewer; `parts` is None of ours."""
+
+    room: int
+
+    def __init__(self, job: Job) -> None:
+        self.parts = None if job.mode is None else job.mode.parts
+
+    def __enter__(self) -> Sides:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def answer(self) -> dict[str, Any]:
+        return {"device": "cpu", "threads": 1}
+
+    def step(self) -> dict[str, Any]:
+        if self.parts is not None and self.parts < self.room:
+            raise SideFailed("OutOfMemoryError")
+        return step((1, 1, 2 if self.parts is None else 4 + self.parts))
+
+
+@pytest.mark.parametrize(
+    ("room", "names"),
+    [(1, ["generate", "static", "generate/4"]), (4, ["generate", "static", "generate/4", "static/4"])],
+)
+def test_the_record_is_written_after_each_mode(
+    room: int, names: list[str], with_trl: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The fastest mode is tried in parts; every one of them, where none has room for the step as a whole."""
+    monkeypatch.setattr(Sides, "room", room, raising=False)
+    monkeypatch.setattr(peers, "Side", Sides)
+    monkeypatch.setattr(peers, "checked", lambda *_: {"rows": []})
+    written: list[dict[str, Any]] = []
+    keep = records.write
+    monkeypatch.setattr(records, "write", lambda *given: written.append(given[2]) or keep(*given))
+    options = peers.Options(
+        model="tiny", cases=("forced",), betas=(0.04,), prompts=2, group_size=4, repeats=1, out=tmp_path,
+        engines=("generate", "static"), checkpointing=False, parts=(4,),
+    )  # fmt: skip
+    found = json.loads(peers.bench(options, lambda _: None).read_text())
+    assert [mode["mode"] for mode in found["cases"][0]["modes"]] == names and len(found["rows"]) == len(PHASES)
+    assert [len(r["cases"][0]["modes"]) for r in written] == [*range(1, len(names) + 1), len(names)]
+    assert [r["partial"] for r in written] == [True] * len(names) + [False]
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def on_gpu(part: Part) -> Part:
 
 
 def on_cpu(done: Completions) -> Completions:
-    return Completions(*(x.cpu() for x in vars(done).values()))
+    return Completions(*(x if x is None else x.cpu() for x in vars(done).values()))
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "qwen2", "gemma", "mistral"])

@@ -171,6 +171,19 @@ def test_no_more_logits_are_held_than_were_asked_for(monkeypatch: pytest.MonkeyP
     assert max(widths) == 5 and sum(widths) == 2 * tokens, "forward, and again for the backward pass"
 
 
+def test_pieces_are_larger_where_each_casts_the_head_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on CUDA in 16 bits, where rows are ragged: read here as ever, and judged as if they were."""
+    r, lm = explored("llama"), LM(model_of("llama"))
+    monkeypatch.setattr(reading, "LOGIT_BYTES", 4 * VOCABULARY * 5)
+    monkeypatch.setattr(reading, "RAGGED_LOGIT_BYTES", 4 * VOCABULARY * 20)
+    widths: list[int] = []
+    lm.head.register_forward_hook(lambda _, __, out: widths.append(len(out)))
+    with torch.no_grad():
+        chosen, lm.ragged = lm.read(r), True
+        lm.judge(chosen, 1.0)
+    assert max(widths) == 20 and sum(widths) == int(r.mask_NT.sum())
+
+
 def test_log_chosen_against_autograd() -> None:
     logits = torch.randn(9, 13, dtype=torch.float64, generator=torch.Generator().manual_seed(1), requires_grad=True)
     target = torch.arange(9) % 13

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import tarfile
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -68,11 +70,19 @@ def ended(monkeypatch: pytest.MonkeyPatch, words: list[str]) -> subprocess.Compl
     return subprocess.CompletedProcess(words, int(end.value.code or 0), stderr="")
 
 
+def words_of(row: Row) -> list[str]:
+    """What follows `harness` in the row's last command; before it stands no more than variables that it sets."""
+    words = shlex.split(row.command.rpartition("&&")[2])
+    at = words.index("python3")
+    assert all(re.fullmatch("[A-Z_]+=.+", word) for word in words[:at]), "no variable of the command's"
+    assert words[at + 1] == "-m" and words[at + 2] in ("harness.cli", "pytest")
+    return words[at + 3 :]
+
+
 def tiny(row: Row, out: Path) -> list[str]:
     """The row's own command, its sizes replaced and its arms but one left out."""
-    words = shlex.split(row.command.rpartition(";")[2])
-    assert words[:3] == ["python3", "-m", "harness.cli"]
-    found, flags = [*words[3:]], {**TINY[words[3]], "--out": str(out)}
+    found = words_of(row)
+    suite, flags = found[0], {**TINY[found[0]], "--out": str(out)}
     for flag, value in flags.items():
         if flag in found:
             found[found.index(flag) + 1] = value
@@ -80,7 +90,7 @@ def tiny(row: Row, out: Path) -> list[str]:
         found[found.index("--arms") + 1] = found[found.index("--arms") + 1].split(",")[0]
     elif found[:2] == ["bench", "algos"]:
         found += ["--arms", "grpo"]
-    if words[3] == "run":
+    if suite == "run":
         found = [w if not w.startswith("flops=") else "flops=1e8" for w in found]
         found = [w if not w.startswith("completions=") else "completions=20" for w in found]
         found = [TINY_JUDGE.get(w.partition("=")[0], w) for w in found]
@@ -89,14 +99,15 @@ def tiny(row: Row, out: Path) -> list[str]:
 
 
 def kind(row: Row) -> str:
-    words = shlex.split(row.command.rpartition(";")[2])
-    return " ".join(words[3:5]) if words[3] == "bench" else words[3]
+    words = words_of(row)
+    return " ".join(words[:2]) if words[0] == "bench" else words[0]
 
 
 def test_every_row_says_what_it_shows_and_fits_its_time() -> None:
     assert len(LIST) >= 5 and len({row.command for row in LIST}) == len(LIST)
     assert all(1 <= row.minutes * 60 <= pending.LONGEST and "; " in row.shows for row in LIST)
-    assert all("results/gpu" in row.command or "pytest" in row.command for row in LIST)
+    assert all("--out results/gpu/work" in row.command or "pytest" in row.command for row in LIST)
+    assert not any(";" in row.command for row in LIST), "a step that fails would be passed over"
 
 
 @pytest.mark.parametrize(
@@ -142,7 +153,7 @@ def test_the_rows_of_micro_run_in_their_order(sittings: int, tmp_path: Path, mon
     assert [re.findall("--seeds [0-9]", r.command) for r in rows] == [["--seeds 1"], ["--seeds 3"], []]
     made = tmp_path / "micro"
     assert ended(monkeypatch, [*tiny(making, made), "--updates", "1"]).returncode == 0
-    instead = {"model=results/gpu/micro": f"model={made}", "device=cuda": "device=cpu"}
+    instead = {"model=results/gpu/work/micro": f"model={made}", "device=cuda": "device=cpu"}
     cells = []
     for row in rows[:sittings]:
         words = [instead.get(word, word) for word in tiny(row, tmp_path)]
@@ -182,7 +193,11 @@ def test_rows_run_in_order_while_the_time_suffices(tmp_path: Path, monkeypatch: 
         Row(f"{python} \"open('results/a.json', 'w').write('1')\"", "a (about 1 minute; a file)", 1),
         Row("python3 -m harness.nothing_of_that_name", "b", 1),
         Row(f'{python} "print(2)"', "too long for what is left", 9),
-        Row("mkdir -p results/checkpoints && touch results/checkpoints/w results/c.json", "a shell's line", 1),
+        Row(
+            "cd results && mkdir checkpoints tensorboard tasks && touch checkpoints/w tensorboard/e tasks/t c.json",
+            "a shell's line",
+            1,
+        ),
     ]
     said: list[str] = []
     ended = pending.run(waiting, 5.0, tmp_path / "out" / "all.tar.gz", said.append)
@@ -193,17 +208,54 @@ def test_rows_run_in_order_while_the_time_suffices(tmp_path: Path, monkeypatch: 
     assert [line.split()[-1] for line in said[-4:]] == [row.command.split()[-1] for row in waiting]
 
 
+def test_a_row_as_long_as_all_there_is_begins(tmp_path: Path) -> None:
+    said: list[str] = []
+    ((_, how),) = pending.run([Row("true", "as long as `--minutes` (about 9 minutes)", 9)], 9, None, said.append)
+    assert how.startswith("done")
+
+
+def test_nothing_that_a_row_started_outlives_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shell's child in the background does not hear an interrupt: it is killed.  One that hears it ends in order."""
+    monkeypatch.setattr(pending, "LONGEST", 2)
+    monkeypatch.setattr(pending, "GRACE", 1)
+    beats, whole = tmp_path / "beats", tmp_path / "whole"
+    hears = (
+        "import pathlib, time\ntry:\n time.sleep(60)\nexcept KeyboardInterrupt:\n"
+        f" pathlib.Path({str(whole)!r}).write_text('1')"
+    )
+    waiting = [
+        Row(f"(while :; do echo x >> {beats}; sleep 0.05; done) & wait", "deaf", 1),
+        Row(f"python3 -c {shlex.quote(hears)} && true", "hears", 1),
+    ]
+    ended = pending.run(waiting, 5.0, None, lambda _: None)
+    assert all(how.startswith("cut off") for _, how in ended) and whole.read_text() == "1"
+    size = beats.stat().st_size
+    time.sleep(0.3)
+    assert 0 < size == beats.stat().st_size, "it lives on"
+
+
+def test_an_interrupt_ends_the_row_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pending, "GRACE", 0.2)
+    beats = tmp_path / "beats"
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        pending.ran(f"(while :; do echo x >> {beats}; sleep 0.05; done) & wait", 60, dict(os.environ))
+    size = beats.stat().st_size
+    time.sleep(0.3)
+    assert size == beats.stat().st_size, "it lives on"
+
+
 def test_an_archive_stays_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pending, "LARGEST", 100)
-    for name, size in (("small", 60), ("large", 90)):
-        (tmp_path / name).write_bytes(os.urandom(size))
+    for name, content in (("small", os.urandom(60)), ("large", os.urandom(90)), ("plain", bytes(80))):
+        (tmp_path / name).write_bytes(content)
     old = tmp_path / "old"
     old.write_bytes(b"x")
     os.utime(old, (0, 0))
     said: list[str] = []
     pending.pack(tmp_path / "out" / "a.tar.gz", time.time() - 60, said.append, tmp_path)
     with tarfile.open(tmp_path / "out" / "a.tar.gz") as packed:
-        assert [Path(n).name for n in packed.getnames()] == ["small"]
+        assert [Path(n).name for n in packed.getnames()] == ["small", "plain"], "it is compressed bytes that count"
     assert said == [f"left out of the archive, too large: {tmp_path / 'large'}"]
 
 
