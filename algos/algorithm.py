@@ -98,7 +98,7 @@ def import_file(path: Path, field: str) -> ModuleType:
 def load(name: str) -> type[Algorithm]:
     """The class of algorithm `name`, or the one defined in FILE.py.
 
-    Raises ValueError on an unknown name (listing the valid ones) or a file without exactly one Algorithm.
+    Raises ValueError on an unknown name (listing the valid ones) or a file without exactly one whole Algorithm.
     """
     if name.endswith(".py"):
         module = import_file(Path(name), "algo")
@@ -110,6 +110,8 @@ def load(name: str) -> type[Algorithm]:
     found = [c for c in classes if c.__module__ == module.__name__]
     if len(found) != 1:
         raise ValueError(f"algo: {name} must define exactly one Algorithm, found {len(found)}")
+    if missing := sorted(found[0].__abstractmethods__):
+        raise ValueError(f"algo: {name}: {found[0].__name__} lacks what every Algorithm has: {', '.join(missing)}")
     return found[0]
 
 

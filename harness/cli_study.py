@@ -133,8 +133,8 @@ def report(
     from harness.reports.shelf import is_shelf
     from harness.reports.wording import headline
 
-    if into is not None and not into.is_file():
-        raise ValueError(f"--into: no file {into}")
+    if into is not None:
+        _document(into)  # before anything is written
     if is_shelf(folder):
         from harness.reports.overview import overview
 
@@ -145,8 +145,19 @@ def report(
     if into is not None:
         from harness.reports.blocks import refresh
 
-        into.write_text(refresh(into.read_text(), into.parent))
+        into.write_text(refresh(_document(into), into.parent), encoding="utf-8")
     typer.echo("\n".join(said))
+
+
+def _document(into: Path) -> str:
+    if not into.is_file():
+        raise ValueError(f"--into: no file {into}")
+    try:
+        return into.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ValueError(f"--into: cannot read {into}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"--into: {into} is not UTF-8 text (byte {error.start})") from error
 
 
 def calibrate(

@@ -8,7 +8,7 @@ from typing import Any
 
 from harness import profiles
 from harness.asked import Fields, over
-from harness.config import load_toml, put
+from harness.config import check_groups, load_toml, put
 from harness.study import Study, check, parse, seeds_of
 
 FRACTIONS = [0, 0.25, 0.5, 0.75, 1]  # of the budget: points enough to see a crossing
@@ -26,6 +26,7 @@ def compared(
     if len(arms) < len(words):
         raise ValueError(f"algos: '{algos}' names an algorithm twice; its arms would be one")
     base: Fields = {"eval_fractions": FRACTIONS, **(load_toml(Path(config)) if config else {})}
+    check_groups(base)
     base.pop("algo_name", None)  # a configuration may name an algorithm; the arms are named here
     if "algo" in base:
         base["algo"] = {k: v for k, v in over(base)["algo"].items() if k != "name"}

@@ -136,6 +136,8 @@ def merge(layers: list[tuple[str, dict[str, Any]]]) -> RunConfig:
     """(source, table) layers, later ones over earlier ones, under them the profile of the model that they name."""
     layers = [(source, _nested(layer)) for source, layer in layers]
     model = next((layer["model"] for _, layer in reversed(layers) if "model" in layer), RunConfig.model)
+    if not isinstance(model, str):
+        raise ValueError(f"model: must be an embedded model's name, a folder or a hub id, not {model!r}")
     layers.insert(0, ("profile", _nested(profile_of(model))))
     merged: dict[str, Any] = {}
     sources: dict[str, str] = {}
@@ -152,7 +154,7 @@ def merge(layers: list[tuple[str, dict[str, Any]]]) -> RunConfig:
 
 def _nested(table: dict[str, Any]) -> dict[str, Any]:
     """In a file, `algo = "grpo"` names the algorithm and `[algo]` holds its fields, `name` among them."""
-    out = dict(table)
+    out = check_groups(table)
     for key in ("algo", "task"):
         value = out.get(key)
         if isinstance(value, str):
@@ -163,11 +165,22 @@ def _nested(table: dict[str, Any]) -> dict[str, Any]:
     return out
 
 
+def check_groups(table: dict[str, Any], place: str = "") -> dict[str, Any]:
+    """A copy.  Raises ValueError, naming the field as `place` + its name, where a group is no table of fields."""
+    for group in GROUPS:
+        value, named = table.get(group, {}), group in ("algo", "task")
+        if not isinstance(value, (dict, str) if named else dict):
+            raise ValueError(f"{place}{group}: must be {'a name or ' * named}a table of fields, not {value!r}")
+        if named and isinstance(value, dict) and not isinstance(value.get("name", ""), str):
+            raise ValueError(f"{place}{group}.name: must be a name, not {value['name']!r}")
+    return dict(table)
+
+
 def put(asked: dict[str, Any], name: str, value: str) -> None:
     """A `--set` word into a table of flags."""
     group, dot, rest = name.partition(".")
     if dot and group in GROUPS:
-        asked.setdefault(group, {})[rest] = value
+        asked[group] = {**check_groups(asked).get(group, {}), rest: value}
     else:
         asked[{"algo": "algo_name", "task": "task_name"}.get(name, name)] = value
 
@@ -175,28 +188,22 @@ def put(asked: dict[str, Any], name: str, value: str) -> None:
 def check(config: RunConfig) -> RunConfig:
     """Ranges that a type does not say.  Raises ValueError naming the field."""
     Budget.parse(config.budget)
-    for name in ("prompts", "group_size", "max_new_tokens", "micro_tokens", "rollout_rows", "checkpoint_every"):
-        if getattr(config, name) < 1:
-            raise ValueError(f"{name}: must be at least 1, not {getattr(config, name)}")
+    sizes = ("prompts", "group_size", "max_new_tokens", "micro_tokens", "rollout_rows", "checkpoint_every")
+    for least, names in ((1, (*sizes, "iterations")), (0, ("warmup", "keep_checkpoints"))):
+        for name in names:
+            if getattr(config, name) < least:
+                raise ValueError(f"{name}: must be at least {least}, not {getattr(config, name)}")
     for name in ("temperature", "lr"):
-        if not 0 < getattr(config, name) < math.inf:
-            raise ValueError(f"{name}: must be positive and finite, not {getattr(config, name)}")
-    if config.iterations < 1:
-        raise ValueError(f"iterations: must be at least 1, not {config.iterations}")
+        if not getattr(config, name) > 0:
+            raise ValueError(f"{name}: must be positive, not {getattr(config, name)}")
     if config.iterations == 1 and (config.reset_reference or config.refresh_reward):
         raise ValueError("iterations: reset_reference and refresh_reward act between iterations: ask for 2 or more")
     if config.refresh_reward and not config.reward.endswith("-model"):
         raise ValueError(f"refresh_reward: reward={config.reward} has no model to refresh")
-    if infinite := [name for name, weight in config.reward_weights.items() if not math.isfinite(weight)]:
-        raise ValueError(f"reward_weights.{infinite[0]}: must be finite, not {config.reward_weights[infinite[0]]}")
     if not 0 <= config.reward_noise <= 0.5:
         raise ValueError(f"reward_noise: must lie in 0..0.5, not {config.reward_noise}")
     if config.reward_noise and config.reward != "rule":
         raise ValueError(f"reward_noise: it flips the 0 and 1 of reward=rule, not what reward={config.reward} says")
-    if config.warmup < 0:
-        raise ValueError(f"warmup: must be at least 0, not {config.warmup}")
-    if config.keep_checkpoints < 0:
-        raise ValueError(f"keep_checkpoints: must be at least 0, not {config.keep_checkpoints}")
     if config.eval_limit is not None and config.eval_limit < 1:
         raise ValueError(f"eval_limit: must be at least 1, not {config.eval_limit}")
     if config.eval_samples < 0 or config.eval_samples == 1:
@@ -280,10 +287,11 @@ def _scalar(value: Any, hint: type, name: str) -> Any:
         raise wrong
     try:
         number = hint(value.replace("_", "") if isinstance(value, str) else value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise wrong from None
-    if hint is int and isinstance(value, float) and value != number:
+    if number != number or (hint is int and isinstance(value, float) and value != number):
         raise wrong
-    if hint is float and number != number:
-        raise wrong
+    clip = "clip" in name.rpartition(".")[2]  # at infinity it clips nothing
+    if hint is float and math.isinf(number) and not clip:
+        raise ValueError(f"{name}: must be finite, not {value}")
     return number

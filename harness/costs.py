@@ -9,6 +9,9 @@ from typing import Any
 
 from harness.cell import Cell
 from harness.cells import read_record
+from harness.record import FINISHED, check_shape
+
+SHAPE = {"config": {"model": str}, "algo": str, "spend": {"*": float}, "phases": FINISHED["phases"]}  # of what is read
 
 
 @dataclass(frozen=True)
@@ -23,10 +26,15 @@ class Took:
 
 
 def taken(*roots: str) -> list[Took]:
-    """Of every finished run under the roots."""
+    """Of every finished run under the roots whose record can be read: an estimate does without the others, and what
+    needs one of them names it."""
     found = {}
     for file in (file for root in roots for file in sorted(Path(root).glob("**/record.json"))):
-        record = read_record(file.parent)
+        try:
+            record = read_record(file.parent)
+            check_shape(record, SHAPE)
+        except ValueError:
+            continue
         if record is not None and record["status"] == "finished":
             seconds = sum(float(phase["seconds"]) for phase in record["phases"].values())
             model = record["config"]["model"]

@@ -27,7 +27,7 @@ from harness.meter import Meter
 from harness.offline import Offline, sampling_budget
 from harness.policy import LMPolicy, Optim
 from harness.prompts import Draws, Encoder
-from harness.record import SCHEMA, config_differences, config_sha256, environment, sha256
+from harness.record import BEGUN, SCHEMA, check_shape, config_differences, config_sha256, environment, sha256
 from harness.reward import Source
 from harness.rollout import Sampler, Sampling
 from harness.sources import check_drawn, reward_identity, source_of, unread
@@ -200,7 +200,7 @@ def check_same(folder: Path, record: dict[str, Any]) -> None:
     file = folder / "record.json"
     if not file.exists():
         return  # cut off before its first word: it starts from the beginning
-    old = json.loads(file.read_text())
+    old = _begun(file)
     new = json.loads(json.dumps(record))  # as it would read from a file: tuples are lists
     known = filled(old["config"], new["config"]["algo_name"], new["config"]["task_name"])
     differ = config_differences(known, new["config"])
@@ -213,10 +213,21 @@ def check_same(folder: Path, record: dict[str, Any]) -> None:
         raise ValueError(f"resume: {folder} was begun with another configuration: {'; '.join(differ)}")
 
 
+def _begun(file: Path) -> dict[str, Any]:
+    """Raises ValueError naming the record, and the field of it that is not what a run has left."""
+    try:
+        record = json.loads(file.read_text())
+        check_shape(record, BEGUN)
+    except (OSError, ValueError) as error:
+        said = f"{file}: not the record of a run: {error}; move it away, or choose another --name"
+        raise ValueError(f"resume: {said}") from error
+    return dict(record)
+
+
 def finished(folder: Path) -> bool:
     """Does the folder hold a run that has come to its end?"""
     file = folder / "record.json"
-    return file.is_file() and json.loads(file.read_text())["status"] == "finished"
+    return file.is_file() and bool(_begun(file)["status"] == "finished")
 
 
 def longest_prompt(encoder: Encoder, name: str, prompts: Iterator[str]) -> int:

@@ -34,7 +34,7 @@ from typing import Any
 
 from harness.asked import ALONE, START, Fields, Hypothesis, Profile, Report, Tune, over
 from harness.cell import Cell, label
-from harness.config import RunConfig, build, load_toml
+from harness.config import RunConfig, build, check_groups, load_toml
 
 STUDIES = Path(__file__).parent / "studies"
 OWN = ("seeds", "tuned_as", "scale")  # what an arm says of itself, beside the fields of its runs
@@ -139,6 +139,7 @@ def parse(name: str, table: Fields, beside: Path | None = None) -> Study:
         if isinstance(section, dict) and "seeds" in section:
             section["seeds"] = seeds_of(section["seeds"], f"{prefix}seeds")
     study = build(Study, table, "")
+    _check_tables(study)
     arms = {arm: _beside(of, beside) for arm, of in study.arms.items()}
     return check(dataclasses.replace(study, base=_beside(study.base, beside), arms=arms))
 
@@ -165,8 +166,9 @@ def _beside(fields: Fields, folder: Path | None) -> Fields:
         algo = out.get("algo", {})
         if str(algo.get("name", "")).endswith(".py"):
             out["algo"] = {**algo, "name": _relative(folder / algo["name"])}
-        if ".py:" in str(out.get("reward", "")):
-            out["reward"] = _relative(folder / out["reward"])
+        reward = out.get("reward")
+        if isinstance(reward, str) and ".py:" in reward:
+            out["reward"] = _relative(folder / reward)
     return out
 
 
@@ -186,15 +188,7 @@ def check(study: Study) -> Study:
             )
         if study.tuned_as(arm) not in study.arms or study.tuned_as(study.tuned_as(arm)) != study.tuned_as(arm):
             raise ValueError(f"arms.{arm}.tuned_as: no arm '{of['tuned_as']}' with trials of its own")
-        if not isinstance(of.get("scale", {}), dict):
-            raise ValueError(f"arms.{arm}.scale: must be a table of fields, not {of['scale']!r}")
-    tables = {f"arms.{arm}": of for arm, of in study.arms.items()} | {"base": study.base}
-    tables |= {f"arms.{arm}.scale": of["scale"] for arm, of in study.arms.items() if "scale" in of}
-    if study.tune is not None:
-        tables |= {"tune.base": study.tune.base, "tune.grid": study.tune.grid}
-    for name, table in tables.items():
-        if fixed := {"seed", "name", "out"} & set(table):
-            raise ValueError(f"{name}.{min(fixed)}: the study sets it")
+    _check_tables(study)
     mentioned = [*itertools.chain(*study.report.blocks.values()), *itertools.chain(*study.report.family)]
     if unknown := [arm for arm in mentioned if arm not in study.arms]:
         raise ValueError(f"report: no arm '{unknown[0]}'; valid: {', '.join(study.arms)}")
@@ -210,7 +204,29 @@ def check(study: Study) -> Study:
     measured = {cell.arm: set(cell.config("results").eval_fractions) for cell in study.runs()}
     for i, hypothesis in enumerate(study.hypotheses):
         _check_points(hypothesis, measured, f"hypotheses.{i}.")
+    for arm, points in measured.items():
+        if 1.0 not in points:
+            said = ", ".join(f"{f:g}" for f in sorted(points)) or "none"
+            raise ValueError(f"arm '{arm}': eval_fractions: must name 1, the end, where arms are compared; not {said}")
     return study
+
+
+def _check_tables(study: Study) -> None:
+    """Tables of fields of runs: what the study sets is not in them, and a group of fields is a table."""
+    for arm, of in study.arms.items():
+        if not isinstance(of.get("scale", {}), dict):
+            raise ValueError(f"arms.{arm}.scale: must be a table of fields, not {of['scale']!r}")
+    tables = [*((f"arms.{arm}", of) for arm, of in study.arms.items()), ("base", study.base)]
+    tables += [(f"arms.{arm}.scale", of["scale"]) for arm, of in study.arms.items() if "scale" in of]
+    if study.profile is not None:
+        tables.append(("profile", study.profile.fields))
+    if study.tune is not None:
+        tables.append(("tune.base", study.tune.base))
+        tables += [("tune.grid", {name: x}) for name, values in study.tune.grid.items() for x in values]
+    for place, table in tables:
+        if fixed := {"seed", "name", "out"} & set(table):
+            raise ValueError(f"{place}.{min(fixed)}: the study sets it")
+        check_groups(over(check_groups(table, f"{place}.")), f"{place}.")  # over: dotted names reach into groups
 
 
 def _check_points(h: Hypothesis, measured: Mapping[str, set[float]], place: str) -> None:
@@ -244,4 +260,5 @@ def _check_tune(tune: Tune, study: Study) -> None:
     if tune.trials is not None and tune.trials < 1:
         raise ValueError("tune.trials: at least 1")
     for cell in study.trials():
-        cell.config("results")
+        if not any(f > 0 for f in cell.config("results").eval_fractions):
+            raise ValueError(f"arm '{cell.arm}': eval_fractions: a trial is judged by its last point: name one above 0")

@@ -40,6 +40,8 @@ FLIPPED = ("flipped_20", "flipped_35", "flipped_50")
 
 def calibrate(folder: Path, trials: int, say: Say) -> None:
     """Writes the page and its numbers.  Raises ValueError naming the file of a broken record, before it simulates."""
+    if trials < 1:
+        raise ValueError(f"--trials: must be at least 1, not {trials}")
     base, inert, coin, *flipped = (read_arm(folder / name) for name in (BASE, INERT, COIN, *FLIPPED))
     real = [
         one_arm_twice(base, min(trials, FEWER)),

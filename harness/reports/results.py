@@ -19,7 +19,7 @@ import numpy as np
 
 from harness.cells import read_record
 from harness.config import RunConfig
-from harness.record import SCHEMA, config_differences
+from harness.record import check_record, config_differences
 from harness.study import Study, written
 
 Key = tuple[str, str, str]  # task, filter, metric
@@ -195,7 +195,7 @@ def read(folder: Path) -> Results:
     """A study's folder (or one run's), checked.  Raises ValueError as the module says."""
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder")
-    alone = read_record(folder)
+    alone = _record(folder)
     if alone is not None:
         arm, seed = Path(alone["algo"]).stem, alone["seed"]
         runs = {arm: {seed: Run(arm, seed, folder, alone)}}
@@ -204,6 +204,14 @@ def read(folder: Path) -> Results:
         results = _study(folder)
     check(results, folder)
     return results
+
+
+def _record(folder: Path) -> dict[str, Any] | None:
+    """As `read_record`, with all that a report reads."""
+    record = read_record(folder)
+    if record is not None:
+        check_record(record, folder / "record.json")
+    return record
 
 
 def _bare(name: str, runs: Mapping[str, Mapping[int, Run]]) -> Study:
@@ -231,9 +239,9 @@ def _study(folder: Path) -> Results:
 def _runs(arm: str, folder: Path) -> dict[int, Run]:
     found: dict[int, Run] = {}
     for file in sorted(folder.glob("seed*/record.json")):
-        record = read_record(file.parent)
+        record = _record(file.parent)
         assert record is not None
-        run = Run(arm, int(record["seed"]), file.parent, record)
+        run = Run(arm, record["seed"], file.parent, record)
         if run.seed in found:
             raise ValueError(f"{file}: seed {run.seed} of '{arm}' is in {found[run.seed].folder.name} as well")
         found[run.seed] = run
@@ -245,14 +253,12 @@ SHARED = ("task_name", "task", "model", "eval_split", "max_new_tokens", "tempera
 
 def check(results: Results, folder: Path) -> None:
     """May these runs be compared?  Raises ValueError naming two files and what differs."""
-    for run in results:
-        if run.record.get("schema") != SCHEMA:
-            raise ValueError(
-                f"{run.folder / 'record.json'}: schema {run.record.get('schema')}; this version reads {SCHEMA}"
-            )
     ended = [run for run in results if run.finished]
     if not ended:
         raise ValueError(f"{folder}: no run has finished; {next(iter(results)).folder} is {next(iter(results)).status}")
+    for run in ended:
+        if not run.record["evals"]:
+            raise ValueError(f"{run.folder / 'record.json'}: finished, but nothing was evaluated")
     first = ended[0]
     for run in ended[1:]:
         for name, one, other in _compared(first, run):

@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub.utils import logging as hub_logging
 
 from evals import tasks
 from evals.stats import wilson
 from harness import cli
 from harness.budget import UNITS
+from harness.load import silenced
 from harness.rescore import bounds
 from harness.train import Trainer
 from tests.harness.small import SETTINGS, files_of
@@ -106,6 +108,8 @@ def test_list_shows_fields_and_defaults(call: Call) -> None:
 # ---------------------------------------------------------------- bad input
 
 
+HOLLOW = {"status": "running", "config": 3, "environment": {"model": {}}}
+PARTIAL = "from algos.algorithm import Algorithm\nclass Mine(Algorithm):\n    def credit(self, rollouts): ...\n"
 PROBLEM = {"question": "1+1=", "answer": "#### 2"}
 
 
@@ -131,6 +135,9 @@ def data(tmp_path: Path, taught: Path) -> dict[str, str]:
     taken = folder / "taken" / "x"
     taken.mkdir(parents=True)
     (taken / "record.json").write_text("{}")
+    for name, text in (("torn", '{"status": '), ("listed", "[]"), ("hollow", json.dumps(HOLLOW))):
+        (folder / name / "x").mkdir(parents=True)
+        (folder / name / "x" / "record.json").write_text(text)
     return {
         "good": write("good.jsonl", good),
         "test": write("test.jsonl", json.dumps({"question": "3+4=", "answer": "#### 7"}) + "\n"),
@@ -148,6 +155,10 @@ def data(tmp_path: Path, taught: Path) -> dict[str, str]:
         "toml": write("broken.toml", "prompts = \n"),
         "unknown_toml": write("unknown.toml", "[algo]\nkl_cofe = 0.1\n"),
         "noclass": write("noclass.py", "x = 1\n"),
+        "partial": write("partial.py", PARTIAL),
+        "model_toml": write("model.toml", "model = 3\n"),
+        "models_toml": write("models.toml", 'model = ["nano"]\n'),
+        "algo_toml": write("algo.toml", "algo = 3\n"),
         "broken": write("broken.py", "def f(:\n"),
         "raises": write("raises.py", "raise RuntimeError('out of\\ncheese')\n"),
         "reward": write("reward.py", "def good(problem, completion, verdict):\n    return 1.0\nbad = 3\n"),
@@ -157,6 +168,9 @@ def data(tmp_path: Path, taught: Path) -> dict[str, str]:
         "damaged": model("damaged", "config.json"),
         "folder": str(folder),
         "taken": str(folder / "taken"),
+        "torn": str(folder / "torn"),
+        "listed": str(folder / "listed"),
+        "hollow": str(folder / "hollow"),
     }
 
 
@@ -166,6 +180,7 @@ BAD: dict[str, tuple[list[str], list[str]]] = {
     "unknown algorithm": (["--algo", "groo"], ["algo", "groo", "grpo"]),
     "algorithm file missing": (["--algo", "{folder}/none.py"], ["algo", "none.py"]),
     "algorithm file without one": (["--algo", "{noclass}"], ["algo", "noclass.py", "exactly one"]),
+    "algorithm file without a method": (["--algo", "{partial}"], ["algo", "partial.py", "Mine", "loss"]),
     "algorithm file with an error": (["--algo", "{broken}"], ["algo", "broken.py", "SyntaxError"]),
     "algorithm file that raises": (["--algo", "{raises}"], ["algo", "raises.py", "out of cheese"]),
     "unknown task": (["--task", "algebra"], ["task", "algebra", "arithmetic", "gsm8k"]),
@@ -252,6 +267,7 @@ BAD: dict[str, tuple[list[str], list[str]]] = {
         ["reward_weights.steps", "'qa'", "checks no steps", "accuracy, format, language, length"],
     ),
     "weight that is infinite": (["--set", "reward_weights.format=inf"], ["reward_weights.format", "finite", "inf"]),
+    "coefficient that is infinite": (["--set", "algo.kl_coef=inf"], ["algo.kl_coef", "finite", "inf"]),
     "weight that is no number": (["--set", "reward_weights.format=nan"], ["reward_weights.format", "nan", "float"]),
     "weight without a term": (["--set", "reward_weights=0.2"], ["reward_weights", "0.2", "table"]),
     "more noise than a coin": (["--set", "reward_noise=0.6"], ["reward_noise", "0..0.5", "0.6"]),
@@ -277,6 +293,7 @@ BAD: dict[str, tuple[list[str], list[str]]] = {
         ["--set", "task.numbers=9", "--set", "task.least=50", "--set", "task.most=99"],
         ["task", "chain of 9 numbers in 50..99", "0..99"],
     ),
+    "algorithm that is a number": (["--config", "{algo_toml}"], ["algo: ", "a name or a table of fields", "3"]),
     "config missing": (["--config", "{folder}/none.toml"], ["config", "none.toml"]),
     "config a folder": (["--config", "{folder}"], ["config", "data"]),
     "config not TOML": (["--config", "{toml}"], ["config", "broken.toml", "TOML", "line 1"]),
@@ -309,6 +326,22 @@ BAD: dict[str, tuple[list[str], list[str]]] = {
     "model that the hub has not": (["--model", "no-such/model"], ["model", "no-such/model", "nano"]),
     "out is a file": (["--out", "{good}"], ["out", "good.jsonl"]),
     "out lies under a file": (["--out", "{good}/deeper"], ["out", "good.jsonl"]),
+    "going on from a record of nothing": (
+        ["--out", "{taken}", "--name", "x", "--resume"],
+        ["taken/x/record.json", "not the record of a run", "status: missing", "--name"],
+    ),
+    "going on from a record that was cut off": (
+        ["--out", "{torn}", "--name", "x", "--resume"],
+        ["torn/x/record.json", "not the record of a run", "line 1"],
+    ),
+    "going on from a record that is no table": (
+        ["--out", "{listed}", "--name", "x", "--resume"],
+        ["listed/x/record.json", "must be a table", "[]"],
+    ),
+    "going on from a record without its configuration": (
+        ["--out", "{hollow}", "--name", "x", "--resume"],
+        ["hollow/x/record.json", "config: must be a table", "3"],
+    ),
     "folder that holds another run": (["--out", "{taken}", "--name", "x"], ["name", "x", "another run", "--name"]),
 }
 
@@ -332,6 +365,14 @@ def test_bad_input_is_one_plain_line_and_writes_nothing(
     assert files_of(tmp_path) == before
     if "taken" in " ".join(words):
         assert (Path(data["taken"]) / "x" / "record.json").read_text() == "{}"
+
+
+def test_the_hub_is_tried_again_without_a_word() -> None:
+    """A line for each attempt to reach it would come before the one that says what is wrong."""
+    before = hub_logging.get_verbosity()
+    with silenced():
+        assert hub_logging.get_verbosity() == hub_logging.ERROR
+    assert hub_logging.get_verbosity() == before
 
 
 def test_a_damaged_model_is_named(call: Call, data: dict[str, str], tmp_path: Path) -> None:
@@ -372,6 +413,27 @@ BAD_ELSEWHERE = {
     ),
     "pretrain: nothing": (["pretrain"], ["pretrain", "nano", "--task"]),
     "pretrain: a model and a task": (["pretrain", "nano", "--task", "gsm8k"], ["nano", "--task"]),
+    "run: a model that is a number": (["run", "--config", "{model_toml}", "--dry-run"], ["model: ", "hub id", "3"]),
+    "plan: a model that is a number": (["plan", "--config", "{model_toml}"], ["model: ", "hub id", "3"]),
+    "plan: models": (["plan", "--config", "{models_toml}"], ["model: ", "hub id", "['nano']"]),
+    "plan: an algorithm without a method": (["plan", "--algo", "{partial}"], ["algo", "partial.py", "Mine", "loss"]),
+    "compare: a model that is a number": (
+        ["compare", "--algos", "grpo,ppo", "--config", "{model_toml}", "--out", "{folder}/n", "--dry-run"],
+        ["model: ", "hub id", "3"],
+    ),
+    "compare: an algorithm that is a number": (
+        ["compare", "--algos", "grpo,ppo", "--config", "{algo_toml}", "--out", "{folder}/n", "--dry-run"],
+        ["algo: ", "a name or a table of fields", "3"],
+    ),
+    "compare: no evaluation at the end": (
+        ["compare", "--algos", "grpo,ppo", "--set", "eval_fractions=0,0.5", "--out", "{folder}/n", "--dry-run"],
+        ["eval_fractions", "must name 1", "0, 0.5"],
+    ),
+    "calibrate: fewer trials than none": (
+        ["calibrate", "{folder}/n", "--trials", "-1"],
+        ["--trials", "at least 1", "-1"],
+    ),
+    "calibrate: no trial": (["calibrate", "{folder}/n", "--trials", "0"], ["--trials", "at least 1"]),
     "plan: a budget that is never spent": (
         ["plan", "--model", "nano", "--algo", "sft", "--budget", "generated_tokens=99"],
         ["budget", "generated_tokens"],

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -182,10 +184,16 @@ BAD = [
     ("whole", "", "an int"),
     ("whole", "none", "an int"),
     ("whole", [1], "an int"),
+    ("whole", math.inf, "an int"),
+    ("whole", "inf", "an int"),
     ("share", "much", "a float"),
     ("share", "nan", "a float"),
     ("share", False, "a float"),
     ("share", "1,5", "a float"),
+    ("share", "inf", "finite"),
+    ("share", "1e999", "finite"),
+    ("share", -math.inf, "finite"),
+    ("share", 10**400, "a float"),
     ("flag", "maybe", "a bool"),
     ("flag", 1.0, "a bool"),
     ("choice", "green", "red, blue"),
@@ -215,6 +223,44 @@ def test_unknown_fields_of_a_part_carry_its_name() -> None:
     for name in ("clip", "hidden"):
         with pytest.raises(ValueError, match=f"^algo.{name}: unknown field; valid: algo.whole, algo.share"):
             build(Sample, {name: 1}, "algo.")
+
+
+@pytest.mark.parametrize("name", ["algo.clip_low", "algo.clip_high", "algo.clip_dual", "algo.value_clip"])
+def test_a_clip_may_be_infinite(name: str) -> None:
+    """It clips nothing."""
+    assert coerce("inf", float | None, name) == math.inf
+    with pytest.raises(ValueError, match=f"^{name}: "):
+        coerce("nan", float | None, name)
+
+
+WRONG: list[Any] = [3, 0.5, math.inf, True, "x", [], [3], ["nano"], [[1]], {"a": 1}, {"a": [1]}, {"name": 3}, None]
+
+
+@pytest.mark.parametrize("name", [*(f.name for f in dataclasses.fields(RunConfig)), "algo", "task"])
+def test_a_value_of_another_type_is_taken_or_named(name: str) -> None:
+    """Whatever a file may hold; beside it a `--set` word, which has a table to go into or not."""
+    refusals = 0
+    for value, words in itertools.product(WRONG, ([], [f"{name}.x=1"] if name in module.GROUPS else [])):
+        try:
+            found = resolve({}, words, None, {name: value})
+        except ValueError as error:
+            refusals += 1
+            assert name in str(error) and "\n" not in str(error)
+        else:
+            assert isinstance(found, RunConfig)
+    assert refusals or name == "sources"  # nobody asks for those: they are found anew
+
+
+@pytest.mark.parametrize("value", [3, 0.5, True, ["nano"], {"name": "nano"}, []])
+def test_a_model_is_a_name(value: Any, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="^model: must be an embedded model's name, a folder or a hub id, not "):
+        resolve({}, [], None, {"model": value})
+
+
+@pytest.mark.parametrize("group", ["reward_weights", "reward_model"])
+def test_a_word_and_a_field_of_one_group(group: str) -> None:
+    assert refused([f"{group}=3", f"{group}.x=1"]).startswith(f"{group}: must be a table of fields")
+    assert refused([f"{group}.x=1", f"{group}=3"]).startswith(f"{group}: must be a table of fields")
 
 
 def test_any_is_left_as_it_is() -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -450,6 +451,58 @@ def test_parts_of_a_report_inside_another_document(call: Call, tmp_path: Path, u
     assert code == 2 and "speed" in error and "headline" in one_line(error)
 
 
+def test_a_document_that_is_no_text_is_named_before_anything_is_written(call: Call, tmp_path: Path) -> None:
+    write_study(tmp_path / "s", {"a": {0: [0.3, 0.5, 0.9]}})
+    (tmp_path / "README.md").write_bytes(b"before \xff after")
+    before = files_of(tmp_path)
+    code, said, error = call("report", str(tmp_path / "s"), "--into", str(tmp_path / "README.md"))
+    line = one_line(error)
+    assert (code, said) == (2, "") and str(tmp_path / "README.md") in line and "UTF-8" in line
+    assert files_of(tmp_path) == before and (tmp_path / "README.md").read_bytes() == b"before \xff after"
+
+
+WRONG_RECORDS: dict[str, tuple[Callable[[dict[str, Any]], object], list[str]]] = {
+    # what is wrong -> (what makes it so, what the line must say)
+    "no memory": (lambda r: r.pop("memory"), ["memory: missing"]),
+    "no peak": (lambda r: r.update(memory={"parts": {}}), ["memory.peak_bytes: missing"]),
+    "a part without bytes": (
+        lambda r: r.update(memory={"peak_bytes": 1, "parts": {"policy": {}}}),
+        ["memory.parts.policy.bytes: missing"],
+    ),
+    "no phases": (lambda r: r.pop("phases"), ["phases: missing"]),
+    "a phase of no length": (
+        lambda r: r.update(phases={"eval": {"seconds": "4"}}),
+        ["phases.eval.seconds: ", "number"],
+    ),
+    "evaluations that are a number": (lambda r: r.update(evals=3), ["evals: must be a list, not 3"]),
+    "an evaluation that is none": (lambda r: r["evals"].insert(2, None), ["evals.2: must be a table, not None"]),
+    "a value that is none": (lambda r: r["evals"][1].update(value=None), ["evals.1.value: must be a number, not None"]),
+    "a value that is missing": (lambda r: r["evals"][0].pop("value"), ["evals.0.value: missing"]),
+    "no evaluations": (lambda r: r.update(evals=[]), ["finished, but nothing was evaluated"]),
+    "a seed of words": (lambda r: r.update(seed="one"), ["seed: must be a whole number, not 'one'"]),
+    "a seed of truth": (lambda r: r.update(seed=True), ["seed: must be a whole number, not True"]),
+    "an unknown unit": (lambda r: r["budget"].update(unit="tokens"), ["budget.unit: ", "completions", "'tokens'"]),
+    "a list for a unit": (lambda r: r["budget"].update(unit=["x"]), ["budget.unit: ", "text", "['x']"]),
+    "no spend": (lambda r: r["spend"].pop("flops"), ["spend.flops: missing"]),
+    "a configuration that is none": (lambda r: r.update(config=3), ["config: must be a table, not 3"]),
+    "an environment without data": (lambda r: r["environment"].update(data=3), ["environment.data: ", "list", "3"]),
+    "no commit": (lambda r: r["environment"].pop("commit"), ["environment.commit: missing"]),
+}
+
+
+@pytest.mark.parametrize("what", WRONG_RECORDS)
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_record_without_what_a_report_reads_is_named(what: str, alone: bool, call: Call, tmp_path: Path) -> None:
+    """Of a study, and of one run."""
+    folder = write_study(tmp_path / "s", {"a": {s: [0.3, 0.5, 0.9] for s in range(2)}})
+    change(folder / "a" / "seed1", WRONG_RECORDS[what][0])
+    before = files_of(tmp_path)
+    code, said, error = call("report", str(folder / "a" / "seed1" if alone else folder))
+    line = one_line(error)
+    missing = [f for f in ["a/seed1/record.json: ", *WRONG_RECORDS[what][1]] if f not in line]
+    assert (code, said, missing) == (2, "", []) and files_of(tmp_path) == before
+
+
 BAD_REPORTS: dict[str, list[str]] = {
     "nowhere": ["no such folder"],
     "empty": ["no records", "seed<k>/record.json"],
@@ -498,6 +551,23 @@ def test_a_comparison_is_rehearsed(call: Call, tmp_path: Path) -> None:
     assert not Path(out).exists()
 
 
+HALF = {"status": "finished", "algo": "grpo", "seed": 0, "config": {}, "budget": {}, "spend": 3, "evals": 3}
+
+
+@pytest.mark.parametrize("text", ['{"status": ', "[]", "{}", json.dumps({**HALF, "environment": {}}), b"\xff\xfe"])
+@pytest.mark.parametrize("words", [COMPARE, ["ablate", "dsm_fig7", "--dry-run"]])
+def test_a_record_of_another_study_that_cannot_be_read_stops_no_plan(
+    words: list[str], text: str | bytes, call: Call, tmp_path: Path
+) -> None:
+    """Its time is not known; that of the others is."""
+    write_study(tmp_path / "s", {"a": {0: [0.3, 0.5, 0.9]}})
+    change(tmp_path / "s" / "a" / "seed0", lambda r: r["config"].update(model="nano"))
+    (tmp_path / "torn").mkdir()
+    (tmp_path / "torn" / "record.json").write_bytes(text if isinstance(text, bytes) else text.encode())
+    code, said, error = call(*words, "--out", str(tmp_path))
+    assert (code, error) == (0, "") and re.search(r"# cost: .*; about \d+ min", said)
+
+
 def test_a_study_is_rehearsed(call: Call, tmp_path: Path) -> None:
     out = str(tmp_path / "out")
     words = ["ablate", "compare_nano", "--seeds", "2", "--budget", "completions=64", "--out", out, "--dry-run"]
@@ -532,6 +602,11 @@ BAD_WORDS: dict[str, tuple[list[str], list[str]]] = {
         [*COMPARE, "--workers", "2", "--budget", "device_seconds=9"],
         ["workers", "device_seconds"],
     ),
+    "no evaluation at the end": (
+        [*COMPARE, "--set", "eval_fractions=0,0.5"],
+        ["arm 'grpo'", "eval_fractions", "must name 1", "0, 0.5"],
+    ),
+    "no evaluation": ([*COMPARE, "--set", "eval_fractions="], ["arm 'grpo'", "eval_fractions", "must name 1"]),
     "no such configuration": ([*COMPARE, "--config", "none.toml"], ["none.toml"]),
     "an unknown study": (["ablate", "speed", "--dry-run"], ["study", "'speed'", "compare_nano", "FILE.toml"]),
     "no such study": (["ablate", "none.toml", "--dry-run"], ["none.toml"]),

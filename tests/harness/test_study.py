@@ -188,6 +188,37 @@ BAD: dict[str, tuple[dict[str, Any], list[str]]] = {
         ["arms.a.tuned_as: ", "'b'"],
     ),
     "base that is no table": ({"base": 3}, ["base: ", "table"]),
+    "base of a model that is no name": ({"base": {"model": 3}}, ["arm 'narrow': model: ", "folder", "hub id", "3"]),
+    "base of models": ({"base": {"model": ["nano"]}}, ["arm 'narrow': model: ", "hub id", "['nano']"]),
+    "base of an algorithm that is no name": ({"base": {"algo": 3}}, ["base.algo: ", "a name or a table", "3"]),
+    "base of weights that are no table": ({"base": {"reward_weights": 3}}, ["base.reward_weights: ", "table", "3"]),
+    "an arm of an empty algorithm": ({"arms": {"b": {"algo": []}}}, ["arms.b.algo: ", "a name or a table", "[]"]),
+    "an arm whose algorithm has no name": ({"arms": {"b": {"algo": {"name": 3}}}}, ["arms.b.algo.name: ", "name", "3"]),
+    "the same, dotted": ({"arms": {"b": {"algo.name": []}}}, ["arms.b.algo.name: ", "name", "[]"]),
+    "an arm of no task": ({"arms": {"b": {"task": 3}}}, ["arms.b.task: ", "a name or a table", "3"]),
+    "a scale that is no table": ({"arms": {"b": {"scale": 3}}}, ["arms.b.scale: ", "table", "3"]),
+    "a scale of no algorithm": ({"arms": {"b": {"scale": {"algo": 3}}}}, ["arms.b.scale.algo: ", "table", "3"]),
+    "a profile of no task": (
+        {"base": {"task.test_size": 9}, "profile": {"name": "p", "fields": {"task": 3}}},
+        ["profile.task: ", "a name or a table", "3"],
+    ),
+    "trials of no algorithm": ({"tune": {**TUNE, "base": {"algo": 3}}}, ["tune.base.algo: ", "table", "3"]),
+    "a grid of no algorithm": ({"tune": {**TUNE, "grid": {"algo": ["grpo", 3]}}}, ["tune.grid.algo: ", "table", "3"]),
+    "no point at the end": ({"base": {"eval_fractions": [0, 0.5]}}, ["arm 'narrow': eval_fractions: ", "1", "0, 0.5"]),
+    "no point at all": ({"base": {"eval_fractions": []}}, ["arm 'narrow': eval_fractions: ", "must name 1", "none"]),
+    "one arm's points": (
+        {"arms": {**ARMS, "b": {"eval_fractions": [0.5]}}},
+        ["arm 'b': eval_fractions: ", "must name 1", "0.5"],
+    ),
+    "trials without a point": (
+        {"tune": {**TUNE, "base": {"eval_fractions": []}}},
+        ["arm 'narrow': eval_fractions: ", "trial", "above 0"],
+    ),
+    "trials that are judged by their start": (
+        {"tune": {**TUNE, "base": {"eval_fractions": [0]}}},
+        ["arm 'narrow': eval_fractions: ", "trial", "above 0"],
+    ),
+    "an infinite rate": ({"base": {"lr": float("inf")}}, ["arm 'narrow': lr: ", "finite"]),
     "base of unknown field": ({"base": {"speed": 1}}, ["arm 'narrow': speed: ", "group_size"]),
     "base of unknown unit": ({"base": {"budget": "tokens=1"}}, ["arm 'narrow': budget: ", "generated_tokens"]),
     "no seed": ({"seeds": 0}, ["seeds: ", "a count or a list", "0"]),
@@ -278,6 +309,15 @@ def test_an_error_names_the_file_once(text: str, tmp_path: Path) -> None:
     file.write_text(text)
     message = refused(lambda: load(str(file)))
     assert message.count(str(file)) == 1
+
+
+@pytest.mark.parametrize("text", ["algo = []", "algo.name = 3", "task = 3", 'reward = ["mine.py:f"]', "model = 3"])
+def test_a_wrong_type_in_a_file_names_the_file(text: str, tmp_path: Path) -> None:
+    """Where names of files are looked for beside it."""
+    file = tmp_path / "s.toml"
+    file.write_text(f"seeds = 1\n[arms.b]\n{text}\n")
+    message = refused(lambda: load(str(file)))
+    assert message.startswith(f"{file}: ") and text.split(" =")[0].split(".")[0] in message
 
 
 # ---------------------------------------------------------------- trials
@@ -464,6 +504,9 @@ BAD_WORDS: dict[str, tuple[dict[str, Any], list[str]]] = {
     "a wrong value": ({"flags": {"group_size": 0}}, ["arm 'grpo': group_size: ", "at least 1"]),
     "no such file": ({"config": "none.toml"}, ["config: ", "none.toml"]),
     "a seed as a setting": ({"settings": ["seed=3"]}, ["base.seed: ", "the study sets it"]),
+    "no point at the end": ({"settings": ["eval_fractions=0,0.5"]}, ["arm 'grpo': eval_fractions: ", "1", "0, 0.5"]),
+    "no point": ({"settings": ["eval_fractions="]}, ["arm 'grpo': eval_fractions: ", "must name 1", "none"]),
+    "weights that are no table": ({"settings": ["reward_weights=3"]}, ["base.reward_weights: ", "table", "3"]),
     "a name as a setting": ({"settings": ["name=x"]}, ["base.name: ", "the study sets it"]),
 }
 
@@ -473,6 +516,13 @@ def test_what_is_wrong_in_the_words(what: str) -> None:
     asked, fragments = BAD_WORDS[what]
     message = refused(lambda: comparison(**asked))
     assert message.startswith(fragments[0]) and [f for f in fragments if f not in message] == []
+
+
+@pytest.mark.parametrize("text", ["algo = 3", "algo = []", "task = 3", "model = 3", 'model = ["nano"]'])
+def test_a_wrong_type_in_a_configuration_is_named(text: str, tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text(text)
+    message = refused(lambda: comparison(config=str(tmp_path / "c.toml")))
+    assert f"{text.split(' =')[0]}: must be " in message and text.split("= ")[1].replace('"', "'") in message
 
 
 def test_a_study_with_other_seeds_and_fields() -> None:
