@@ -110,7 +110,7 @@ def pinned(package: str) -> bool:
 def test_compare_nano_was_tuned_alike_and_spent_alike() -> None:
     f = found("compare_nano")
     counts = {arm: [len(t.values) for t in trials] for arm, trials in f.trials.items()}
-    assert list(counts.values()) == [[2] * 5] * len(f.arms)
+    assert list(counts.values()) == [[2] * 6] * len(f.arms)
     assert f.audit.holds
     assert all(arm.finished == 10 for arm in f.arms.values())
     coefficients = {arm: next(iter(runs.values())).record["config"]["algo"].get("kl_coef", 0.0)

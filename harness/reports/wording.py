@@ -117,8 +117,9 @@ def _beaten(block: Block) -> list[str]:
         if len(winners) == 1:
             said.append(verdict(next(iter(winners.values())), 0.0))
         else:
-            by = sorted(abs(pair.verdict.pair.mean) for pair in winners.values())
-            said.append(f"{listed(list(winners))} each beat {loser}, by {points(by[0])} to {points(by[-1])} points")
+            by = [points(x) for x in sorted(abs(pair.verdict.pair.mean) for pair in winners.values())]
+            size = by[0] if by[0] == by[-1] else f"{by[0]} to {by[-1]}"
+            said.append(f"{listed(list(winners))} each beat {loser}, by {size} points")
     return said
 
 
