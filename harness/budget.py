@@ -101,7 +101,8 @@ class Planner:
     max(1 %, one group) is left.
 
     What would be less than a round is drawn with the one before it, in pieces, so that no update is made on a few
-    completions: the last round is of half to two rounds' groups (of prompts and completions one and a half).  (Seconds are known too late: there, rounds shrink.)
+    completions: the last round is of half to two rounds' groups (of prompts and completions one and a half).  (Seconds
+    are known too late: there, rounds shrink.)
 
     >>> Planner(Budget("completions", 2048), prompts=32, bound=16).groups(Spend(completions=1536))
     32

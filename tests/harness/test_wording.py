@@ -178,12 +178,12 @@ HEADLINES = [
     (["dc"], "d beats c by 10.0 points [-20.0, 20.0]; of the other 5 pairs 5 are not separated."),
     (
         ["ab", "cb", "ac"],
-        "a and c each beat b, by 10.0 to 10.0 points; a beats c by 10.0 points [-20.0, 20.0]; "
+        "a and c each beat b, by 10.0 points; a beats c by 10.0 points [-20.0, 20.0]; "
         "of the other 3 pairs 3 are not separated.",
     ),
     (
         ["ab", "ac", "ad", "bc", "bd", "cd"],
-        "a, b and c each beat d, by 10.0 to 10.0 points; a and b each beat c, by 10.0 to 10.0 points; "
+        "a, b and c each beat d, by 10.0 points; a and b each beat c, by 10.0 points; "
         "a beats b by 10.0 points [-20.0, 20.0]; every pair is separated.",
     ),
 ]
