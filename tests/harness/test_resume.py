@@ -351,10 +351,11 @@ COUNT = []
 '''
 
 
-@pytest.mark.parametrize(("module", "name"), [("grpo", "GRPO"), ("ppo", "PPO")])
-def test_a_loss_that_is_not_a_number_ends_the_run(call: Call, tmp_path: Path, module: str, name: str) -> None:
+@pytest.mark.parametrize(("module", "name", "nth"), [("grpo", "GRPO", 5), ("ppo", "PPO", 8), ("ppo", "PPO", 9)])
+def test_a_loss_that_is_not_a_number_ends_the_run(call: Call, tmp_path: Path, module: str, name: str, nth: int) -> None:
+    """In the fifth round, which is PPO's fourth with two readings: the critic's or the policy's."""
     file = tmp_path / "breaks.py"
-    file.write_text(BROKEN.format(module=module, name=name, nth=5))
+    file.write_text(BROKEN.format(module=module, name=name, nth=nth))
     code, _, error = call("x", "grpo", "--set", f"algo={file}")
     record = record_of(tmp_path / "x")
     assert code == 1 and error.count("\n") == 1
