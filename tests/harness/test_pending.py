@@ -106,7 +106,7 @@ def kind(row: Row) -> str:
 def test_every_row_says_what_it_shows_and_fits_its_time() -> None:
     assert len(LIST) >= 5 and len({row.command for row in LIST}) == len(LIST)
     assert all(1 <= row.minutes * 60 <= pending.LONGEST and "; " in row.shows for row in LIST)
-    assert all("--out results/gpu/work" in row.command or "pytest" in row.command for row in LIST)
+    assert all("--out results/gpu/raw" in row.command or "pytest" in row.command for row in LIST)
     assert not any(";" in row.command for row in LIST), "a step that fails would be passed over"
 
 
@@ -153,7 +153,7 @@ def test_the_rows_of_micro_run_in_their_order(sittings: int, tmp_path: Path, mon
     assert [re.findall("--seeds [0-9]", r.command) for r in rows] == [["--seeds 1"], ["--seeds 3"], []]
     made = tmp_path / "micro"
     assert ended(monkeypatch, [*tiny(making, made), "--updates", "1"]).returncode == 0
-    instead = {"model=results/gpu/work/micro": f"model={made}", "device=cuda": "device=cpu"}
+    instead = {"model=results/gpu/raw/micro": f"model={made}", "device=cuda": "device=cpu"}
     cells = []
     for row in rows[:sittings]:
         words = [instead.get(word, word) for word in tiny(row, tmp_path)]
