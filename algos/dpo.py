@@ -22,9 +22,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from algos.algorithm import Algorithm, Row
+from algos.core.algorithm import Algorithm
+from algos.core.paradigm import Row
+from algos.core.types import Batch, Credit, Fresh, Metrics, Rollouts, Schedule
 from algos.ops import aggregate, ratios, select
-from algos.types import Batch, Credit, Fresh, Metrics, Rollouts, Schedule
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,9 +27,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from algos.algorithm import Algorithm, Row
+from algos.core.algorithm import Algorithm
+from algos.core.paradigm import Row
+from algos.core.types import Batch, Credit, Fresh, Metrics, Need, Rollouts, Schedule
 from algos.ops import advantages, aggregate, kl, ratios, select
-from algos.types import Batch, Credit, Fresh, Metrics, Need, Rollouts, Schedule
 
 
 @dataclass(frozen=True, kw_only=True)

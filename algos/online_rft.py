@@ -16,9 +16,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from algos.algorithm import Algorithm, Row, check_best
+from algos.core.algorithm import Algorithm, check_best
+from algos.core.paradigm import Row
+from algos.core.types import Batch, Credit, Fresh, Metrics, Rollouts, Schedule
 from algos.ops import aggregate, select
-from algos.types import Batch, Credit, Fresh, Metrics, Rollouts, Schedule
 
 
 @dataclass(frozen=True, kw_only=True)

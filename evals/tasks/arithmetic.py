@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evals import verify
-from evals.chains import LIMIT, Chain, careful, check_steps, key_of, problems, read_steps
-from evals.draws import distinct, id_of, sorting
-from evals.tasks import EvalSet, Problem, Step, Task
+from evals.tasks.base import EvalSet, Problem, Step, Task
+from evals.tasks.data.arithmetic_chains import LIMIT, Chain, careful, check_steps, key_of, problems, read_steps
+from evals.tasks.data.unique import distinct, id_of, sorting
+from evals.verification import verifier
 
 RANGE = "numbers, least or most"
 FORM = re.compile(r"<think>\s*[^<\s][^<]*</think>\s*#### *-?\d+")
@@ -98,8 +98,8 @@ class Arithmetic(Task):
     def _drawn(self, split: str) -> Iterator[Problem]:
         return map(_problem, problems(split, 0, self.numbers, self.most, self.least))
 
-    def judge(self, problem: Problem, completion: str, ended: bool) -> verify.Verdict:
-        return verify.judge(completion, problem.gold, self.format, ended, worked_out=True)
+    def judge(self, problem: Problem, completion: str, ended: bool) -> verifier.Verdict:
+        return verifier.judge(completion, problem.gold, self.format, ended, worked_out=True)
 
     def formatted(self, completion: str) -> bool:
         """Reasoning inside `<think>...</think>`, then the answer and nothing else (DeepSeek-R1, 2501.12948 §2.2)."""

@@ -13,11 +13,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, get_args
 
-from evals import verify
-from evals.data import DataError, Loaded, Row, has_columns, problems_from, read_hub, read_rows, template_of
-from evals.tasks import Domain, EvalSet, Problem, Task
-from evals.verify import Format, Verdict
-from evals.verify_text import marked
+from evals.tasks.base import Domain, EvalSet, Problem, Task
+from evals.tasks.data.loading import (
+    DataError,
+    Loaded,
+    Row,
+    has_columns,
+    problems_from,
+    read_hub,
+    read_rows,
+    template_of,
+)
+from evals.verification import verifier
+from evals.verification.extraction import marked
+from evals.verification.verifier import Format, Verdict
 
 INSTRUCTIONS: dict[Format, str] = {
     "hash": "Question: {question}\nReason step by step, then end with '#### <number>'.\nAnswer:",
@@ -202,7 +211,7 @@ class QuestionAnswer(Task):
     # ------------------------------------------------------------ judging
 
     def judge(self, problem: Problem, completion: str, ended: bool) -> Verdict:
-        return verify.judge(completion, problem.gold, self.format, ended)
+        return verifier.judge(completion, problem.gold, self.format, ended)
 
     def key(self, problem: Problem, completion: str) -> str:
         """The equations in order (2308.01825's criterion), else the text, spaces aside."""

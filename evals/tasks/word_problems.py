@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from evals import verify
-from evals.draws import distinct, id_of, sorting
-from evals.stories import LARGE, SMALL, Story, check_steps, key_of, read_steps, stories
-from evals.story_templates import UNSEEN
-from evals.tasks import EvalSet, Problem, Step, Task
+from evals.tasks.base import EvalSet, Problem, Step, Task
+from evals.tasks.data.stories import LARGE, SMALL, Story, check_steps, key_of, read_steps, stories
+from evals.tasks.data.story_templates import UNSEEN
+from evals.tasks.data.unique import distinct, id_of, sorting
 from evals.tasks.qa import QuestionAnswer
+from evals.verification import verifier
 
 PROMPT = "{question}\nAnswer:"
 OWN = {"sorting", "word_problems", *(f"word_problems_{x}" for x in ("t1", "longer", "larger", "unseen"))}
@@ -91,8 +91,8 @@ class WordProblems(Task):
     def _drawn(self, split: str) -> Iterator[Problem]:
         return map(_problem, stories(split, 0, self.steps_drawn))
 
-    def judge(self, problem: Problem, completion: str, ended: bool) -> verify.Verdict:
-        return verify.judge(completion, problem.gold, self.format, ended, worked_out=True)
+    def judge(self, problem: Problem, completion: str, ended: bool) -> verifier.Verdict:
+        return verifier.judge(completion, problem.gold, self.format, ended, worked_out=True)
 
     def solution(self, problem: Problem) -> str | None:
         """A story's lines and its answer; None of sorting and of other data sets."""

@@ -1,1 +1,1 @@
-"""The embedded starting models: a folder each (profile, recipe, weights), and what rebuilds them."""
+"""Language models: loading, the packed forward pass, policy, value model, pretraining."""

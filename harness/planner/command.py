@@ -9,12 +9,13 @@ import torch
 
 import algos
 from algos import Schedule
-from harness.budget import Budget, check_spent
-from harness.config import RunConfig, build
-from harness.planner.anatomy import read
-from harness.planner.cost import cost_of
-from harness.planner.plan import Setting, predict
-from harness.planner.text import as_dict, said
+from harness.accounting.budget import Budget, check_spent
+from harness.config.coercion import build
+from harness.config.run_config import RunConfig
+from harness.planner.architecture import read
+from harness.planner.compute import cost_of
+from harness.planner.memory import Setting, predict
+from harness.planner.render import as_dict, said
 
 GIB = 2**30
 

@@ -26,7 +26,7 @@ from algos.online_rft import OnlineRFT
 from algos.ppo import PPO
 from algos.rft import RFT
 from algos.sft import SFT
-from harness.listing import DATA, paradigm
+from harness.cli.catalog import DATA, paradigm
 from tests.algos.builders import batch_of, f64, simple_round, take
 from tests.helpers import close
 

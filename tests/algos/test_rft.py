@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from algos import Algorithm, Batch, Credit, Fresh, Rollouts, Schedule, Totals
-from algos.algorithm import check_best
+from algos.core.algorithm import check_best
 from algos.grpo import GRPO
 from algos.online_rft import OnlineRFT
 from algos.rft import RFT

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.small import SIZES
+from tests.harness.tiny_models import SIZES
 
 PROFILE = """max_new_tokens = 8
 prompts = 4
@@ -31,9 +31,9 @@ SHAPE = {
 @pytest.fixture(scope="session")
 def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The model's folder, with a profile; a session has one, and nobody writes to it."""
-    from evals.chains import MARK
     from evals.tasks.arithmetic import Arithmetic
-    from harness.pretrain import Packer, build_model, build_tokenizer, fit, save
+    from evals.tasks.data.arithmetic_chains import MARK
+    from harness.models.pretraining.trainer import Packer, build_model, build_tokenizer, fit, save
 
     task, rng = Arithmetic(**SIZES), random.Random(0)
     sets = [s.problems for s in task.eval_sets() if s.temperature == 0]
@@ -55,5 +55,5 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
     fit(model, packer, updates=200, lr=4e-3, warmup=10, say=lambda _: None)
     folder = tmp_path_factory.mktemp("taught") / "model"
     save(model, tokenizer, folder)
-    (folder / "profile.toml").write_text(PROFILE)
+    (folder / "model_defaults.toml").write_text(PROFILE)
     return folder

@@ -9,13 +9,14 @@ import torch
 
 from algos import Batch, Credit, Rollouts
 from algos.grpo import GRPO
-from harness.engine import Engine
-from harness.load import accelerator
-from harness.policy import LMPolicy, Optim
-from harness.rollout import Completions, Sampler, Sampling
-from tests.harness.small import build, explored, letters, prompts_of
-from tests.harness.test_engine import same, tokens_of
-from tests.harness.test_policy import credited, gradient, same_gradient, whole
+from harness.models.loading import accelerator
+from harness.models.optimizer import Optim
+from harness.models.policy import LMPolicy
+from harness.rollout.engine import Engine
+from harness.rollout.sampler import Completions, Sampler, Sampling
+from tests.harness.models.test_policy import credited, gradient, same_gradient, whole
+from tests.harness.rollout.test_engine import same, tokens_of
+from tests.harness.tiny_models import build, explored, letters, prompts_of
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 PROMPTS = prompts_of(6)

@@ -1,0 +1,61 @@
+"""The interface that makes algorithms peers: `needs`, `schedule`, `credit`, `loss`, and nothing else."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+from torch import Tensor
+
+from algos.core.paradigm import Row
+from algos.core.types import Batch, Credit, Fresh, Metrics, Need, Rollouts, Schedule
+
+
+@dataclass(frozen=True, kw_only=True)
+class Algorithm(ABC):
+    """An algorithm is a frozen dataclass: its fields are its hyper-parameters, its defaults the paper's.
+
+    To add one, write `algos/<name>.py` with one subclass (or pass `--algo FILE.py`): nothing else changes.
+    """
+
+    paradigm: ClassVar[Row | None] = None  # its row of Table 10, where it has one
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """What `credit` and `loss` read beyond the sampled tokens: "reference", "values", "entropy", "steps"."""
+        return frozenset()
+
+    def schedule(self, base: Schedule) -> Schedule:
+        """The base schedule (prompts and group size of the model's profile), as this algorithm wants it.
+
+        Raises ValueError, naming the field, where the algorithm cannot work with it.
+        """
+        return base
+
+    def adapt(self, rollouts: Rollouts) -> Self:
+        """This algorithm as it goes on after a round: the place of a coefficient that follows a target."""
+        return self
+
+    @abstractmethod
+    def credit(self, rollouts: Rollouts) -> Credit:
+        """Rewards of a whole round -> the worth of each token.  Called without gradient."""
+
+    @abstractmethod
+    def loss(self, batch: Batch, fresh: Fresh) -> tuple[Tensor, Metrics]:
+        """A batch -> its *share* of the update's loss, and its share of each metric.
+
+        Shares of one update add up: everything is divided by `batch.totals`, so that how an update is cut
+        into micro-batches changes no gradient and no metric.
+        """
+
+
+def check_best(best_of: int | None, **others: Any) -> None:
+    """Raises ValueError naming the field: a best of none, or one beside `others` that speak of correct ones alone."""
+    if best_of is None:
+        return
+    if best_of < 1:
+        raise ValueError(f"algo.best: must be at least 1, not {best_of}")
+    for name, (value, off) in others.items():
+        if value != off:
+            raise ValueError(f"algo.best: wants algo.{name}={off}, not {value}, which speaks of correct ones".lower())

@@ -1,0 +1,54 @@
+"""The algorithms that there are, by name or by FILE.py."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pkgutil
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from algos.core.algorithm import Algorithm
+
+
+def names() -> list[str]:
+    """The algorithms that ship: one a file of this package."""
+    package = Path(__file__).parent.parent
+    return sorted(m.name for m in pkgutil.iter_modules([str(package)]) if not m.ispkg)
+
+
+def import_file(path: Path, field: str) -> ModuleType:
+    """The user's own FILE.py as a module.  Raises ValueError, naming the field that asked for it."""
+    if not path.is_file():
+        raise ValueError(f"{field}: no file {path}")
+    spec = importlib.util.spec_from_file_location(f"{field} file {path.resolve()}", path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their annotations up there
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # whatever their file does: say which file, and why
+        del sys.modules[spec.name]
+        raise ValueError(f"{field}: {path} cannot be imported: {type(error).__name__}: {error}") from error
+    return module
+
+
+def load(name: str) -> type[Algorithm]:
+    """The class of algorithm `name`, or the one defined in FILE.py.
+
+    Raises ValueError on an unknown name (listing the valid ones) or a file without exactly one whole Algorithm.
+    """
+    if name.endswith(".py"):
+        module = import_file(Path(name), "algo")
+    elif name in names():
+        module = importlib.import_module(f"algos.{name}")
+    else:
+        raise ValueError(f"algo: unknown algorithm '{name}'; valid: {', '.join(names())}, or a FILE.py")
+    classes = {c for c in vars(module).values() if isinstance(c, type) and issubclass(c, Algorithm)}
+    found = [c for c in classes if c.__module__ == module.__name__]
+    if len(found) != 1:
+        raise ValueError(f"algo: {name} must define exactly one Algorithm, found {len(found)}")
+    if missing := sorted(found[0].__abstractmethods__):
+        raise ValueError(f"algo: {name}: {found[0].__name__} lacks what every Algorithm has: {', '.join(missing)}")
+    return found[0]

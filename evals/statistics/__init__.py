@@ -1,0 +1,1 @@
+"""Estimators, intervals and verdicts over plain arrays."""

@@ -1,0 +1,102 @@
+"""What a task is.  One file a task; the training reward and every evaluation call the same `judge`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from evals.verification.verifier import Format, Verdict, concludes
+
+Domain = Literal["in", "out", "retention"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One question with its gold answer.
+
+    Problem(id="3f2a", prompt="12-(5-3)+4=", gold="14")
+    """
+
+    id: str  # hash of the canonical problem: equal ids are the same problem, in whatever split
+    prompt: str  # as it is tokenised, before a chat template
+    gold: str  # the final answer alone
+    source: Any = None  # what the task wants to remember, e.g. the expression to check steps against
+
+
+@dataclass(frozen=True)
+class EvalSet:
+    """Some problems and how they are decoded: one row of the table, one lm-eval task."""
+
+    name: str  # e.g. "arithmetic", "arithmetic_t1"
+    domain: Domain
+    problems: Sequence[Problem]
+    temperature: float = 0.0  # 0 is greedy
+    version: str = "1"
+    samples: int = 1  # of each problem: `problems` has it so many times in a row
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a solution: where its text ends in the completion (characters), and whether it is right."""
+
+    end: int
+    right: bool
+
+
+class Task(ABC):
+    """Problems to train on, problems to be measured on, and the judge of both."""
+
+    name: str
+    stop: tuple[str, ...] = ()  # strings that end a completion, besides the end token
+    format: Format = "hash"  # how a completion marks its final answer
+
+    @abstractmethod
+    def spec(self) -> dict[str, Any]:
+        """How the judge is built again elsewhere: {"class": "module:Class", "fields": {...}}, JSON-able."""
+
+    @abstractmethod
+    def train(self, seed: int) -> Sequence[Problem]:
+        """The RL training split.  Finite: a run walks it in an order of its own and starts over."""
+
+    @abstractmethod
+    def eval_sets(self, limit: int | None = None) -> list[EvalSet]:
+        """What a run is measured on, in-domain first.  `limit` caps the problems of each set."""
+
+    def selection(self) -> Sequence[Problem]:
+        """What settings are tuned on, disjoint from training and test; empty where there is no such split."""
+        return []
+
+    @abstractmethod
+    def judge(self, problem: Problem, completion: str, ended: bool) -> Verdict:
+        """Is the completion right?  `ended` is False where it was cut at its token limit."""
+
+    def solutions(self) -> list[tuple[str, str]]:
+        """(prompt, written solution) of the training problems, for pretraining; empty where none are written."""
+        return []
+
+    def solution(self, problem: Problem) -> str | None:
+        """The written solution of a training problem, as a completion of its prompt; None where none is written."""
+        return None
+
+    def notices(self) -> list[str]:
+        """What the user should know of the data that were read: rows skipped, problems held out."""
+        return []
+
+    def formatted(self, completion: str) -> bool:
+        """Has it the form that the task asks for, right or wrong?  Default: it ends with its one final answer."""
+        return concludes(completion, self.format)
+
+    def key(self, problem: Problem, completion: str) -> str:
+        """What makes two correct solutions of a problem the same (default: their text, spaces aside)."""
+        return " ".join(completion.split())
+
+    def steps(self, problem: Problem, completion: str) -> list[Step] | None:
+        """The checked steps of a completion, or None where the task declares no steps."""
+        return None
+
+    def step_ends(self, problem: Problem, completion: str) -> list[int] | None:
+        """Where the steps of a completion end (characters), checked or not; None where the task declares none."""
+        steps = self.steps(problem, completion)
+        return None if steps is None else [s.end for s in steps]

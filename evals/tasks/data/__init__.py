@@ -1,0 +1,1 @@
+"""Problems: read from files and hubs, or generated."""

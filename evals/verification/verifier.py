@@ -1,0 +1,257 @@
+r"""Text -> Verdict: what a completion's final answer is, and whether it is right.  Reward and evaluation share it.
+
+**Which text counts.**  What follows the last `</think>`, up to an unclosed `<think>`; its last 20,000 characters.
+
+**Which answers.**  *Strict* reads the task's own format alone, and all that is marked there must be right: two
+different final answers are no answer, the same one twice is one.  *Lenient* reads the last answer marked in the
+task's format, else in any format, else the last number of the text; of a marked answer with words, the first number.
+So `#### 14 apples` is wrong strictly and correct leniently.  What is correct strictly is correct leniently.
+
+**Which are equal**, in this order:
+
+| the pair                                                    | is                                                |
+|-------------------------------------------------------------|---------------------------------------------------|
+| a chain `x = 10/2 = 5`, where the gold answer has no `=`    | equal if each side is, a name on the left aside   |
+| the same text, spaces aside                                 | equal                                             |
+| two plain numbers (`$1,000`, `-3/4`, `1 1/2`, `18.0`, `5%`) | compared exactly: 1/3 is not 0.333; 50% is 50     |
+| a gold answer in words (`\text{Evelyn}`)                    | compared as words, letter case aside              |
+| an answer in prose, over 1,000 characters, or like 9**9**9  | different                                         |
+| anything else                                               | as math-verify says, in a worker (verify_pool.py) |
+
+A unit in LaTeX text (`14\text{ cm}`) is dropped first.  What the worker cannot decide is a verifier_error, never
+"wrong"; where math-verify is not installed, that is every pair in the last row.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, Self
+
+from evals.verification.extraction import (
+    LONGEST,
+    READERS,
+    TAIL,
+    Format,
+    canonical,
+    clean,
+    final_part,
+    huge,
+    marked,
+    number,
+    numbers,
+    plain_words,
+    prose,
+    sides,
+    unfinished,
+    words,
+)
+from evals.verification.worker import Worker, WorkerError
+
+__all__ = ["Filter", "Format", "Judge", "Outcome", "Verdict", "concludes", "judge", "parse_gold"]
+
+Outcome = Literal["correct", "wrong", "unparseable", "truncated", "verifier_error"]
+Filter = Literal["strict", "lenient"]
+
+CACHE = 65_536  # decisions of the worker that are kept; the oldest go first
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the judge says of one completion.
+
+    >>> Verdict(strict="wrong", lenient="correct", answer="14 apples").value("lenient")
+    1.0
+    """
+
+    strict: Outcome  # the final answer in the task's format, and exactly one of it
+    lenient: Outcome  # any of the marked formats, else the last number in the text
+    answer: str | None  # what the strict reading found, normalised; None for nothing and for different answers
+
+    def value(self, filter: Filter) -> float:
+        """1.0 if correct, else 0.0.  Rows with verifier_error are 0.0 too: a reward leaves them
+        out of its means, an evaluation counts every problem.
+
+        >>> Verdict(strict="wrong", lenient="correct", answer="14 apples").value("strict")
+        0.0
+        """
+        return float({"strict": self.strict, "lenient": self.lenient}[filter] == "correct")
+
+
+def parse_gold(text: str) -> str:
+    r"""The gold answer in normal form.  What follows the last `####`, or is in the last box, where there is one.
+
+    ValueError where it cannot be one: empty, too long, unbalanced, prose.  A word must be given as LaTeX text.
+
+    >>> parse_gold("9 * 2 = 18 dollars #### 1,018"), parse_gold(r"\text{Evelyn}"), parse_gold("$x^2+1$")
+    ('1018', '\\text{Evelyn}', 'x^2+1')
+    """
+    marks = marked(text, "hash") or marked(text, "boxed")
+    raw = marks[-1][1].strip() if marks else text.strip()
+    shown = repr(raw if len(raw) <= 60 else raw[:57] + "...")
+    gold = canonical(raw)
+    if not gold:
+        raise ValueError("the gold answer is empty")
+    if len(gold) > LONGEST:
+        raise ValueError(f"the gold answer {shown} is longer than {LONGEST} characters")
+    if gold.count("{") != gold.count("}"):
+        raise ValueError(f"the gold answer {shown} has unbalanced braces")
+    if prose(gold, 3) or not re.search(r"[^\W_]", gold):
+        raise ValueError(f"the gold answer {shown} is no number and no mathematical expression (a word: \\text{{...}})")
+    return gold
+
+
+def concludes(completion: str, format: Format) -> bool:
+    r"""Does it mark one final answer, and end with it?  Only signs may follow: `$`, a closing brace, a full stop.
+
+    All that is marked must be one answer, as in the strict reading; a `<think>` that is left open marks nothing.
+
+    >>> [concludes(x, "hash") for x in ("1+2=3\n#### 3", "#### 3\nOr so.", "#### 3\n#### 4", "<think>#### 3", "3")]
+    [True, False, False, False, False]
+    >>> concludes(r"so $\boxed{3}$.", "boxed"), concludes("The answer is 3. Bye!", "answer_is")
+    (True, False)
+    """
+    text = completion.rpartition("</think>")[2]
+    marks = marked(final_part(completion), format)
+    if "<think>" in text or len({canonical(answer) for _, answer in marks}) != 1:
+        return False
+    start, answer = marks[-1]
+    return re.search(r"[^\W_]", text[-TAIL:][start + len(answer) :]) is None
+
+
+class Judge:
+    r"""Judges completions.  Owns at most one worker process, started with the first answer that needs it.
+
+    `timeout`: seconds of processor time for one answer in the worker (evals/verify_pool.py tells the limits).
+    `worker`: the command line of another worker, for tests.
+    `counts`: "judged" and "verifier_errors" (completions), "expressions" (asked of the worker), "cached".
+    Threads may share a judge.  `close`, or leaving `with`, ends the worker.
+
+    >>> with Judge() as judge:
+    ...     judge("12+2=14\n#### 14.0", "14", "hash", ended=True)
+    Verdict(strict='correct', lenient='correct', answer='14')
+    """
+
+    def __init__(self, timeout: float = 5.0, worker: Sequence[str] | None = None) -> None:
+        self.counts: Counter[str] = Counter()
+        self._worker = Worker(timeout, worker)
+        self._cache: dict[tuple[str, str], Outcome] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, completion: str, gold: str, format: Format, ended: bool, worked_out: bool = False) -> Verdict:
+        r"""The verdict on one completion.  `gold` as parse_gold gives it; `ended` is False where it was cut.
+
+        A completion that was cut is truncated where it marks no answer, and judged as it stands otherwise.  With
+        `worked_out` a number has to be one: an answer that leaves something to calculate is wrong, for the question
+        itself would be right.
+        An unknown format raises ValueError; whatever else fails is a verifier_error.
+
+        >>> Judge()(r"so \boxed{14} or \boxed{15}", "15", "boxed", ended=False)
+        Verdict(strict='wrong', lenient='correct', answer=None)
+        """
+        if format not in READERS:
+            raise ValueError(f"format must be one of {', '.join(READERS)}, not {format!r}")
+        try:
+            gold, text = canonical(gold), final_part(completion)
+            if not gold:
+                raise ValueError("the gold answer is empty")
+            strict, answer = self._strict(text, gold, format, ended, worked_out)
+            lenient = strict if strict == "correct" else self._lenient(text, gold, format, ended, worked_out)
+            verdict = Verdict(strict, lenient, answer)
+        except Exception:  # noqa: BLE001  the one place that swallows: a bad item must not end a run
+            verdict = Verdict("verifier_error", "verifier_error", None)
+        with self._lock:
+            self.counts["judged"] += 1
+            self.counts["verifier_errors"] += "verifier_error" in (verdict.strict, verdict.lenient)
+        return verdict
+
+    def close(self) -> None:
+        """Ends the worker.  The judge stays usable: it starts another when it needs one.
+
+        >>> judge = Judge(); judge.close(); judge.close()
+        """
+        with self._lock:
+            self._worker.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _strict(
+        self, text: str, gold: str, format: Format, ended: bool, worked_out: bool
+    ) -> tuple[Outcome, str | None]:
+        normal = plain_words if words(gold) else canonical
+        answers = list(dict.fromkeys(normal(answer) for _, answer in marked(text, format)))  # distinct, in order
+        if not answers:
+            return "unparseable" if ended else "truncated", None
+        outcome = _all(self._matches(gold, answer, worked_out) for answer in answers)
+        return outcome, answers[-1] if len(answers) == 1 or outcome == "correct" else None
+
+    def _lenient(self, text: str, gold: str, format: Format, ended: bool, worked_out: bool) -> Outcome:
+        others = sorted(mark for name in READERS if name != format for mark in marked(text, name))
+        marks = marked(text, format) or others
+        if marks:
+            answer = clean(marks[-1][1])
+            outcome = self._matches(gold, answer, worked_out)
+            if outcome == "wrong" and number(gold) is not None and prose(answer, 2) and numbers(answer):
+                return self._matches(gold, clean(numbers(answer)[0]))
+            return outcome
+        if not ended:
+            return "truncated"
+        found = numbers(text)
+        return self._matches(gold, clean(found[-1])) if found else "unparseable"
+
+    def _matches(self, gold: str, answer: str, worked_out: bool = False) -> Outcome:
+        parts = sides(answer) if len(answer) <= LONGEST and len(sides(gold)) == 1 and "=" not in gold else [answer]
+        if worked_out and number(gold) is not None and unfinished(parts[-1]):
+            return "wrong"
+        return _all(self._equal(gold, part) for part in parts)
+
+    def _equal(self, gold: str, answer: str) -> Outcome:
+        if "".join(gold.split()) == "".join(answer.split()):
+            return "correct"
+        value, claimed = number(gold), number(answer)
+        if value is not None and claimed is not None:
+            return "correct" if value == claimed else "wrong"
+        if (named := words(gold)) is not None:
+            return "correct" if named == plain_words(answer) else "wrong"
+        if not answer or len(answer) > LONGEST or (huge(answer) and not huge(gold)):
+            return "wrong"
+        if prose(answer, 2) if value is not None else prose(answer.replace(" and ", " "), 3):
+            return "wrong"
+        return self._ask(gold, answer)
+
+    def _ask(self, gold: str, answer: str) -> Outcome:
+        """The worker's decision.  Its failures are kept as well: the same pair always has the same verdict."""
+        with self._lock:
+            outcome = self._cache.get((gold, answer))
+            if outcome is not None:
+                self.counts["cached"] += 1
+                return outcome
+            self.counts["expressions"] += 1
+            try:
+                outcome = "correct" if self._worker.equal(gold, answer) else "wrong"
+            except WorkerError:
+                outcome = "verifier_error"
+            if len(self._cache) >= CACHE:
+                del self._cache[next(iter(self._cache))]
+            self._cache[gold, answer] = outcome
+            return outcome
+
+
+def _all(outcomes: Iterable[Outcome]) -> Outcome:
+    """Wrong where one is, else undecided where one is, else correct."""
+    found = set()
+    for outcome in outcomes:
+        if outcome == "wrong":
+            return "wrong"
+        found.add(outcome)
+    return "verifier_error" if "verifier_error" in found else "correct"
+
+
+judge = Judge()  # the process's own, for all tasks: one worker and one cache

@@ -1,0 +1,1 @@
+"""The comparison with TRL's GRPOTrainer, each side in a process of its own."""

@@ -1,0 +1,87 @@
+"""`harness list`: what there is, with its fields and their defaults, read from the code."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from typing import Any
+
+import algos
+from evals import tasks
+from harness.config.rewards import RewardModelFields
+from harness.config.run_config import RunConfig
+from harness.config.start_models import embedded_models, is_recipe_alone
+from harness.studies import study
+
+
+def _fields(cls: Any) -> list[str]:
+    hints = typing.get_type_hints(cls)
+    lines = []
+    for f in dataclasses.fields(cls):
+        kind = hints[f.name]
+        options = typing.get_args(kind) if typing.get_origin(kind) is typing.Literal else ()
+        shown = " | ".join(map(str, options)) or getattr(kind, "__name__", str(kind)).replace("typing.", "")
+        default = f.default if f.default is not dataclasses.MISSING else "{}"
+        lines.append(f"    {f.name} = {default!r}  ({shown})")
+    return lines
+
+
+def _described(name: str, cls: Any, module: str) -> list[str]:
+    import sys
+
+    about = (sys.modules[cls.__module__].__doc__ or "").strip().splitlines()[0]
+    return [f"  {name}  ({module}.py): {about}", *_fields(cls)]
+
+
+DATA = {  # by Schedule.source
+    "live": "q; o ~ the live policy",
+    "start": "q; o ~ the start model",
+    "dataset": "q, o: the task's written solutions",
+}
+
+
+def paradigm() -> str:
+    """DeepSeekMath's Table 10, of the algorithms that have a row in it: a Markdown table, by their files.
+
+    What stands under "data source" is read from the schedule that the algorithm makes of a run's defaults.
+    """
+    rows = [("method", "data source", "reward", "gradient coefficient (2402.03300)", "file")]
+    for name in algos.names():
+        algorithm = algos.load(name)
+        if (row := algorithm.paradigm) is None:
+            continue
+        base = algos.Schedule(prompts=RunConfig.prompts, group_size=RunConfig.group_size)
+        source = DATA[algorithm().schedule(base).source]
+        rows.append((name, source, row.reward, f"{row.coefficient} (eq. {row.equation})", f"algos/{name}.py"))
+    wide = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [" | ".join(cell.ljust(w) for cell, w in zip(row, wide, strict=True)) for row in rows]
+    return "\n".join(f"| {line} |" for line in (lines[0], " | ".join("-" * w for w in wide), *lines[1:]))
+
+
+def _model(name: str) -> str:
+    made = f"a recipe without weights: `harness pretrain {name} --device cuda` makes them"
+    return f"  {name}  ({made if is_recipe_alone(name) else 'embedded'})"
+
+
+def listing(what: str) -> str:
+    """Raises ValueError on an unknown heading."""
+    headings = ("algos", "tasks", "models", "studies", "fields")
+    if what not in (*headings, "all"):
+        raise ValueError(f"list: unknown '{what}'; valid: all, {', '.join(headings)}")
+    lines: list[str] = []
+    for heading in headings if what == "all" else (what,):
+        lines.append({"fields": "run (--set field=value)"}.get(heading, heading))
+        if heading == "algos":
+            for name in algos.names():
+                lines += _described(name, algos.load(name), f"algos/{name}")
+        elif heading == "tasks":
+            for name in tasks.names():
+                lines += _described(name, tasks.load(name), f"evals/tasks/{name}")
+        elif heading == "models":
+            lines += [_model(name) for name in embedded_models()] + ["  a folder, or a hub id"]
+        elif heading == "studies":
+            lines += [f"  {name}: {study.load(name).question}" for name in study.names()] + ["  or a FILE.toml"]
+        else:
+            lines += [*_fields(RunConfig), "    reward_model.FIELD, of a learned reward:", *_fields(RewardModelFields)]
+        lines.append("")
+    return "\n".join(lines).rstrip()

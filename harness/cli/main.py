@@ -1,0 +1,234 @@
+"""The command line.  Each command is a few lines; what it does lives elsewhere, and is imported when it is asked for.
+
+Exit codes: 0 done, 1 the run failed, 2 the user's input is wrong (one plain line), 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer import Option as Opt
+
+from harness.cli.bench import bench
+from harness.cli.options import (
+    Algo,
+    BudgetText,
+    Config,
+    Device,
+    DryRun,
+    Dtype,
+    EvalFile,
+    EvalLimit,
+    EvalTasks,
+    GroupSize,
+    KeepCheckpoints,
+    MaxNewTokens,
+    Model,
+    Name,
+    Out,
+    Quiet,
+    Reward,
+    Set,
+    TaskName,
+    Temperature,
+    TestFile,
+    TrainFile,
+    named,
+)
+from harness.cli.plan import plan
+from harness.cli.study import ablate, calibrate, compare, report
+from harness.config.errors import RunFailed
+
+app = typer.Typer(
+    help="GRPO, PPO or rejection sampling: matched budgets, one loop, records you can trust.",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+# Newer Typers carry a click of their own, older ones use click: its exceptions are reached through what both export.
+ClickException: type[Exception] = typer.BadParameter.__mro__[2]
+
+
+@app.callback(invoke_without_command=True)
+def _harness(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.command(epilog="Example: harness run --algo grpo --group-size 16 --set algo.kl_coef=0.01")
+def run(
+    algo: Algo = None,
+    group_size: GroupSize = None,
+    model: Model = None,
+    task: TaskName = None,
+    train_file: TrainFile = None,
+    test_file: TestFile = None,
+    eval_file: EvalFile = None,
+    eval_tasks: EvalTasks = None,
+    eval_limit: EvalLimit = None,
+    reward: Reward = None,
+    budget: BudgetText = None,
+    seed: Annotated[int | None, Opt(help="Of prompts, noise and everything else. [0]")] = None,
+    name: Name = None,
+    out: Out = None,
+    config: Config = None,
+    set_: Set = None,
+    temperature: Temperature = None,
+    max_new_tokens: MaxNewTokens = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    keep_checkpoints: KeepCheckpoints = None,
+    resume: Annotated[bool, Opt("--resume", help="Go on with the run of that name.")] = False,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train one arm under one budget, and leave its record."""
+    flags: dict[str, Any] = {
+        "algo_name": algo, "task_name": task, "group_size": group_size, "model": model, "eval_tasks": eval_tasks,
+        "eval_limit": eval_limit, "reward": reward, "budget": budget, "seed": seed, "name": name, "out": out,
+        "temperature": temperature, "max_new_tokens": max_new_tokens, "device": device, "dtype": dtype,
+        "keep_checkpoints": keep_checkpoints, "resume": resume or None,
+    }  # fmt: skip
+    files = {"train_file": train_file, "test_file": test_file, "eval_files": named(eval_file, "--eval-file")}
+    flags["task"] = {k: v for k, v in files.items() if v} or None
+    from harness.config.run_config import resolve
+
+    resolved = resolve(flags, set_ or [], config)
+    from harness.training.run import execute
+    from harness.training.setup import check_free, finished, prepare
+
+    prepared = prepare(resolved)
+    if dry_run:
+        import json
+
+        typer.echo(json.dumps(prepared.record["config"], indent=1))
+        return
+    from harness.cli.progress import Display
+    from harness.records.lock import held
+
+    with held(prepared.folder):
+        if not resolved.resume:
+            check_free(prepared.folder)  # once more: somebody may have been faster
+        elif finished(prepared.folder):
+            typer.echo(f"{prepared.folder} is finished")
+            return
+        with Display(quiet=quiet) as display:
+            record = _guarded(lambda: execute(prepared, display), prepared.folder)
+            display.finish(record, prepared.folder)
+
+
+app.command(epilog="Example: harness compare --algos grpo,ppo,rft --seeds 5 --budget generated_tokens=200000")(compare)
+app.command(epilog="Example: harness ablate compare_nano --workers 2 --dry-run")(ablate)
+app.command(epilog="Example: harness report results/compare_nano")(report)
+app.command()(calibrate)
+app.command(epilog="Example: harness plan --model Qwen/Qwen2.5-0.5B --algo ppo --device cuda --limit-gib 80")(plan)
+app.add_typer(bench, name="bench")
+
+
+@app.command("list")
+def list_(
+    what: Annotated[str, typer.Argument(help="algos, tasks, models, studies or fields.")] = "all",
+    paradigm: Annotated[bool, Opt("--paradigm", help="How the algorithms differ: a table, from the code.")] = False,
+) -> None:
+    """Algorithms, tasks, models and studies, with their fields."""
+    from harness.cli import catalog
+
+    typer.echo(catalog.paradigm() if paradigm else catalog.listing(what))
+
+
+@app.command()
+def pretrain(
+    model: Annotated[str | None, typer.Argument(help="An embedded model, nano or micro; none with --task.")] = None,
+    task: Annotated[str | None, Opt(help="Pretrain on this task's training solutions.")] = None,
+    train_file: TrainFile = None,
+    out: Annotated[Path | None, Opt(help="Where to write. [MODEL-rebuilt, or TASK-small]")] = None,
+    updates: Annotated[
+        int | None, Opt(min=1, help="Updates with --task [400]; of a recipe, at most so many a stage.")
+    ] = None,
+    device: Annotated[str, Opt(help="auto, cpu, cuda. [auto]")] = "auto",
+) -> None:
+    """Rebuild an embedded starting model from its recipe, or make a small one from a task's training data."""
+    from harness.models.pretraining import recipes
+
+    folder = recipes.pretrain(model, task, train_file, out, updates, device, typer.echo)
+    typer.echo(f"written to {folder}")
+
+
+@app.command("eval")
+def eval_(
+    checkpoint: Annotated[
+        Path, typer.Argument(help="A folder that from_pretrained loads, e.g. RUN/checkpoints/final.")
+    ],
+    task: TaskName = None,
+    test_file: TestFile = None,
+    eval_file: EvalFile = None,
+    eval_tasks: EvalTasks = None,
+    eval_limit: EvalLimit = None,
+    max_new_tokens: MaxNewTokens = None,
+    scorer: Annotated[str, Opt(help="ours: our engine; hf: lm-eval's own model.")] = "ours",
+    device: Device = None,
+    set_: Set = None,
+) -> None:
+    """Score a checkpoint on a task's evaluation sets."""
+    flags: dict[str, Any] = {
+        "model": str(checkpoint), "task_name": task, "eval_tasks": eval_tasks, "eval_limit": eval_limit,
+        "max_new_tokens": max_new_tokens, "device": device,
+    }  # fmt: skip
+    files = {"test_file": test_file, "eval_files": named(eval_file, "--eval-file")}
+    flags["task"] = {k: v for k, v in files.items() if v} or None
+    from harness.config.run_config import resolve
+    from harness.training.evaluation import rescore
+
+    typer.echo(rescore(resolve(flags, set_ or [], None), scorer))
+
+
+def _guarded(execute: Callable[[], dict[str, Any]], folder: Path) -> dict[str, Any]:
+    """Run, and turn whatever goes wrong into one line and a traceback in the run's folder."""
+    try:
+        return execute()
+    except KeyboardInterrupt:
+        raise
+    except Exception as error:
+        import traceback
+
+        said = f"{type(error).__name__}: {error}"
+        try:
+            (folder / "traceback.txt").write_text(traceback.format_exc())
+        except OSError:  # a full disk: the reason is in the record, and here
+            raise RunFailed(said) from error
+        raise RunFailed(f"{said} (see {folder / 'traceback.txt'})") from error
+
+
+def main() -> None:
+    """The console script: one plain line for what is wrong, and the exit code that says whose fault it is."""
+    try:
+        code = app(standalone_mode=False)
+    except ClickException as error:
+        message = error.format_message()  # type: ignore[attr-defined]
+        if message.startswith("No such command"):
+            within = error.ctx  # type: ignore[attr-defined]
+            message += f" Valid: {', '.join(within.command.list_commands(within))}."
+        code = _say(message, 2)
+    except ValueError as error:
+        code = _say(str(error), 2)
+    except RunFailed as error:
+        code = _say(f"the run failed: {error}", 1)
+    except (KeyboardInterrupt, typer.Abort):
+        code = 130
+    if code == 130:  # Typer may turn the interrupt into a code itself
+        typer.echo("interrupted", err=True)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _say(message: str, code: int) -> int:
+    typer.echo(f"error: {' '.join(message.split())}", err=True)
+    return code
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""The command that says what a run will need before anything is downloaded or started."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer import Option as Opt
+
+from harness.cli.options import (
+    Algo,
+    BudgetText,
+    Config,
+    Device,
+    Dtype,
+    GroupSize,
+    MaxNewTokens,
+    Out,
+    ProfileName,
+    Set,
+    Temperature,
+)
+
+
+def plan(
+    algo: Algo = None,
+    group_size: GroupSize = None,
+    model: Annotated[str | None, Opt(help="nano, a hub id, a folder, or a config.json. [nano]")] = None,
+    budget: BudgetText = None,
+    prompt_tokens: Annotated[int, Opt(help="The longest prompt.")] = 128,
+    limit_gib: Annotated[
+        float | None, Opt(help="Say what makes it fit. [the CUDA device's, where there is one]")
+    ] = None,
+    out: Out = None,
+    profile: ProfileName = None,
+    config: Config = None,
+    set_: Set = None,
+    temperature: Temperature = None,
+    max_new_tokens: MaxNewTokens = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    json_: Annotated[bool, Opt("--json", help="For a machine: bytes, FLOPs, counts.")] = False,
+) -> None:
+    """Predict memory and cost of a run from its model's config.json alone."""
+    flags: dict[str, Any] = {
+        "algo_name": algo, "group_size": group_size, "model": model, "budget": budget, "out": out,
+        "temperature": temperature, "max_new_tokens": max_new_tokens, "device": device, "dtype": dtype,
+    }  # fmt: skip
+    from harness.config.run_config import RunConfig, resolve
+    from harness.planner.command import planned
+    from harness.studies import scale_profiles
+
+    under = scale_profiles.load(profile).of(Path(algo or RunConfig.algo_name).stem) if profile else None
+    typer.echo(planned(resolve(flags, set_ or [], config, under), prompt_tokens, limit_gib, json_))

@@ -1,0 +1,1 @@
+"""The run's configuration: fields, layers, types; the experiment that it names."""

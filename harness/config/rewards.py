@@ -1,0 +1,149 @@
+"""The reward that a run asks for: `--reward`, its terms, and the fields of a learned reward model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from algos.core.registry import import_file
+from evals.tasks import Problem, Task
+from evals.verification.verifier import Verdict
+from harness.accounting.budget import Budget
+from harness.config import rewards
+from harness.config.coercion import build
+from harness.config.run_config import RunConfig
+from harness.rewards.shaping import TERMS
+
+if TYPE_CHECKING:
+    from harness.config.run_config import RunConfig
+
+
+RewardFunction = Callable[[Problem, str, Verdict], float]
+
+
+def rule(problem: Problem, completion: str, verdict: Verdict) -> float:
+    """1 where the strict reading is correct, else 0."""
+    return float(verdict.strict == "correct")
+
+
+def load_function(name: str) -> RewardFunction:
+    """`rule`, or FILE.py:function with the signature of `rule`.  Raises ValueError where it cannot be had."""
+    if name == "rule":
+        return rule
+    file, colon, function = name.rpartition(":")
+    if not colon or not file.endswith(".py"):
+        raise ValueError(f"reward: '{name}' is none of {', '.join(NAMES)}, and not FILE.py:function")
+    module = import_file(Path(file), "reward")
+    found = getattr(module, function, None)
+    if not callable(found):
+        raise ValueError(f"reward: {file} has no function '{function}'")
+    return found
+
+
+LEARNED = ("outcome-model", "process-model")
+STEPWISE = ("process-rule", "process-model")
+NAMES = ("rule", "process-rule", *LEARNED)
+
+
+def check_reward(config: RunConfig, task: Task, steps: bool) -> None:
+    """Raises ValueError, one line, where a reward's name or term is unknown, the task does not give what it takes, or
+    an algorithm asks for rewards of `steps` and gets none."""
+    name = config.reward
+    rewards.check_terms(config.reward_weights, task)
+    if name not in NAMES:
+        load_function(name)
+    checked = name == "process-rule" or (name == "process-model" and config.reward_model.get("labels") == "rule")
+    declared = ("steps",) if checked else ("steps", "step_ends") if name == "process-model" else ()
+    if declared and all(getattr(type(task), method) is getattr(Task, method) for method in declared):
+        what, asked = "checks" if checked else "declares", name
+        if checked and name == "process-model":
+            asked = "process-model with reward_model.labels=rule"
+        raise ValueError(
+            f"reward: {asked} needs a task that {what} steps, and '{task.name}' {what} none; valid: rule, outcome-model"
+        )
+    if steps and name not in STEPWISE:
+        valid = " or ".join(STEPWISE)
+        raise ValueError(f"reward: algo.supervision=process needs rewards of steps, which {name} has not; {valid}")
+
+
+ACCURACY = "accuracy"
+
+
+def check_terms(names: Iterable[str], task: Task) -> None:
+    """Raises ValueError, one line, where a term is unknown or the task cannot give it."""
+    can = sorted([ACCURACY, *TERMS])
+    for name in names:
+        if name not in can:
+            raise ValueError(f"reward_weights.{name}: unknown term; valid: {', '.join(can)}")
+    if "steps" in names and type(task).steps is Task.steps:
+        valid = ", ".join(name for name in can if name != "steps")
+        raise ValueError(f"reward_weights.steps: task '{task.name}' checks no steps; valid: {valid}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RewardModelFields:
+    """The defaults are sizes for a small start; what DeepSeekMath says of its own stands beside them (2402.03300)."""
+
+    name: str | None = None  # a sequence-classification model, by folder or hub id, as it is; none: train one here
+    prompts: int = 64  # problems whose completions it is trained and tested on
+    samples: int = 16  # completions of each, by the policy as it then is
+    held_out: float = 0.25  # share of those problems on which its quality is measured
+    labels: Literal["continuations", "rule"] = "continuations"  # of steps (2312.08935 §3.3, or the task's checker)
+    continuations: int = 4  # of each step prefix; 2312.08935 §4 has 8
+    epochs: int = 4
+    lr: float = 2e-5  # §4.2, of its 7 B; a scale: the policy's profile may say another
+    batch: int = 64  # completions an update
+    replay: float = 0.1  # share of a refresh that is history (§4.1.4)
+
+    def __post_init__(self) -> None:
+        for name in ("prompts", "samples", "continuations", "epochs", "batch"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"reward_model.{name}: must be at least 1, not {getattr(self, name)}")
+        if self.prompts < 2:
+            raise ValueError("reward_model.prompts: at least 2, one to train on and one to be measured on")
+        if not self.lr > 0:
+            raise ValueError(f"reward_model.lr: must be positive, not {self.lr}")
+        if not 0 < self.held_out < 1:
+            raise ValueError(f"reward_model.held_out: must lie between 0 and 1, not {self.held_out}")
+        if not 0 <= self.replay < 1:
+            raise ValueError(f"reward_model.replay: must lie in 0..1, 1 excluded, not {self.replay}")
+
+
+def reward_model_of(config: RunConfig) -> RewardModelFields:
+    """Raises ValueError where a field is wrong, or what it samples alone would be more than the budget pays for."""
+    fields, budget = build(RewardModelFields, config.reward_model, "reward_model."), Budget.parse(config.budget)
+    prompts = 0 if fields.name else fields.prompts  # a later training stays out where it is not paid for
+    wanted = {"prompts": prompts, "completions": prompts * fields.samples}.get(budget.unit, 0)
+    if wanted > budget.limit:
+        raise ValueError(
+            f"reward_model.prompts: it would sample {wanted:,} {budget.unit}, and the budget is {budget.limit:,.0f}"
+        )
+    return fields
+
+
+def unread(config: RunConfig, steps: bool) -> list[str]:
+    """A line for each thing of a reward that was asked for and is not read; `steps`: the algorithm reads them."""
+    said = []
+    asked = [name for name in config.reward_model if config.sources.get(f"reward_model.{name}") != "profile"]
+    if asked and config.reward not in LEARNED:
+        said.append(f"reward_model.{asked[0]}: nothing reads it, for reward={config.reward} is not learned")
+    if config.reward in STEPWISE and not steps:
+        said.append(f"{config.algo_name} reads the last step's reward alone: {config.reward} rates others in vain")
+    return said
+
+
+def trainings_of(config: RunConfig, fields: RewardModelFields) -> int:
+    """How often a run trains its reward model."""
+    return (0 if fields.name else 1) + (config.iterations - 1 if config.refresh_reward else 0)
+
+
+def check_drawn(config: RunConfig, problems: int) -> None:
+    """Raises ValueError where a reward model would meet a problem twice: once to learn from, once to be measured on."""
+    if config.reward in LEARNED:
+        fields = reward_model_of(config)
+        if (wanted := trainings_of(config, fields) * fields.prompts) > problems:
+            raise ValueError(
+                f"reward_model.prompts: its {wanted:,} problems must differ, and the task has {problems:,} to train on"
+            )

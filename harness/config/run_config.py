@@ -1,0 +1,137 @@
+"""What a run is asked to do: defaults < the model's profile < a TOML file < the command line.
+
+Scale fields (learning rate, prompts a round, G, lengths) come from the model's profile; fields that define an
+algorithm from the algorithm's own file.  A field that nobody knows is an error that lists the valid ones.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from harness.accounting.budget import Budget
+from harness.config.coercion import build
+from harness.config.overrides import GROUPS, _nested, put
+from harness.config.start_models import defaults_of, load_toml
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Every field of a run, resolved.  `algo` and `task` hold the fields of their own dataclasses."""
+
+    algo_name: str = "grpo"
+    task_name: str = "arithmetic"
+    model: str = "nano"
+    algo: dict[str, Any] = field(default_factory=dict)
+    task: dict[str, Any] = field(default_factory=dict)
+    reward: str = "rule"
+    reward_model: dict[str, Any] = field(default_factory=dict)  # harness/reward_models/fields.py
+    reward_weights: dict[str, float] = field(default_factory=dict)  # of terms (harness/terms.py)
+    reward_noise: float = 0.0  # share of the rule's labels that are flipped, 0 to 0.5
+    iterations: int = 1  # equal shares of the budget, between which the next two act (2402.03300, Algorithm 1)
+    reset_reference: bool = False  # the reference becomes the policy
+    refresh_reward: bool = False  # the reward model is trained on
+    measure_kl: bool = False  # KL to the start model is measured where nothing else asks for a reference
+    budget: str = "completions=8192"
+    seed: int = 0
+    # scale: the model's profile has the last word on these defaults
+    prompts: int = 32  # P, a round
+    group_size: int = 16  # G
+    max_new_tokens: int = 512
+    lr: float = 1e-6
+    warmup: int = 0  # updates
+    decay: Literal["constant", "linear"] = "constant"
+    temperature: float = 1.0
+    # evaluation
+    eval_fractions: tuple[float, ...] = (0.0, 0.5, 1.0)  # of the budget
+    eval_tasks: tuple[str, ...] = ()  # lm-eval's stock tasks, as further columns
+    eval_limit: int | None = None  # problems of each evaluation
+    eval_split: Literal["test", "selection"] = "test"  # selection: what settings are tuned on
+    eval_samples: int = 0  # of each in-domain problem at temperature 1, at the start and the end: pass@k, maj@k
+    keep_outcomes: Literal["all", "ends"] = "all"  # of each problem: at every point, or at the start and the end
+    # machine
+    device: str = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float64"] = "auto"  # auto: fp32 on CPU, bf16 autocast on CUDA
+    micro_tokens: int = 4096  # tokens of one forward and backward
+    gradient_checkpointing: bool = False  # a third more work, few activations
+    optimizer: Literal["adamw", "adamw8bit", "paged_adamw8bit"] = "adamw"  # the 8-bit ones are bitsandbytes'
+    reference_on: Literal["device", "cpu"] = "device"  # cpu: parked there, and brought in for its reading of a round
+    rollout_rows: int = 256  # completions decoded at once
+    # where
+    name: str | None = None
+    out: str = "results"
+    keep_checkpoints: int = 1  # the newest so many; 0 writes none
+    checkpoint_every: int = 10  # rounds
+    resume: bool = False  # go on with the run in the folder
+    sources: dict[str, str] = field(default_factory=dict)  # field -> profile | file | flag; the rest is default
+
+    def as_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+
+def resolve(
+    flags: dict[str, Any], settings: list[str], file: str | None, under: dict[str, Any] | None = None
+) -> RunConfig:
+    """Merge the four layers.  `settings` are the `--set field=value` words; flags that are None are unset; `under` lies
+    under the file."""
+    layers: list[tuple[str, dict[str, Any]]] = [("file", under)] if under else []
+    if file is not None:
+        layers.append(("file", load_toml(Path(file))))
+    asked = {k: v for k, v in flags.items() if v is not None}
+    for word in settings:
+        name, equals, value = word.partition("=")
+        if not equals:
+            raise ValueError(f"--set: '{word}' is not field=value")
+        put(asked, name, value)
+    layers.append(("flag", asked))
+    return merge(layers)
+
+
+def merge(layers: list[tuple[str, dict[str, Any]]]) -> RunConfig:
+    """(source, table) layers, later ones over earlier ones, under them the profile of the model that they name."""
+    layers = [(source, _nested(layer)) for source, layer in layers]
+    model = next((layer["model"] for _, layer in reversed(layers) if "model" in layer), RunConfig.model)
+    if not isinstance(model, str):
+        raise ValueError(f"model: must be an embedded model's name, a folder or a hub id, not {model!r}")
+    layers.insert(0, ("profile", _nested(defaults_of(model))))
+    merged: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for source, layer in layers:
+        for name, value in layer.items():
+            if isinstance(value, dict) and name in GROUPS:
+                merged.setdefault(name, {}).update(value)
+                sources.update({f"{name}.{k}": source for k in value})
+            else:
+                merged[name], sources[name] = value, source
+    merged["sources"] = sources
+    return check(build(RunConfig, merged, ""))
+
+
+def check(config: RunConfig) -> RunConfig:
+    """Ranges that a type does not say.  Raises ValueError naming the field."""
+    Budget.parse(config.budget)
+    sizes = ("prompts", "group_size", "max_new_tokens", "micro_tokens", "rollout_rows", "checkpoint_every")
+    for least, names in ((1, (*sizes, "iterations")), (0, ("warmup", "keep_checkpoints"))):
+        for name in names:
+            if getattr(config, name) < least:
+                raise ValueError(f"{name}: must be at least {least}, not {getattr(config, name)}")
+    for name in ("temperature", "lr"):
+        if not getattr(config, name) > 0:
+            raise ValueError(f"{name}: must be positive, not {getattr(config, name)}")
+    if config.iterations == 1 and (config.reset_reference or config.refresh_reward):
+        raise ValueError("iterations: reset_reference and refresh_reward act between iterations: ask for 2 or more")
+    if config.refresh_reward and not config.reward.endswith("-model"):
+        raise ValueError(f"refresh_reward: reward={config.reward} has no model to refresh")
+    if not 0 <= config.reward_noise <= 0.5:
+        raise ValueError(f"reward_noise: must lie in 0..0.5, not {config.reward_noise}")
+    if config.reward_noise and config.reward != "rule":
+        raise ValueError(f"reward_noise: it flips the 0 and 1 of reward=rule, not what reward={config.reward} says")
+    if config.eval_limit is not None and config.eval_limit < 1:
+        raise ValueError(f"eval_limit: must be at least 1, not {config.eval_limit}")
+    if config.eval_samples < 0 or config.eval_samples == 1:
+        raise ValueError(f"eval_samples: 0, or at least 2 for an unbiased pass@1, not {config.eval_samples}")
+    if any(not 0 <= f <= 1 for f in config.eval_fractions):
+        raise ValueError(f"eval_fractions: must lie in 0..1, not {config.eval_fractions}")
+    return config

@@ -1,0 +1,205 @@
+"""A transformers causal LM behind the `Policy` interface: scoring, gradient, step, the frozen reference, the critic."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any, Literal
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from algos import Batch, Critic, Fresh, Need, Policy, Rollouts
+from harness.models.causal_lm import LM, Chosen, Trunk, checkpointed
+from harness.models.half_precision import autocast_dtype, narrowed
+from harness.models.microbatching import cut
+from harness.models.optimizer import Optim
+from harness.models.value_model import LMCritic
+
+
+class LMPolicy(Policy):
+    """The live model and its optimiser; a frozen copy as reference and a critic where an algorithm needs them.
+
+    Dropout is off throughout: the policy that is trained is the one that was sampled.  Policy and critic are two
+    parameter groups of one optimiser, each with its own count of updates, rate and clipped norm: a critic that has
+    much to learn does not shorten the policy's steps.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        accelerator: Accelerator,
+        optim: Optim,
+        temperature: float,
+        reference: bool,
+        micro_tokens: int,
+        critic: Critic = "none",
+        critic_lr: float = 1.0,
+        gradient_checkpointing: bool = False,
+        reference_on: Literal["device", "cpu"] = "device",
+    ) -> None:
+        self.accelerator, self.optim, self.temperature = accelerator, optim, temperature
+        self.micro_tokens, self.progress, self.gradient_bytes = micro_tokens, 0.0, {"policy": 0, "critic": 0}
+        model.eval()
+        self.parked = torch.device("cpu") if reference_on == "cpu" else accelerator.device
+        self.reference = self._frozen(model).to(accelerator.device) if reference else None
+        self.critic = None if critic == "none" else LMCritic(model, critic).to(accelerator.device)
+        groups: list[dict[str, Any]] = [{"params": list(model.parameters()), "scale": 1.0, "taken": 0}]
+        if self.critic is not None:
+            groups.append({"params": list(self.critic.parameters()), "scale": critic_lr, "taken": 0})
+        if gradient_checkpointing:
+            for trunk in filter(None, (model, self.critic and self.critic.trunk)):
+                checkpointed(trunk)
+        self.model, self.optimizer = accelerator.prepare(model, optim.build(groups, accelerator.device))
+        self.model.eval()
+        self.lm = LM(accelerator.unwrap_model(self.model), accelerator.autocast)
+        trunk = self.critic.trunk if self.critic is not None else None
+        self.critic_trunk = None if trunk is None else Trunk(trunk, self.lm.packs, accelerator.autocast, self.lm.ragged)
+        self.reference_lm = None if self.reference is None else LM(self.reference, accelerator.autocast)
+        if self.reference is not None:
+            self.reference.to(self.parked)
+
+    def _frozen(self, model: Any) -> Any:
+        """A copy of the model to read alone: under autocast its matrices need no more than 16 bits."""
+        twin = copy.deepcopy(model).requires_grad_(False)
+        dtype = autocast_dtype(self.accelerator.autocast, self.device)
+        return twin if dtype is None else narrowed(twin, dtype)
+
+    def reset_reference(self) -> None:
+        """reference <- policy, as a new iteration begins (2402.03300, Algorithm 1)."""
+        if self.reference is None:
+            raise ValueError("this policy has no reference to reset")
+        live = self.modules()["policy"].state_dict()
+        for name, kept in self.reference.state_dict().items():
+            kept.copy_(live[name])
+
+    def annotate(self, rollouts: Rollouts, needs: frozenset[Need]) -> Rollouts:
+        if "reference" in needs:
+            assert self.reference_lm is not None
+            self.reference_lm.model.to(self.device)
+            rollouts = replace(rollouts, ref_logp_NT=self.score(rollouts, self.reference_lm))
+            self.reference_lm.model.to(self.parked)
+        if "values" in needs:
+            rollouts = replace(rollouts, value_NT=self.values(rollouts))
+        return rollouts
+
+    @torch.inference_mode()
+    def score(self, rollouts: Rollouts, lm: LM | None = None) -> Tensor:
+        """log pi of every sampled token under `lm` (default: the live one), without gradient.  (N, T)."""
+        lm = lm or self.lm
+        return self._over(rollouts, lambda part: _spread(lm, lm.read(part), self.temperature)[0])
+
+    @torch.inference_mode()
+    def values(self, rollouts: Rollouts) -> Tensor:
+        """V of the state in which every sampled token was chosen, without gradient.  (N, T)."""
+        return self._over(rollouts, self._value)
+
+    def _over(self, rollouts: Rollouts, read: Callable[[Rollouts], Tensor]) -> Tensor:
+        """`read` of all rows, so many at a time."""
+        rows = cut(rollouts, torch.arange(len(rollouts.group_N), device=self.device), self.micro_tokens)
+        out_NT = torch.zeros(rollouts.mask_NT.shape, dtype=rollouts.logp_NT.dtype, device=self.device)
+        for part in rows:
+            said = read(rollouts.take(part))
+            out_NT = out_NT.to(torch.promote_types(out_NT.dtype, said.dtype)).index_copy(0, part, said)
+        return out_NT
+
+    def forward(self, batch: Batch, needs: frozenset[Need]) -> Fresh:
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            chosen = self.lm.read(batch.rollouts)
+            logp_NT, entropy_NT = _spread(self.lm, chosen, self.temperature, "entropy" in needs)
+        value_NT = self._value(batch.rollouts, chosen) if "values" in needs else None
+        return Fresh(logp_NT=logp_NT, entropy_NT=entropy_NT, value_NT=value_NT)
+
+    def passes(self, batch: Batch, needs: frozenset[Need]) -> Iterator[Fresh]:
+        """A critic that is a model of its own is read first, beside the sampler's log-probabilities, and goes back
+        before the policy is read beside its values: the activations of one model are held at a time, not of two.
+
+            L = L_V(V) + L_pi(pi)     =>     dL/dV at the sampler's pi = dL/dV at the live pi
+
+        ValueError where the loss is no such sum: the two gradients are compared.
+        """
+        if self.critic_trunk is None or self.frozen or "values" not in needs:
+            yield self.forward(batch, needs)
+            return
+        value_NT = self._value(batch.rollouts)
+        value_NT.retain_grad()
+        yield replace(noted(batch), value_NT=value_NT)
+        beside_NT = value_NT.detach().requires_grad_()
+        yield replace(self.forward(batch, needs - {"values"}), value_NT=beside_NT)
+        there, here = value_NT.grad, beside_NT.grad
+        # what is not a number is not more than anything: `step` names it
+        if there is None or here is None or bool(((there - here).abs() > 1e-4 * here.abs() + 1e-8).any()):
+            raise ValueError("algo.loss: with critic=separate, a sum of a term of values and one of log-probabilities")
+
+    def _value(self, r: Rollouts, shared: Chosen | None = None) -> Tensor:
+        """The critic's view of a batch; `shared` are the policy's states, where they are at hand.  (N, T)."""
+        if self.critic is None:
+            raise ValueError("this policy has no value head")
+        chosen = self.critic_trunk.read(r) if self.critic_trunk is not None else shared or self.lm.read(r)
+        return chosen.spread(self.critic(chosen.state_MH))
+
+    def backward(self, loss: Tensor) -> None:
+        self.accelerator.backward(loss)
+
+    def step(self) -> dict[str, float]:
+        told: dict[str, float] = {}
+        for name, group in zip(("policy", "critic"), self.optimizer.param_groups, strict=False):
+            if name == "policy" and self.frozen:
+                continue
+            for p in group["params"]:  # an update in which nothing had a gradient is a step all the same
+                p.grad = torch.zeros_like(p) if p.grad is None else p.grad
+            rate = self.optim.rate(group["taken"], self.progress) * group["scale"]
+            norm = self.accelerator.clip_grad_norm_(group["params"], self.optim.max_norm)
+            if not torch.isfinite(norm):
+                raise FloatingPointError(f"the {name}'s gradient norm is {float(norm)} at update {group['taken'] + 1}")
+            self.gradient_bytes[name] = sum(p.grad.nbytes for p in group["params"] if p.grad is not None)
+            group["lr"], group["taken"] = rate, group["taken"] + 1
+            prefix = "" if name == "policy" else f"{name}/"
+            told |= {f"{prefix}grad_norm": float(norm), f"{prefix}learning_rate": rate}
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return told
+
+    @property
+    def device(self) -> torch.device:
+        return self.accelerator.device
+
+    def modules(self) -> dict[str, Any]:
+        """The models that a checkpoint keeps, by the name of their part of memory."""
+        found = {"policy": self.accelerator.unwrap_model(self.model), "critic": self.critic}
+        return {name: m for name, m in {**found, "reference": self.reference}.items() if m is not None}
+
+    def state(self) -> dict[str, Any]:
+        """What training changes: weights, and the optimiser's moments, rates and counts.  Not a copy."""
+        weights = {name: m.state_dict() for name, m in self.modules().items() if name != "reference"}
+        return {**weights, "optimizer": self.optimizer.state_dict()}
+
+    def load(self, state: dict[str, Any]) -> None:
+        for name, module in self.modules().items():
+            if name in state:
+                module.load_state_dict(state[name])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+    def memory_parts(self) -> dict[str, int]:
+        """Bytes of the tensors that live for the whole run, and of the gradients at the last step, counted."""
+        parts = {name: sum(p.nbytes for p in module.parameters()) for name, module in self.modules().items()}
+        state = [t for s in self.optimizer.state.values() for t in s.values() if isinstance(t, Tensor)]
+        return {
+            **parts,
+            "gradients": sum(self.gradient_bytes.values()),
+            "optimizer": sum(t.nbytes for t in state),
+        }
+
+
+def noted(batch: Batch) -> Fresh:
+    """What the sampler said of a batch, in the place of the policy's reading."""
+    r = batch.rollouts
+    return Fresh(r.logp_NT, torch.zeros_like(r.logp_NT) if r.entropy_NT is None else r.entropy_NT)
+
+
+def _spread(lm: LM, chosen: Chosen, temperature: float, entropy: bool = False) -> tuple[Tensor, Tensor]:
+    """Log-probability and entropy of each completion token, 0 where the policy chose none.  Two (N, T)."""
+    logp_M, entropy_M = lm.judge(chosen, temperature, entropy)
+    return chosen.spread(logp_M), chosen.spread(entropy_M)

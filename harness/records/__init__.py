@@ -1,0 +1,1 @@
+"""record.json and its neighbours: schema, reading, writing, fingerprints."""

@@ -1,0 +1,68 @@
+"""Reading and writing record.json: whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Whole or not at all: a crash leaves the old file."""
+    temporary = path.with_suffix(path.suffix + ".tmp")
+    try:
+        temporary.write_text(spread(value) + "\n")
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def spread(value: Any) -> str:
+    """JSON that a person can read and git can compare: a field a line, and of a list of tables a table a line.
+
+    >>> print(spread({"a": {"b": 1}, "c": [{"d": 2, "e": 3}, {"d": 4, "e": 5}]}))
+    {
+     "a": {
+      "b": 1
+     },
+     "c": [
+      {"d": 2, "e": 3},
+      {"d": 4, "e": 5}
+     ]
+    }
+    """
+    if not isinstance(value, dict):
+        return json.dumps(value, indent=1)
+    fields = []
+    for name, inner in value.items():
+        if isinstance(inner, list) and inner and isinstance(inner[0], dict):
+            said = "[\n" + ",\n".join(f"  {json.dumps(row)}" for row in inner) + "\n ]"
+        else:
+            said = json.dumps(inner, indent=1).replace("\n", "\n ")
+        fields.append(f" {json.dumps(name)}: {said}")
+    return "{\n" + ",\n".join(fields) + "\n}" if fields else "{}"
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+NEEDED = ("status", "algo", "seed", "config", "budget", "spend", "evals", "environment")  # of any record
+
+
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """The record in a run's folder; None where there is none.  Raises ValueError where it is not one."""
+    file = folder / "record.json"
+    try:
+        found = json.loads(file.read_text())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{file}: not a readable record: {error}") from error
+    missing = [name for name in NEEDED if not isinstance(found, dict) or name not in found]
+    if missing:
+        raise ValueError(f"{file}: not the record of a run: it has no '{missing[0]}'")
+    return dict(found)

@@ -1,0 +1,94 @@
+"""The record of a run: a folder that says what was asked, what was spent and what came of it.
+
+    record.json     the schema of DESIGN, rewritten whole and atomically whenever something changed
+    metrics.jsonl   one line a round
+    samples.jsonl   a few completions a round
+    outcomes/       one line a problem, for each evaluation, in the order of the set (`environment.data` has its hash)
+    tensorboard/    the same scalars, under the names that TRL's users know
+
+`metrics.jsonl` and `record.json` are the truth; the rest is convenience.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from harness.records.fingerprint import NEUTRAL
+from harness.records.io import write_json
+
+SHOWN = 8  # problems of a set whose completions are kept as text
+VERDICT = ("strict", "lenient", "answer", "ended")
+
+
+class Recorder:
+    """Writes one run's folder.  `record` is record.json as a dictionary; change it, then `save()`."""
+
+    def __init__(self, folder: Path, record: dict[str, Any]) -> None:
+        self.folder, self.record = folder, record
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "outcomes").mkdir(exist_ok=True)
+        self._board: Any = None
+
+    def save(self) -> None:
+        write_json(self.folder / "record.json", self.record)
+
+    def round(self, number: int, metrics: dict[str, float], samples: Iterable[dict[str, Any]]) -> None:
+        with (self.folder / "metrics.jsonl").open("a") as lines:
+            lines.write(json.dumps({"round": number, **metrics}) + "\n")
+        with (self.folder / "samples.jsonl").open("a") as lines:
+            for sample in samples:
+                lines.write(json.dumps({"round": number, **sample}) + "\n")
+        self._scalars(number, metrics)
+
+    def evaluation(self, round_number: int, rows: list[dict[str, Any]]) -> None:
+        self.record["evals"] += rows
+        scalars = {f"eval/{r['task']}/{r['filter']}": r["value"] for r in rows if r["metric"] == "exact_match"}
+        self._scalars(round_number, scalars)
+        self.save()
+
+    def outcomes(self, name: str, found: Iterable[Mapping[str, Any]]) -> str:
+        """Per-problem outcomes, compressed (with no time stamp, so that equal outcomes are equal files).
+
+        The first SHOWN problems keep their text, to be read side by side; the others their verdict alone, for ids and
+        prompts are the set's and would be nine tenths of the file.
+        """
+        file = f"outcomes/{name}.jsonl.gz"
+        kept = [{k: v for k, v in row.items() if i < SHOWN or k in VERDICT} for i, row in enumerate(found)]
+        text = "".join(json.dumps(line) + "\n" for line in kept)
+        (self.folder / file).write_bytes(gzip.compress(text.encode(), mtime=0))
+        return file
+
+    def _scalars(self, step: int, scalars: dict[str, float]) -> None:
+        if self._board is None:
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ImportError:  # tensorboard is a convenience: some GPU machines lack it
+                self._board = False
+            else:
+                self._board = SummaryWriter(str(self.folder / "tensorboard"))
+        if self._board:
+            for name, value in scalars.items():
+                self._board.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        if self._board:
+            if ends := {f"end/{r['task']}": r["value"] for r in self.record["evals"] if _headline(r)}:
+                self._board.add_hparams(hyperparameters(self.record), ends, run_name=".")
+            self._board.close()
+
+
+def _headline(row: Mapping[str, Any]) -> bool:
+    return bool(row["fraction"] == 1 and row["filter"] == "strict" and row["metric"] == "exact_match")
+
+
+def hyperparameters(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration as TensorBoard's hparams page takes it: plain values, the algorithm's and the task's dotted."""
+    flat: dict[str, Any] = {}
+    for name, value in record["config"].items():
+        inner = {f"{name}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {name: value}
+        flat |= {k: v for k, v in inner.items() if isinstance(v, bool | int | float | str)}
+    return {k: v for k, v in flat.items() if k not in NEUTRAL and not k.startswith(("sources.", "schedule."))}

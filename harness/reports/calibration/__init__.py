@@ -1,0 +1,1 @@
+"""Are the intervals as wide as they say?  Simulation and control runs."""

@@ -1,0 +1,1 @@
+"""Completions -> rewards: rules, shaping, process rewards, reward models."""

@@ -1,0 +1,1 @@
+"""Prompts -> completions: sampler, decoding engine, KV cache, random numbers."""

@@ -1,0 +1,71 @@
+"""Problems -> completions, as the training loop wants them: tokens, masks and texts of a group each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from algos import Rollouts
+from evals.tasks import Problem
+from harness.rollout.sampler import Completions, Sampler, Sampling, left_pad
+from harness.rollout.tokenization import Encoder
+
+
+def sample(
+    sampler: Sampler,
+    encoder: Encoder,
+    problems: Sequence[Problem],
+    group_size: int,
+    sampling: Sampling,
+    ordinals: list[int],
+) -> tuple[Rollouts, list[str]]:
+    """G completions of each problem, and their texts; `ordinals` number the draws, for their noise."""
+    prompts = [encoder.ids(encoder.render(p.prompt), p.id) for p in problems]
+    return complete(sampler, prompts, group_size, sampling, ordinals)
+
+
+def complete(
+    sampler: Sampler, prompts: list[list[int]], group_size: int, sampling: Sampling, ordinals: list[int]
+) -> tuple[Rollouts, list[str]]:
+    """G completions of each prompt (token ids), and their texts."""
+    done = sampler(prompts, group_size, sampling, ordinals)
+    return assembled(prompts, done, group_size, sampler.pad), sampler.texts(done, sampling.stop)
+
+
+def assembled(prompts: list[list[int]], done: Completions, group_size: int, pad: int) -> Rollouts:
+    """Completions behind their prompts, G of each."""
+    device = done.tokens_NT.device
+    tokens_PL, attend_PL = (x.to(device).repeat_interleave(group_size, 0) for x in left_pad(prompts, pad))
+    columns = torch.arange(done.tokens_NT.shape[1], device=device)
+    mask_NT = columns < done.length_N[:, None]
+    return Rollouts(
+        tokens_NS=torch.cat([tokens_PL, done.tokens_NT], 1),
+        attend_NS=torch.cat([attend_PL, mask_NT], 1),
+        mask_NT=mask_NT,
+        logp_NT=done.logp_NT,
+        entropy_NT=done.entropy_NT,
+        value_NT=done.value_NT,
+        group_N=torch.arange(len(prompts), device=device).repeat_interleave(group_size),
+        ended_N=done.ended_N,
+    )
+
+
+def join(rounds: Sequence[Rollouts], pad: int) -> Rollouts:
+    """Rounds under one another: padded to one width, prompts on the left and completions on the right."""
+    prompt = max(r.tokens_NS.shape[1] - r.mask_NT.shape[1] for r in rounds)
+    width = max(r.mask_NT.shape[1] for r in rounds)
+
+    def column(name: str) -> torch.Tensor:
+        parts = []
+        for r in rounds:
+            x, right = getattr(r, name), width - r.mask_NT.shape[1]
+            left = prompt + r.mask_NT.shape[1] - r.tokens_NS.shape[1]
+            if name.endswith(("_NS", "_NT")):
+                around = (left if name.endswith("_NS") else 0, right)
+                x = torch.nn.functional.pad(x, around, value=pad if name == "tokens_NS" else 0)
+            parts.append(x)
+        return torch.cat(parts)
+
+    present = [name for name, x in vars(rounds[0]).items() if x is not None]
+    return Rollouts(**{name: column(name) for name in present})

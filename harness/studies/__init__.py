@@ -1,0 +1,1 @@
+"""Arms x seeds: study files, planned runs, status, launcher."""

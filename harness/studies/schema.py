@@ -1,0 +1,124 @@
+"""What a study says beside its arms: how they are tuned, what is asked of the records, which claims are tested, and a
+profile of another scale."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from evals.statistics.comparison import MARGIN
+from harness.config.overrides import Fields, over
+
+START = "start"  # in a hypothesis, the start model: the same run at fraction 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tune:
+    """Every arm gets the same trials: the grid's points, or `trials` of them drawn with a fixed seed.
+
+    A trial is run for each tuning seed and judged by the mean of the endpoint on the selection split; the best
+    goes into the arm's runs.  `base` changes what trials do not share with runs, e.g. a smaller budget.
+    """
+
+    grid: dict[str, list[Any]]
+    seeds: list[int]
+    trials: int | None = None  # of each arm; None: the whole grid
+    base: Fields = field(default_factory=dict)
+    store: str | None = None  # the study in whose folder the trials lie, where several share them
+
+    def points(self) -> list[Fields]:
+        """The trials' fields, e.g. [{"lr": 1e-4}, {"lr": 2e-4}]."""
+        whole = [dict(zip(self.grid, values, strict=True)) for values in itertools.product(*self.grid.values())]
+        if self.trials is None or self.trials >= len(whole):
+            return whole
+        return random.Random(0).sample(whole, self.trials)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What is asked of the records.  Each block is a family of its own; the first one is primary."""
+
+    endpoint: str = "in"  # an evaluation set: its greedy strict accuracy at the end; "in": the task's own
+    margin: float = 100 * MARGIN  # points of accuracy within which arms are equivalent
+    blocks: dict[str, list[str]] = field(default_factory=dict)  # name -> arms; none: one block of all arms
+    family: list[list[str]] = field(default_factory=list)  # pairs that are compared; none: all pairs of a block
+    level: float = 0.9  # accuracy whose cost is shown
+    logged: list[str] = field(default_factory=list)  # names of metrics.jsonl, shown by quarter of the budget
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hypothesis:
+    """What a paper says, and the paired difference d_s, seed by seed, that a fair test looks at.
+
+    With v the metric on the set `measure` at the fraction `at` of the budget, and arms = [a, b] or [a]:
+
+        above       v(a) - v(b)                                 is a above b?
+        alike       v(a) - v(b)                                 are they equivalent within the study's margin?
+        not_above   v(a) - v(b)                                 is a above b by less than the margin, or below it?
+        not_below   v(a) - v(b)                                 the other way round: nothing is lost, whatever is won
+        gain        v(a) - v(a at `since`)                      has it risen?
+        slows       [v(a) - v(a at `since`)] - [v(a at 1) - v(a)]   is most of its gain made by `at`?
+        gap_closes  [v_1(a) - v_1(b)] - [v_K(a) - v_K(b)]       of pass@K or maj@K: is a's lead smaller at K than at 1?
+
+    `start` is an arm that every study has: the start model, which is the other arm's own run at fraction 0.  Two arms
+    are compared at the very fraction (`harness/reports/matched.py`), one with itself where its evaluations fell.
+    """
+
+    id: str  # the claim's: several hypotheses may test it, on other arms or sets
+    says: str  # the paper, in one line
+    arms: list[str]
+    source: str = ""
+    expect: Literal["above", "alike", "not_above", "not_below", "gain", "slows", "gap_closes"] = "above"
+    measure: str = "in"  # an evaluation set; "in": the endpoint's, or the one of repeated problems for pass@K
+    metric: str = "exact_match"  # or pass@K, maj@K, at fractions 0 and 1
+    at: float = 1.0  # of the budget
+    since: float = 0.0  # gain, slows: from this fraction on
+    settle: str = ""  # what would settle it
+    note: str = ""
+
+    @property
+    def k(self) -> int | None:
+        """K of pass@K or maj@K; None of any other metric."""
+        kind, at, number = self.metric.partition("@")
+        return int(number) if at and kind in ("pass", "maj") and number.isdigit() and int(number) > 0 else None
+
+    def check(self, arms: Iterable[str], place: str) -> None:
+        """Raises ValueError naming the field, as `place` + its name."""
+        known = [*arms, START]
+        if unknown := [arm for arm in self.arms if arm not in known]:
+            raise ValueError(f"{place}arms: no arm '{unknown[0]}'; valid: {', '.join(known)}")
+        wanted = 1 if self.expect in ALONE else 2
+        if len(self.arms) != wanted or len(set(self.arms)) != wanted or self.arms[0] == START:
+            raise ValueError(f"{place}arms: {self.expect} compares {_WANTED[wanted]}, not {self.arms}")
+        if self.metric != "exact_match" and self.k is None:
+            raise ValueError(f"{place}metric: '{self.metric}' is not exact_match, pass@K or maj@K")
+        if self.expect == "gap_closes" and (self.k or 1) == 1:
+            raise ValueError(f"{place}metric: gap_closes compares pass@K or maj@K with K = 1; not '{self.metric}'")
+        if not (0 <= self.since <= 1 and 0 <= self.at <= 1) or (self.expect in ALONE and self.since >= self.at):
+            raise ValueError(f"{place}at: must lie in 0..1, and after since; not {self.at:g} (since {self.since:g})")
+
+
+ALONE = ("gain", "slows")  # these look at one arm
+_WANTED = {1: "one arm with itself", 2: "two arms, the first of which is not the start"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """Another scale for a study: it lies over the base and over what arms call their `scale`, under all else that they
+    ask, for that is the question.
+
+    >>> Profile(name="p", fields={"lr": 1e-6}, algos={"grpo": {"kl_coef": 0.04}}).of("grpo")
+    {'lr': 1e-06, 'algo': {'kl_coef': 0.04}}
+    """
+
+    name: str
+    fields: Fields
+    algos: dict[str, Fields] = field(default_factory=dict)  # what belongs to one algorithm alone
+    without: list[str] = field(default_factory=list)  # rewards and algorithms: arms that ask for one stay out
+    source: str = ""
+
+    def of(self, algo: str) -> Fields:
+        return over(self.fields, {"algo": own} if (own := self.algos.get(algo)) else {})

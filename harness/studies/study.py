@@ -1,0 +1,267 @@
+"""A study: one question, arms that each change named fields of one base, seeds, one budget, and how it is judged.
+
+    question = "Does the clip matter with one update a round?"
+    seeds = 5                                # or a list
+    [base]                                   # as in a --config file
+    budget = "completions=5120"
+    [arms.narrow]
+    algo.name = "grpo"
+    [arms.wide]
+    algo.name = "grpo"
+    algo.clip_high = 0.4
+    scale.lr = 1e-4                          # optional: what belongs to the model, and gives way to a profile's
+    [tune]                                   # optional: the same trials for every arm
+    seeds = [100, 101]
+    grid.lr = [1e-4, 2e-4]
+    [report]                                 # optional: blocks, family, margin, level, endpoint, logged
+    [[hypotheses]]                           # optional: what a paper says, and what a fair test of it compares
+    id = "H1"
+    says = "a wider clip ends higher"
+    arms = ["wide", "narrow"]
+
+It expands into cells, arm x seed (and trial), each of which is one `harness run`.  Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.config.coercion import build
+from harness.config.overrides import Fields, check_groups, over
+from harness.config.run_config import RunConfig
+from harness.config.start_models import load_toml
+from harness.studies.planned_run import Cell, label
+from harness.studies.schema import ALONE, START, Hypothesis, Profile, Report, Tune
+
+STUDIES = Path(__file__).parent / "library"
+OWN = ("seeds", "tuned_as", "scale")  # what an arm says of itself, beside the fields of its runs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """Read by `load` or made by `harness compare`; every error names the file and the field."""
+
+    name: str
+    arms: dict[str, Fields]
+    seeds: list[int]
+    base: Fields = field(default_factory=dict)
+    question: str = ""
+    source: str = ""  # paper and section, where the question has one
+    prediction: str = ""
+    tune: Tune | None = None
+    report: Report = field(default_factory=Report)
+    hypotheses: list[Hypothesis] = field(default_factory=list)
+    profile: Profile | None = None  # another scale than the base's
+
+    def as_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    def trials(self) -> list[Cell]:
+        if self.tune is None:
+            return []
+        t, root = self.tune, f"{self.tune.store or self.name}/tune"
+        end, split = {"eval_fractions": [1.0]}, {"eval_split": "selection"}
+        return [
+            Cell(arm, seed, f"{root}/{arm}/{label(point)}", over(self._base(arm), end, t.base, of, point, split))
+            for arm, of in self._arms()
+            if self.tuned_as(arm) == arm
+            for point in t.points()
+            for seed in t.seeds
+        ]
+
+    def runs(self, chosen: Mapping[str, Fields] | None = None) -> list[Cell]:
+        """The runs of record, by seed and then by arm, so that what an interruption leaves is as paired as can be.
+
+        `chosen` holds the tuned fields of each arm.
+        """
+        found = [
+            Cell(arm, seed, f"{self.name}/{arm}", over(self._base(arm), of, (chosen or {}).get(arm, {})))
+            for arm, of in self._arms()
+            for seed in self.seeds_of(arm)
+        ]
+        return sorted(found, key=lambda cell: cell.seed)
+
+    def _arms(self) -> list[tuple[str, Fields]]:
+        return [(arm, {k: v for k, v in of.items() if k not in OWN}) for arm, of in self.arms.items()]
+
+    def _base(self, arm: str) -> Fields:
+        """What lies under an arm's own fields: the base, the arm's scale, the profile."""
+        base = over(self.base, self.arms[arm].get("scale", {}))
+        algo = over(base, self.arms[arm]).get("algo", {}).get("name", RunConfig.algo_name)
+        return over(base, self.profile.of(Path(algo).stem)) if self.profile else base
+
+    def seeds_of(self, arm: str) -> list[int]:
+        """The arm's own seeds, or the study's."""
+        return list(self.arms[arm].get("seeds", self.seeds))
+
+    def tuned_as(self, arm: str) -> str:
+        """The arm whose trials decide for this one: itself, or another that it says."""
+        return str(self.arms[arm].get("tuned_as", arm))
+
+
+def names() -> list[str]:
+    """The studies that ship."""
+    return sorted(path.stem for path in STUDIES.glob("*.toml"))
+
+
+def load(name: str) -> Study:
+    """A study by name, or a FILE.toml.  Raises ValueError naming the file and the field, and what is valid."""
+    file = Path(name)
+    if not name.endswith(".toml"):
+        if name not in names():
+            raise ValueError(f"study: unknown study '{name}'; valid: {', '.join(names())}, or a FILE.toml")
+        file = STUDIES / f"{name}.toml"
+    try:
+        return parse(file.stem, load_toml(file), file.parent)
+    except ValueError as error:
+        said = str(error)
+        raise ValueError(said if str(file) in said else f"{file}: {said}") from error
+
+
+def written(folder: Path) -> Study | None:
+    """The study that is written down in a folder of records; None where none is.  Raises ValueError naming the file."""
+    file = folder / "study.json"
+    if not file.exists():
+        return None
+    try:
+        return parse(folder.name, {**json.loads(file.read_text()), "name": folder.name})
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{file}: {error}") from error
+
+
+def parse(name: str, table: Fields, beside: Path | None = None) -> Study:
+    """A checked study from a TOML table.  FILE.py names are taken as lying `beside` the file."""
+    table = {"name": name, **table}
+    for section, prefix in ((table, ""), (table.get("tune"), "tune."), *_named(table.get("arms"), "arms.")):
+        if isinstance(section, dict) and "seeds" in section:
+            section["seeds"] = seeds_of(section["seeds"], f"{prefix}seeds")
+    study = build(Study, table, "")
+    _check_tables(study)
+    arms = {arm: _beside(of, beside) for arm, of in study.arms.items()}
+    return check(dataclasses.replace(study, base=_beside(study.base, beside), arms=arms))
+
+
+def _named(tables: Any, prefix: str) -> list[tuple[Any, str]]:
+    return [(of, f"{prefix}{name}.") for name, of in tables.items()] if isinstance(tables, dict) else []
+
+
+def seeds_of(value: Any, name: str) -> list[int]:
+    """A count or a list: 3 is [0, 1, 2]."""
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return list(range(value))
+    if isinstance(value, list) and value and all(type(x) is int and x >= 0 for x in value):
+        if len(set(value)) == len(value):
+            return value
+        raise ValueError(f"{name}: {value} has a seed twice")
+    raise ValueError(f"{name}: must be a count or a list of different whole numbers, not {value!r}")
+
+
+def _beside(fields: Fields, folder: Path | None) -> Fields:
+    """Names of a user's FILE.py (algorithm, reward) as they are reached from here."""
+    out = over(fields)
+    if folder is not None:
+        algo = out.get("algo", {})
+        if str(algo.get("name", "")).endswith(".py"):
+            out["algo"] = {**algo, "name": _relative(folder / algo["name"])}
+        reward = out.get("reward")
+        if isinstance(reward, str) and ".py:" in reward:
+            out["reward"] = _relative(folder / reward)
+    return out
+
+
+def _relative(path: Path) -> str:
+    whole, here = path.resolve(), Path.cwd()
+    return str(whole.relative_to(here) if whole.is_relative_to(here) else path)
+
+
+def check(study: Study) -> Study:
+    """What the types do not say.  Raises ValueError naming the field."""
+    if not study.arms:
+        raise ValueError("arms: a study needs at least one")
+    for arm, of in study.arms.items():
+        if not arm.replace("_", "").replace("-", "").isalnum() or arm in ("tune", START):
+            raise ValueError(
+                f"arms.{arm}: letters, digits, - and _ only; 'tune' names a folder, '{START}' the start model"
+            )
+        if study.tuned_as(arm) not in study.arms or study.tuned_as(study.tuned_as(arm)) != study.tuned_as(arm):
+            raise ValueError(f"arms.{arm}.tuned_as: no arm '{of['tuned_as']}' with trials of its own")
+    _check_tables(study)
+    mentioned = [*itertools.chain(*study.report.blocks.values()), *itertools.chain(*study.report.family)]
+    if unknown := [arm for arm in mentioned if arm not in study.arms]:
+        raise ValueError(f"report: no arm '{unknown[0]}'; valid: {', '.join(study.arms)}")
+    families = study.report.blocks.values() or [study.arms]
+    for pair in study.report.family:
+        if len(set(pair)) != 2 or len(pair) != 2 or not any(set(pair) <= set(block) for block in families):
+            raise ValueError(f"report.family: {pair} must be pairs of different arms of one block")
+    if not (study.report.margin >= 0 and 0 < study.report.level <= 1):
+        raise ValueError("report: margin must not be negative, and level lie in 0..1")
+    _check_hypotheses(study)
+    if study.tune is not None:
+        _check_tune(study.tune, study)
+    measured = {cell.arm: set(cell.config("results").eval_fractions) for cell in study.runs()}
+    for i, hypothesis in enumerate(study.hypotheses):
+        _check_points(hypothesis, measured, f"hypotheses.{i}.")
+    for arm, points in measured.items():
+        if 1.0 not in points:
+            said = ", ".join(f"{f:g}" for f in sorted(points)) or "none"
+            raise ValueError(f"arm '{arm}': eval_fractions: must name 1, the end, where arms are compared; not {said}")
+    return study
+
+
+def _check_tables(study: Study) -> None:
+    """Tables of fields of runs: what the study sets is not in them, and a group of fields is a table."""
+    for arm, of in study.arms.items():
+        if not isinstance(of.get("scale", {}), dict):
+            raise ValueError(f"arms.{arm}.scale: must be a table of fields, not {of['scale']!r}")
+    tables = [*((f"arms.{arm}", of) for arm, of in study.arms.items()), ("base", study.base)]
+    tables += [(f"arms.{arm}.scale", of["scale"]) for arm, of in study.arms.items() if "scale" in of]
+    if study.profile is not None:
+        tables.append(("profile", study.profile.fields))
+    if study.tune is not None:
+        tables.append(("tune.base", study.tune.base))
+        tables += [("tune.grid", {name: x}) for name, values in study.tune.grid.items() for x in values]
+    for place, table in tables:
+        if fixed := {"seed", "name", "out"} & set(table):
+            raise ValueError(f"{place}.{min(fixed)}: the study sets it")
+        check_groups(over(check_groups(table, f"{place}.")), f"{place}.")  # over: dotted names reach into groups
+
+
+def _check_points(h: Hypothesis, measured: Mapping[str, set[float]], place: str) -> None:
+    """Is every arm evaluated where the hypothesis looks?"""
+    looks = {h.at, *([h.since] if h.expect in ALONE else []), *([1.0] if h.expect == "slows" else [])}
+    points = [(arm, at) for arm in h.arms if arm != START for at in sorted(looks)]
+    points += [(h.arms[0], 0.0)] if START in h.arms else []
+    for arm, at in points:
+        if at not in measured[arm]:
+            said = ", ".join(f"{f:g}" for f in sorted(measured[arm]))
+            raise ValueError(f"{place}at: arm '{arm}' is not evaluated at {at:g} of the budget; eval_fractions: {said}")
+
+
+def _check_hypotheses(study: Study) -> None:
+    for i, hypothesis in enumerate(study.hypotheses):
+        hypothesis.check(study.arms, f"hypotheses.{i}.")
+        same = dataclasses.replace(hypothesis, id="", says="", source="", settle="", note="")
+        for j, other in enumerate(study.hypotheses[:i]):
+            if dataclasses.replace(other, id="", says="", source="", settle="", note="") == same:
+                raise ValueError(f"hypotheses.{i}: the same test as hypotheses.{j}; its row would be there twice")
+
+
+def _check_tune(tune: Tune, study: Study) -> None:
+    if not tune.grid or not all(isinstance(v, list) and v for v in tune.grid.values()):
+        raise ValueError("tune.grid: must give each field a list of values")
+    if len(tune.seeds) < 2:
+        raise ValueError("tune.seeds: at least two, for one seed's best is luck")
+    used = {cell.seed for cell in study.runs()}
+    if shared := used & set(tune.seeds):
+        raise ValueError(f"tune.seeds: {sorted(shared)} are seeds of the runs; tuning seeds are not used again")
+    if tune.trials is not None and tune.trials < 1:
+        raise ValueError("tune.trials: at least 1")
+    for cell in study.trials():
+        if not any(f > 0 for f in cell.config("results").eval_fractions):
+            raise ValueError(f"arm '{cell.arm}': eval_fractions: a trial is judged by its last point: name one above 0")

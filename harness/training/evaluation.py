@@ -1,0 +1,161 @@
+"""Points of the curve: the live model on every evaluation set, through lm-eval where it is installed.
+
+An evaluation changes nothing in the run: its noise has streams of its own, it reads the model, and lm-eval's
+reseeding is undone by the bridge.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from evals import tasks
+from evals.scoring import task_files
+from evals.scoring.scorer import Completion, Decoding, Scores, available, score_direct, with_repeats
+from evals.statistics.comparison import wilson
+from evals.tasks import EvalSet, Task
+from harness.accounting.budget import Spend
+from harness.accounting.profiler import Meter
+from harness.config.coercion import build
+from harness.config.run_config import RunConfig
+from harness.models.loading import accelerator, context_of, load_model, pick_device
+from harness.records.recorder import Recorder
+from harness.rollout.sampler import Sampler, Sampling
+from harness.rollout.tokenization import Encoder
+
+ENDS = ("0", "1")  # points: before training, and after it
+
+
+class Evaluator:
+    """Scores the sets `names` of a folder of task files (and lm-eval stock tasks, by name).
+
+    `repeated` are those that hold each problem several times (name -> how often), for pass@k and maj@k: they are scored
+    at the start and the end alone.  `keep` says of which points the outcomes are kept, problem by problem.
+    """
+
+    def __init__(
+        self,
+        sampler: Sampler,
+        encoder: Encoder,
+        folder: Path,
+        names: Sequence[str],
+        seed: int,
+        repeated: Mapping[str, int] | None = None,
+        keep: str = "all",
+    ) -> None:
+        self.sampler, self.encoder, self.folder, self.names, self.seed = sampler, encoder, folder, list(names), seed
+        self.repeated, self.keep = dict(repeated or {}), keep
+        self.tokens = 0  # generated so far; the meter's, never the budget's
+
+    def generate(self, prompts: list[str], decoding: Decoding) -> list[Completion]:
+        """One completion of each rendered prompt.  A stock task's prompt that is too long loses its head, as in
+        lm-eval's `hf` model; prompts of our own were checked before the run."""
+        room = self.encoder.context - decoding.max_new_tokens
+        ids = [self.encoder.encode(p)[-room:] for p in prompts]
+        sampling = Sampling(decoding.temperature, decoding.max_new_tokens, self.seed, decoding.stream, decoding.stop)
+        done = self.sampler(ids, 1, sampling)
+        self.tokens += int(done.length_N.sum())
+        texts = self.sampler.texts(done, decoding.stop)
+        return [Completion(t, e) for t, e in zip(texts, done.ended_N.tolist(), strict=True)]
+
+    def scores(self, point: str) -> Scores:
+        """Rows and outcomes; `point` names the outcome files, e.g. "0.5"."""
+        outcomes = f"outcomes/{{task}}-{point}.jsonl.gz"
+        names = [name for name in self.names if name not in self.repeated or point in ENDS]
+        if available():
+            from evals.scoring.lm_eval_bridge import score_lm_eval
+
+            found = score_lm_eval(self.folder, names, self.generate, outcomes)
+        else:
+            found = score_direct(self.folder, names, self.generate, outcomes)
+        for name in (name for name in names if name in self.repeated):
+            found.rows[:] = with_repeats(found.rows, name, found.outcomes[name], self.repeated[name])
+        return found
+
+    def record(self, fraction: float, spend: Spend, meter: Meter, recorder: Recorder, number: int) -> list[Any]:
+        """Score, and write rows and outcomes into the record."""
+        point = f"{fraction:g}"
+        with meter("eval") as phase:
+            before = self.tokens
+            found = self.scores(point)
+            phase.tokens += self.tokens - before
+        kept = self.keep == "all" or point in ENDS
+        for name, outcomes in found.outcomes.items() if kept else ():
+            recorder.outcomes(f"{name}-{point}", outcomes)
+        unkept = {} if kept else {"outcomes": ""}
+        rows = [{"fraction": fraction, "spend": spend.as_dict(), **row, **unkept} for row in found.rows]
+        recorder.evaluation(number, rows)
+        return rows
+
+
+def sets_of(task: Task, config: RunConfig) -> list[EvalSet]:
+    """The test sets; while tuning, the selection split and nothing else.  The repeated set, if asked for, is last."""
+    if config.eval_split == "test":
+        sets = task.eval_sets(config.eval_limit)
+    else:
+        chosen = list(task.selection())[: config.eval_limit]
+        if not chosen:
+            raise ValueError(f"eval_split: task '{task.name}' has no selection split")
+        sets = [EvalSet(f"{task.name}_selection", "in", chosen)]
+    if n := config.eval_samples:
+        first = next(s for s in sets if s.domain == "in")
+        repeated = [p for p in first.problems for _ in range(n)]
+        sets = [*sets, EvalSet(f"{first.name}_x{n}", "in", repeated, temperature=1.0, samples=n)]
+    return sets
+
+
+Z = 1.959964  # the normal's 97.5 % point
+
+
+def rescore(config: RunConfig, scorer: str) -> str:
+    """`scorer` is `ours` (our engine, through lm-eval where installed) or `hf` (lm-eval's own model)."""
+    if scorer not in ("ours", "hf"):
+        raise ValueError(f"scorer: unknown '{scorer}'; valid: ours, hf")
+    task = build(tasks.load(config.task_name), config.task, "task.")
+    eval_sets = sets_of(task, config)
+    device = pick_device(config.device)
+    model, tokenizer, _ = load_model(config.model, config.dtype)
+    encoder = Encoder(tokenizer, context_of(model), config.max_new_tokens)
+    for s in eval_sets:
+        for p in s.problems:
+            encoder.ids(encoder.render(p.prompt), s.name)
+    names = [s.name for s in eval_sets] + list(config.eval_tasks)
+    repeated = {s.name: s.samples for s in eval_sets if s.samples > 1}
+    with tempfile.TemporaryDirectory() as folder:
+        render = encoder.render if encoder.chat else None
+        task_files.write(task.spec(), eval_sets, folder, config.max_new_tokens, render)
+        if scorer == "hf":
+            from evals.scoring.lm_eval_bridge import score_hf
+
+            scored = score_hf(config.model, folder, names, device=device, max_length=encoder.context)
+            rows = scored.rows
+            for name, samples in repeated.items():
+                rows = with_repeats(rows, name, scored.outcomes[name], samples)
+        else:
+            run_by = accelerator(device, config.dtype)
+            sampler = Sampler(run_by.prepare(model), tokenizer, config.rollout_rows, run_by.autocast)
+            rows = Evaluator(sampler, encoder, Path(folder), names, config.seed, repeated).scores(ENDS[-1]).rows
+    return table(rows, repeated)
+
+
+def table(rows: list[Any], repeated: Mapping[str, int]) -> str:
+    """One line a number, with its 95 % interval: Wilson's, or over problems where each was sampled several times."""
+    lines = [f"{'task':<24}{'filter':<20}{'metric':<16}{'value':>8}   {'95 %':<16}{'n':>6}  scorer"]
+    for r in rows:
+        interval = ""
+        if "@" in r["metric"] or r["metric"] == "exact_match":
+            interval = "{:.3f}..{:.3f}".format(*bounds(r, r["task"] in repeated))
+        name = f"{r['task']:<24}{r['filter']:<20}{r['metric']:<16}"
+        lines.append(f"{name}{r['value']:>8.3f}   {interval:<16}{r['n']:>6}  {r['scorer']}")
+    return "\n".join(lines)
+
+
+def bounds(row: Any, repeated: bool) -> tuple[float, float]:
+    """A rate's; n completions of fewer problems are no n draws.  nan where one problem alone was sampled."""
+    if not repeated:
+        return wilson(round(row["value"] * row["n"]), row["n"])
+    reach = Z * (math.nan if row["stderr"] is None else row["stderr"])
+    return max(row["value"] - reach, 0.0), min(row["value"] + reach, 1.0)

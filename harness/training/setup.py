@@ -1,0 +1,283 @@
+"""From a configuration to a run that can start: everything the user gave is checked here, and nothing is written."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from evals.scoring.scorer import available
+from evals.tasks import EvalSet, Problem
+from harness.accounting.budget import Spend, sampling_budget
+from harness.accounting.flops import FlopsModel, RunFlops
+from harness.accounting.profiler import Meter
+from harness.accounting.round_sizing import Planner
+from harness.config.experiment import Built, built, filled
+from harness.config.rewards import check_drawn, unread
+from harness.config.run_config import RunConfig
+from harness.models.loading import accelerator, context_of, load_model, pick_device
+from harness.models.optimizer import Optim
+from harness.models.policy import LMPolicy
+from harness.records import lock
+from harness.records.environment import environment
+from harness.records.fingerprint import config_differences, config_sha256
+from harness.records.io import sha256
+from harness.records.schema import BEGUN, SCHEMA, check_shape
+from harness.rewards.base import Source
+from harness.rewards.factory import reward_identity, source_of
+from harness.rollout.prompts import Draws
+from harness.rollout.sampler import Sampler, Sampling
+from harness.rollout.tokenization import Encoder
+from harness.training.evaluation import Evaluator, sets_of
+from harness.training.iterations import Iterations
+from harness.training.offline import Offline
+from harness.training.supervised import Dataset, written
+from harness.training.trainer import Trainer
+
+if TYPE_CHECKING:
+    from algos import Schedule
+    from harness.accounting.flops import RunFlops
+
+
+TRAINERS: dict[str, type[Trainer]] = {"live": Trainer, "start": Offline, "dataset": Dataset}
+
+
+@dataclass
+class Run:
+    """Everything a run needs, checked and built; nothing has been written yet."""
+
+    config: RunConfig
+    folder: Path
+    trainer: Trainer
+    evaluator: Evaluator
+    eval_sets: list[EvalSet]
+    record: dict[str, Any]
+    notices: list[str]  # what the user should know of the data
+    longest: int  # prompt, in tokens
+
+
+def prepare(config: RunConfig) -> Run:
+    """Raises ValueError, one line, on anything the user got wrong; touches no file."""
+    arm = built(config)
+    algo, schedule, task = arm.algo, arm.schedule, arm.task
+    folder = run_folder(config, task.name)
+    device = pick_device(config.device)
+    model, tokenizer, identity = load_model(config.model, config.dtype)
+    if tokenizer.eos_token_id is None:
+        raise ValueError(f"model: the tokenizer of '{config.model}' has no end token")
+    encoder = Encoder(tokenizer, context_of(model), config.max_new_tokens)
+    problems, eval_sets, left_out = task.train(config.seed), sets_of(task, config), list[str]()
+    if schedule.source == "dataset":
+        problems, left_out = written(task, problems, encoder)
+    check_drawn(config, len(problems))
+    longest = longest_prompt(encoder, task.name, (p.prompt for p in problems))
+    for s in eval_sets:
+        longest_prompt(encoder, s.name, (p.prompt for p in s.problems))
+
+    trainer = build_trainer(arm, device, model, encoder, problems, longest)
+    names, repeated = eval_names(config, eval_sets), {s.name: s.samples for s in eval_sets if s.samples > 1}
+    evaluator = Evaluator(
+        trainer.sampler, encoder, folder / "tasks", names, config.seed, repeated, config.keep_outcomes
+    )
+    record = new_record(arm, identity, eval_sets, str(trainer.policy.device))
+    if config.resume:
+        check_same(folder, record)
+    notices = [*task.notices(), *left_out, *unread(config, "steps" in algo.needs)]
+    if trainer.planner.groups(trainer.spend) == 0:
+        notices.append(f"the budget {config.budget} does not pay for one group: nothing will be trained")
+    record["notices"] = notices
+    return Run(config, folder, trainer, evaluator, eval_sets, record, notices, longest)
+
+
+def build_trainer(
+    arm: Built,
+    device: str,
+    model: Any,
+    encoder: Encoder,
+    problems: Sequence[Problem],
+    longest: int,
+) -> Trainer:
+    """The loop that goes with the schedule's source; `longest` prompt in tokens."""
+    config, algo, schedule, task, budget = arm.config, arm.algo, arm.schedule, arm.task, arm.budget
+    policy = LMPolicy(
+        model,
+        accelerator(device, config.dtype),
+        Optim(config.lr, config.warmup, config.decay, name=config.optimizer),
+        config.temperature,
+        reference="reference" in algo.needs or config.measure_kl,
+        micro_tokens=config.micro_tokens,
+        critic=schedule.critic,
+        critic_lr=schedule.critic_lr,
+        gradient_checkpointing=config.gradient_checkpointing,
+        reference_on=config.reference_on,
+    )
+    source, trainer = source_of(config, policy, encoder, task), TRAINERS[schedule.source]
+    flops = flops_of(policy, source, "reference" in algo.needs)
+    drawn = sampling_budget(budget, schedule.prompts, schedule.sampling_share) if schedule.source == "start" else budget
+    bound = group_bound(drawn.unit, schedule, config.max_new_tokens, flops, longest)
+    return trainer(
+        algo=algo,
+        schedule=schedule,
+        policy=policy,
+        sampler=Sampler(
+            policy.lm.model,
+            encoder.tokenizer,
+            config.rollout_rows,
+            policy.accelerator.autocast,
+            policy.critic if schedule.critic == "shared" else None,
+        ),
+        encoder=encoder,
+        task=task,
+        source=source,
+        draws=Draws(problems, config.seed),
+        sampling=Sampling(config.temperature, config.max_new_tokens, config.seed, "train", task.stop),
+        budget=budget,
+        planner=Planner(drawn, schedule.prompts, bound),
+        flops=flops,
+        meter=Meter(device),
+        micro_tokens=config.micro_tokens,
+        spend=Spend(),
+        checks={},
+        iterations=Iterations(config.iterations, config.reset_reference, config.refresh_reward),
+        measures=frozenset({"reference"}) if config.measure_kl else frozenset(),
+    )
+
+
+def flops_of(policy: LMPolicy, source: Source, reference: bool) -> RunFlops:
+    """By the models that the run has; a `reference` that is there to be measured against alone is not charged."""
+    model = FlopsModel.of(policy.modules()["policy"])
+    critic = FlopsModel.of_critic(policy.critic) if policy.critic is not None else None
+    judges = [FlopsModel.of_classifier(m) for m in source.modules().values()]
+    return RunFlops(model, model if reference else None, critic, judges[0] if judges else None)
+
+
+def eval_names(config: RunConfig, eval_sets: list[EvalSet]) -> list[str]:
+    """The task's sets, then lm-eval's stock tasks.  Raises ValueError where lm-eval is absent or has no such task."""
+    ours = [s.name for s in eval_sets]
+    if config.eval_tasks:
+        if not available():
+            raise ValueError("eval_tasks: lm-eval and datasets are not installed here; leave the stock tasks out")
+        from evals.scoring.lm_eval_bridge import check_stock
+
+        check_stock(config.eval_tasks, ours)
+    return [*ours, *config.eval_tasks]
+
+
+def run_folder(config: RunConfig, task: str) -> Path:
+    """OUT/NAME.  A name that the user gave must be free; the default name is numbered if taken."""
+    out = Path(config.out)
+    existing = next(p for p in (out, *out.absolute().parents) if p.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise ValueError(f"out: cannot write in {existing}")
+    stem = f"{Path(config.algo_name).stem}-{task}-s{config.seed}"
+    if config.resume:
+        return out / (config.name or stem)
+    if config.name is not None:
+        check_free(out / config.name)
+        return out / config.name
+    numbered = (out / (stem if k == 1 else f"{stem}-{k}") for k in range(1, 10**6))
+    return next(folder for folder in numbered if not folder.exists())
+
+
+def check_free(folder: Path) -> None:
+    """Raises ValueError where there is anything but a lock."""
+    if folder.exists() and any(p.name != lock.NAME for p in (folder.iterdir() if folder.is_dir() else [folder])):
+        raise ValueError(f"name: {folder} already holds another run; choose another --name, or --resume it")
+
+
+def check_same(folder: Path, record: dict[str, Any]) -> None:
+    """A run may go on only as it began.  Raises ValueError, showing the fields that differ."""
+    file = folder / "record.json"
+    if not file.exists():
+        return  # cut off before its first word: it starts from the beginning
+    old = _begun(file)
+    new = json.loads(json.dumps(record))  # as it would read from a file: tuples are lists
+    known = filled(old["config"], new["config"]["algo_name"], new["config"]["task_name"])
+    differ = config_differences(known, new["config"])
+    if old["environment"]["model"] != new["environment"]["model"]:
+        differ.append(f"model: {old['environment']['model']} -> {new['environment']['model']}")
+    judges = [r["environment"].get("reward_model") for r in (old, new)]
+    if judges[0] != judges[1]:
+        differ.append(f"reward_model: {judges[0]} -> {judges[1]}")
+    if differ:
+        raise ValueError(f"resume: {folder} was begun with another configuration: {'; '.join(differ)}")
+
+
+def _begun(file: Path) -> dict[str, Any]:
+    """Raises ValueError naming the record, and the field of it that is not what a run has left."""
+    try:
+        record = json.loads(file.read_text())
+        check_shape(record, BEGUN)
+    except (OSError, ValueError) as error:
+        said = f"{file}: not the record of a run: {error}; move it away, or choose another --name"
+        raise ValueError(f"resume: {said}") from error
+    return dict(record)
+
+
+def finished(folder: Path) -> bool:
+    """Does the folder hold a run that has come to its end?"""
+    file = folder / "record.json"
+    return file.is_file() and bool(_begun(file)["status"] == "finished")
+
+
+def longest_prompt(encoder: Encoder, name: str, prompts: Iterator[str]) -> int:
+    """In tokens.  Raises ValueError, naming the set, where a prompt leaves no room for a completion."""
+    return max(len(encoder.ids(encoder.render(prompt), name)) for prompt in prompts)
+
+
+def new_record(arm: Built, identity: dict[str, str], eval_sets: list[EvalSet], device: str) -> dict[str, Any]:
+    config, resolved = arm.config, arm.as_dict()
+    prompts = "\n".join(p.prompt for s in eval_sets for p in s.problems)
+    data = [
+        {"name": s.name, "sha256": sha256("\n".join(f"{p.id} {p.gold}" for p in s.problems).encode())}
+        for s in eval_sets
+    ]
+    return {
+        "schema": SCHEMA,
+        "status": "running",
+        "reason": None,
+        "algo": config.algo_name,
+        "seed": config.seed,
+        "config": resolved,
+        "config_sha256": config_sha256(resolved),
+        "budget": dataclasses.asdict(arm.budget),
+        "spend": Spend().as_dict(),
+        "phases": {},
+        "memory": {},
+        "checks": {},
+        "evals": [],
+        "environment": {
+            **environment(device, torch.get_num_threads()),
+            "model": identity,
+            **({"reward_model": judge} if (judge := reward_identity(config)) else {}),
+            "data": data,
+            "prompt_sha256": sha256(prompts.encode()),
+        },
+    }
+
+
+def group_bound(unit: str, schedule: Schedule, new: int, flops: RunFlops, longest: int) -> float | None:
+    """The most that one group can cost, in the budget's unit (for `updates`: what a round costs).
+
+    `longest` prompt and `new` tokens of a completion, at the most.
+    """
+    tokens = schedule.group_size * new
+    lengths = [longest + new] * schedule.group_size
+    sampled = flops.explore([longest], [[new] * schedule.group_size])
+    explored = flops.annotate(lengths) if schedule.source == "dataset" else sampled
+    trained = flops.update(lengths) if schedule.source != "start" else 0.0
+    bounds = {
+        "prompts": 1.0,
+        "completions": float(schedule.group_size),
+        "updates": float(schedule.updates),
+        "generated_tokens": float(tokens),
+        "trained_tokens": float(tokens * schedule.epochs),
+        "flops": explored + schedule.epochs * trained,
+    }
+    return bounds.get(unit)  # seconds: nobody knows before they have passed

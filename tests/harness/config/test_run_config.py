@@ -1,0 +1,330 @@
+"""Four layers, and one plain line for whatever is wrong in one of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from harness.config import overrides, start_models
+from harness.config.coercion import build, coerce
+from harness.config.run_config import RunConfig, resolve
+from harness.config.start_models import defaults_of, load_toml
+
+DEFAULTS = RunConfig()
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> str:
+    """A folder with a profile (and nothing else: `resolve` reads no weights)."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "model_defaults.toml").write_text(
+        'lr = 0.01\nprompts = 7\ngroup_size = 5\nbudget = "prompts=9"\n[algo]\nkl_coef = 0.5\nclip_low = 0.3\n'
+    )
+    return str(folder)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> str:
+    path = tmp_path / "run.toml"
+    path.write_text("prompts = 8\ngroup_size = 6\nseed = 3\n[algo]\nclip_low = 0.4\n[task]\ntest_size = 11\n")
+    return str(path)
+
+
+# ---------------------------------------------------------------- layers
+
+
+def test_nothing_but_defaults(tmp_path: Path) -> None:
+    (tmp_path / "bare").mkdir()
+    found = resolve({"model": str(tmp_path / "bare")}, [], None)
+    assert found == dataclasses.replace(DEFAULTS, model=str(tmp_path / "bare"), sources={"model": "flag"})
+
+
+def test_a_later_layer_wins(model: str, file: str) -> None:
+    found = resolve({"model": model, "group_size": 4, "seed": None}, ["lr=0.5"], file)
+    assert (found.max_new_tokens, found.budget) == (DEFAULTS.max_new_tokens, "prompts=9")
+    assert (found.prompts, found.seed) == (8, 3)
+    assert (found.group_size, found.lr) == (4, 0.5)
+    assert found.sources == {
+        "model": "flag",
+        "budget": "profile",
+        "prompts": "file",
+        "seed": "file",
+        "group_size": "flag",
+        "lr": "flag",
+        "algo.kl_coef": "profile",
+        "algo.clip_low": "file",
+        "task.test_size": "file",
+    }
+
+
+def test_tables_are_merged_field_by_field(model: str, file: str) -> None:
+    flags = {"model": model, "task": {"train_file": "t.jsonl"}}
+    found = resolve(flags, ["algo.clip_high=0.9", "task.other_size=2"], file)
+    assert found.algo == {"kl_coef": 0.5, "clip_low": 0.4, "clip_high": "0.9"}
+    assert found.task == {"train_file": "t.jsonl", "test_size": 11, "other_size": "2"}
+    assert found.sources["algo.clip_high"] == found.sources["task.train_file"] == "flag"
+
+
+def test_set_beats_the_flag_of_the_same_field(model: str) -> None:
+    assert resolve({"model": model, "seed": 4}, ["seed=5"], None).seed == 5
+    assert resolve({"model": model}, ["seed=5", "seed=6"], None).seed == 6
+
+
+def test_the_profile_is_that_of_the_model_that_was_asked_for(model: str, tmp_path: Path) -> None:
+    asked = tmp_path / "asks.toml"
+    asked.write_text(f'model = "{model}"\n')
+    assert resolve({}, [], str(asked)).prompts == 7
+    assert resolve({}, [f"model={model}"], None).prompts == 7
+    (tmp_path / "bare").mkdir()
+    assert resolve({"model": str(tmp_path / "bare")}, [], str(asked)).prompts == DEFAULTS.prompts
+
+
+def test_the_embedded_model_has_its_profile() -> None:
+    profile = load_toml(start_models.MODELS / "nano" / "model_defaults.toml")
+    found = resolve({}, [], None)
+    assert found.model == "nano" and profile["lr"] == found.lr != DEFAULTS.lr
+    flat = [*(set(profile) - {"reward_model"}), *(f"reward_model.{name}" for name in profile["reward_model"])]
+    assert found.sources == dict.fromkeys(flat, "profile")
+    assert defaults_of("nano") == profile and defaults_of("some/hub-id") == {}
+    assert "nano" in start_models.embedded_models()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('algo = "mine.py"\ntask = "gsm8k"', ("mine.py", {}, "gsm8k", {})),
+        ('[algo]\nname = "mine.py"\nkl_coef = 0\n[task]\nname = "gsm8k"', ("mine.py", {"kl_coef": 0}, "gsm8k", {})),
+        ("[algo]\nkl_coef = 0", ("grpo", {"kl_coef": 0}, "arithmetic", {})),
+        ('algo_name = "ppo"', ("ppo", {}, "arithmetic", {})),
+    ],
+)
+def test_a_file_names_the_algorithm_and_the_task(text: str, expected: tuple[Any, ...], tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text(text)
+    found = resolve({}, [], str(tmp_path / "a.toml"))
+    assert (found.algo_name, found.algo, found.task_name, found.task) == expected
+
+
+def test_set_names_the_algorithm_and_the_task() -> None:
+    found = resolve({}, ["algo=mine.py", "task=gsm8k"], None)
+    assert (found.algo_name, found.task_name) == ("mine.py", "gsm8k")
+
+
+def test_a_value_may_hold_an_equals_sign() -> None:
+    assert resolve({}, ["budget=flops=1e9"], None).budget == "flops=1e9"
+
+
+# ---------------------------------------------------------------- what is wrong
+
+
+def refused(words: list[str], file: Path | None = None) -> str:
+    with pytest.raises(ValueError) as error:
+        resolve({}, words, str(file) if file else None)
+    message = str(error.value)
+    assert "\n" not in message
+    return message
+
+
+def test_an_unknown_field_lists_the_valid_ones(tmp_path: Path) -> None:
+    valid = [f.name for f in dataclasses.fields(RunConfig)]
+    message = refused(["grup_size=4"])
+    assert message.startswith("grup_size: unknown field") and all(name in message for name in valid)
+    (tmp_path / "a.toml").write_text("speed = 3\n")
+    assert refused([], tmp_path / "a.toml").startswith("speed: unknown field")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One field of every kind."""
+
+    whole: int = 1
+    share: float = 0.5
+    word: str = "x"
+    flag: bool = False
+    choice: Literal["red", "blue"] = "red"
+    maybe: float | None = None
+    several: tuple[float, ...] = ()
+    words: tuple[str, ...] = ()
+    table: dict[str, str] = dataclasses.field(default_factory=dict)
+    hidden: int = dataclasses.field(default=0, init=False)
+
+
+GOOD = [
+    ("whole", "1_000", 1000),
+    ("whole", 4.0, 4),
+    ("whole", "-3", -3),
+    ("share", "1e-3", 0.001),
+    ("share", 2, 2.0),
+    ("word", "none", "none"),
+    ("word", 5, "5"),
+    ("flag", "true", True),
+    ("flag", "No", False),
+    ("flag", True, True),
+    ("choice", "blue", "blue"),
+    ("maybe", "none", None),
+    ("maybe", "None", None),
+    ("maybe", "0.25", 0.25),
+    ("several", "0, 0.5,1", (0.0, 0.5, 1.0)),
+    ("several", [0, 1], (0.0, 1.0)),
+    ("several", "", ()),
+    ("several", [], ()),
+    ("words", "a,b", ("a", "b")),
+    ("words", "a", ("a",)),
+    ("table", {"a": "b"}, {"a": "b"}),
+]
+
+BAD = [
+    ("whole", "four", "an int"),
+    ("whole", "4.5", "an int"),
+    ("whole", 4.5, "an int"),
+    ("whole", True, "an int"),
+    ("whole", "", "an int"),
+    ("whole", "none", "an int"),
+    ("whole", [1], "an int"),
+    ("whole", math.inf, "an int"),
+    ("whole", "inf", "an int"),
+    ("share", "much", "a float"),
+    ("share", "nan", "a float"),
+    ("share", False, "a float"),
+    ("share", "1,5", "a float"),
+    ("share", "inf", "finite"),
+    ("share", "1e999", "finite"),
+    ("share", -math.inf, "finite"),
+    ("share", 10**400, "a float"),
+    ("flag", "maybe", "a bool"),
+    ("flag", 1.0, "a bool"),
+    ("choice", "green", "red, blue"),
+    ("choice", "Red", "red, blue"),
+    ("maybe", "much", "a float"),
+    ("several", "0,much", "a float"),
+    ("several", 3, "a list"),
+    ("table", "a=b", "a table"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "expected"), GOOD)
+def test_words_become_the_declared_type(name: str, value: Any, expected: Any) -> None:
+    found = getattr(build(Sample, {name: value}, ""), name)
+    assert found == expected and type(found) is type(expected)
+
+
+@pytest.mark.parametrize(("name", "value", "valid"), BAD)
+def test_a_wrong_type_is_named_with_what_is_valid(name: str, value: Any, valid: str) -> None:
+    with pytest.raises(ValueError) as error:
+        build(Sample, {name: value}, "algo.")
+    assert str(error.value).startswith(f"algo.{name}: ") and valid in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_unknown_fields_of_a_part_carry_its_name() -> None:
+    for name in ("clip", "hidden"):
+        with pytest.raises(ValueError, match=f"^algo.{name}: unknown field; valid: algo.whole, algo.share"):
+            build(Sample, {name: 1}, "algo.")
+
+
+@pytest.mark.parametrize("name", ["algo.clip_low", "algo.clip_high", "algo.clip_dual", "algo.value_clip"])
+def test_a_clip_may_be_infinite(name: str) -> None:
+    """It clips nothing."""
+    assert coerce("inf", float | None, name) == math.inf
+    with pytest.raises(ValueError, match=f"^{name}: "):
+        coerce("nan", float | None, name)
+
+
+WRONG: list[Any] = [3, 0.5, math.inf, True, "x", [], [3], ["nano"], [[1]], {"a": 1}, {"a": [1]}, {"name": 3}, None]
+
+
+@pytest.mark.parametrize("name", [*(f.name for f in dataclasses.fields(RunConfig)), "algo", "task"])
+def test_a_value_of_another_type_is_taken_or_named(name: str) -> None:
+    """Whatever a file may hold; beside it a `--set` word, which has a table to go into or not."""
+    refusals = 0
+    for value, words in itertools.product(WRONG, ([], [f"{name}.x=1"] if name in overrides.GROUPS else [])):
+        try:
+            found = resolve({}, words, None, {name: value})
+        except ValueError as error:
+            refusals += 1
+            assert name in str(error) and "\n" not in str(error)
+        else:
+            assert isinstance(found, RunConfig)
+    assert refusals or name == "sources"  # nobody asks for those: they are found anew
+
+
+@pytest.mark.parametrize("value", [3, 0.5, True, ["nano"], {"name": "nano"}, []])
+def test_a_model_is_a_name(value: Any, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="^model: must be an embedded model's name, a folder or a hub id, not "):
+        resolve({}, [], None, {"model": value})
+
+
+@pytest.mark.parametrize("group", ["reward_weights", "reward_model"])
+def test_a_word_and_a_field_of_one_group(group: str) -> None:
+    assert refused([f"{group}=3", f"{group}.x=1"]).startswith(f"{group}: must be a table of fields")
+    assert refused([f"{group}.x=1", f"{group}=3"]).startswith(f"{group}: must be a table of fields")
+
+
+def test_any_is_left_as_it_is() -> None:
+    assert coerce("1", Any, "x") == "1"
+
+
+RANGES = [
+    "prompts=0",
+    "group_size=0",
+    "group_size=-4",
+    "max_new_tokens=0",
+    "micro_tokens=0",
+    "rollout_rows=0",
+    "temperature=0",
+    "temperature=-1",
+    "lr=0",
+    "lr=-1e-4",
+    "lr=inf",
+    "temperature=inf",
+    "warmup=-1",
+    "keep_checkpoints=-1",
+    "checkpoint_every=0",
+    "eval_limit=0",
+    "eval_fractions=0,1.5",
+    "eval_fractions=-0.1",
+    "decay=cosine",
+    "dtype=float16",
+    "seed=one",
+    "prompts=many",
+    "budget=9",
+    "budget=completions=-5",
+]
+
+
+@pytest.mark.parametrize("word", RANGES)
+def test_a_value_out_of_range_is_named(word: str) -> None:
+    assert refused([word]).startswith(f"{word.partition('=')[0]}: ")
+
+
+def test_a_word_that_is_no_setting() -> None:
+    assert "field=value" in refused(["kl_coef"])
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    assert str(tmp_path / "none.toml") in refused([], tmp_path / "none.toml")
+    assert str(tmp_path) in refused([], tmp_path)
+    broken = tmp_path / "broken.toml"
+    broken.write_text("prompts = \n")
+    message = refused([], broken)
+    assert str(broken) in message and "TOML" in message and "line 1" in message
+    broken.write_bytes(b"\xff\xfe\x00")
+    assert str(broken) in refused([], broken)
+
+
+def test_a_broken_profile_is_named(tmp_path: Path) -> None:
+    (tmp_path / "model_defaults.toml").write_text("lr = fast\n")
+    with pytest.raises(ValueError, match="model_defaults.toml"):
+        resolve({"model": str(tmp_path)}, [], None)
+
+
+def test_a_table_where_a_word_is_due(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text("[reward]\nname = 'rule'\n")
+    assert refused([], tmp_path / "a.toml").startswith("reward: ")
+    (tmp_path / "a.toml").write_text("seed = [1, 2]\n")
+    assert refused([], tmp_path / "a.toml").startswith("seed: ")

@@ -1,0 +1,291 @@
+"""What a paper says against what records say: differences and verdicts, by numbers worked out by hand."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evals.statistics.comparison import Paired, Verdict
+from harness.reports.analysis.hypotheses import Judged, word
+from harness.reports.analysis.pass_at_k import crossing
+from harness.reports.analysis.summary import Findings, find
+from harness.reports.loading import read
+from harness.reports.render import tables
+from harness.reports.render import text as wording
+from harness.reports.render.html_report import page
+from harness.reports.report import markdown
+from harness.studies.study import Study, parse
+from tests.harness.record_factory import a_record, change, rows, unfinished, write, write_study
+from tests.harness.studies.test_study import refused
+from tests.helpers import close
+
+T2 = 4.302652729911275  # Student's t with 2 degrees of freedom, at 0.975
+H = {"id": "H1", "says": "a ends higher", "arms": ["a", "b"]}
+ENDS = {"a": [0.9, 0.8, 0.85], "b": [0.6, 0.7, 0.5]}  # a - b: 0.3, 0.1, 0.35
+
+
+def a_study(
+    folder: Path, *hypotheses: Mapping[str, Any], ends: Mapping[str, Sequence[float]] = ENDS, **more: Any
+) -> Path:
+    values = {arm: {seed: [0.3, 0.5, y] for seed, y in enumerate(of)} for arm, of in ends.items()}
+    return write_study(folder / "s", values, hypotheses=list(hypotheses), **more)
+
+
+def judged(folder: Path) -> list[Judged]:
+    return find(read(folder)).hypotheses
+
+
+def parsed(**fields: Any) -> Study:
+    table: dict[str, Any] = {"arms": {"a": {}, "b": {"lr": 1e-4}}, "seeds": 3, "base": {"eval_fractions": [0, 0.5]}}
+    return parse("s", {**table, "hypotheses": [{**copy.deepcopy(H), "at": 0.5, **fields}]})
+
+
+# ---------------------------------------------------------------- what is asked
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"arms": ["a", "x"]}, ["hypotheses.0.arms: ", "'x'", "valid: a, b, start"]),
+        ({"arms": ["a"]}, ["hypotheses.0.arms: ", "two arms"]),
+        ({"arms": ["a", "a"]}, ["hypotheses.0.arms: ", "two arms"]),
+        ({"arms": ["start", "a"]}, ["hypotheses.0.arms: ", "not the start"]),
+        ({"expect": "gain"}, ["hypotheses.0.arms: ", "one arm with itself"]),
+        ({"expect": "below"}, ["hypotheses.0.expect: ", "'below'", "gap_closes"]),
+        ({"metric": "pass@"}, ["hypotheses.0.metric: ", "'pass@'", "pass@K"]),
+        ({"metric": "best@4"}, ["hypotheses.0.metric: ", "'best@4'"]),
+        ({"metric": "pass@0"}, ["hypotheses.0.metric: ", "'pass@0'"]),
+        ({"expect": "gap_closes"}, ["hypotheses.0.metric: ", "pass@K"]),
+        ({"expect": "gap_closes", "metric": "pass@1"}, ["hypotheses.0.metric: ", "K = 1"]),
+        ({"at": 1.5}, ["hypotheses.0.at: ", "0..1"]),
+        ({"arms": ["a"], "expect": "gain", "at": 0.5, "since": 0.5}, ["hypotheses.0.at: ", "after since"]),
+        ({"arms": ["a"], "expect": "slows"}, ["hypotheses.0.at: ", "arm 'a' is not evaluated at 1 of", "0, 0.5"]),
+        ({"arms": ["a"], "expect": "slows", "at": 0.5}, ["hypotheses.0.at: ", "not evaluated at 1 of"]),
+        ({"at": 0.25}, ["hypotheses.0.at: ", "arm 'a' is not evaluated at 0.25 of the budget; eval_fractions: 0, 0.5"]),
+        ({"speed": 1}, ["hypotheses.0.speed: ", "unknown field", "hypotheses.0.says"]),
+    ],
+)
+def test_what_is_wrong_in_a_hypothesis(fields: dict[str, Any], said: list[str]) -> None:
+    message = refused(lambda: parsed(**fields))
+    assert message.startswith(said[0]) and [s for s in said if s not in message] == []
+
+
+def test_one_test_has_one_row_and_a_claim_may_have_several() -> None:
+    table: dict[str, Any] = {"arms": {"a": {}, "b": {"lr": 1e-4}}, "seeds": 3}
+    assert "hypotheses.1: the same test as hypotheses.0" in refused(
+        lambda: parse("s", {**table, "hypotheses": [H, {**H, "id": "H2"}]})
+    )
+    assert len(parse("s", {**table, "hypotheses": [H, {**H, "measure": "sorting"}]}).hypotheses) == 2
+
+
+def test_the_start_is_no_arm_of_ones_own() -> None:
+    assert refused(lambda: parse("s", {"arms": {"start": {}}, "seeds": 1})).startswith("arms.start: ")
+
+
+# ---------------------------------------------------------------- differences
+
+
+def test_above_is_a_paired_t(tmp_path: Path) -> None:
+    (found,) = judged(a_study(tmp_path, H))
+    mean, sd = 0.25, math.sqrt((0.05**2 + 0.15**2 + 0.1**2) / 2)
+    half = T2 * sd / math.sqrt(3)
+    close([found.verdict.pair.mean, found.verdict.low, found.verdict.high], [mean, mean - half, mean + half])
+    assert (found.task, found.word, found.ended, found.planned) == ("arithmetic", "not separated", 3, 3)
+
+
+def test_hypotheses_are_one_family(tmp_path: Path) -> None:
+    (one,) = judged(a_study(tmp_path / "x", H))
+    two, _ = judged(a_study(tmp_path / "y", H, {**H, "measure": "sorting"}))
+    assert two.verdict.p_holm == 2 * one.verdict.p_holm
+    assert two.verdict.high - two.verdict.low > 1.3 * (one.verdict.high - one.verdict.low)
+
+
+def test_gain_is_against_the_arm_itself(tmp_path: Path) -> None:
+    gain = {**H, "arms": ["a"], "expect": "gain"}
+    whole, half = judged(a_study(tmp_path, gain, {**gain, "since": 0.5}))
+    close([whole.verdict.pair.mean, half.verdict.pair.mean], [0.55, 0.35])
+    close([whole.verdict.pair.sd, half.verdict.pair.sd], [0.05, 0.05])
+    assert whole.word == half.word == "reproduced"
+
+
+def test_slows_is_the_first_gain_against_the_second(tmp_path: Path) -> None:
+    # from 0.3 to 0.5 it gains 0.2; from there to 0.9, 0.8 and 0.85 another 0.4, 0.3 and 0.35
+    (found,) = judged(a_study(tmp_path, {**H, "arms": ["a"], "expect": "slows", "at": 0.5}))
+    close(found.verdict.pair.mean, 0.2 - 0.35)
+    close(found.verdict.pair.sd, 0.05)
+    assert found.word == "not reproduced"
+
+
+def test_the_start_is_the_arms_own_run_at_its_beginning(tmp_path: Path) -> None:
+    above = {**H, "arms": ["a", "start"], "measure": "sorting", "at": 0.5}
+    path = a_study(tmp_path, above)
+    write(path / "a" / "seed0", a_record("a", 0, [0.3, 0.5, 0.9], others={"sorting": [0.9, 0.6, 0.1]}))
+    (found,) = judged(path)
+    close(found.verdict.pair.mean, (-0.3 + 0.2 + 0.2) / 3)
+
+
+def sampled(path: Path, arm: str, seed: int, **curves: Sequence[float]) -> None:
+    """pass@1 and pass@4 at the start and the end."""
+
+    def add(record: dict[str, Any]) -> None:
+        for at in (0.0, 1.0):
+            (row, *_) = rows("arithmetic_x8", at, 0.5, kept=False)
+            record["evals"] += [
+                {**row, "metric": metric.replace("_", "@"), "value": curve[int(at)]} for metric, curve in curves.items()
+            ]
+
+    change(path / arm / f"seed{seed}", add)
+
+
+@pytest.fixture
+def fig7(tmp_path: Path) -> Path:
+    """a sharpens, and is overtaken at 4 samples; b is ahead of the start at every K."""
+    closes = {"id": "H5", "says": "RL sharpens", "arms": ["a", "start"], "expect": "gap_closes", "metric": "pass@4"}
+    path = a_study(tmp_path, closes, {**closes, "arms": ["b", "start"]})
+    for seed, y in enumerate((0.8, 0.7, 0.75)):
+        sampled(path, "a", seed, pass_1=[0.3, y], pass_4=[0.85, 0.84], maj_1=[0.3, y], maj_4=[0.4, 0.8])
+        sampled(
+            path, "b", seed, pass_1=[0.3, 0.4 + seed / 100], pass_4=[0.85, y + 0.2], maj_1=[0.3, 0.4], maj_4=[0.4, 0.5]
+        )
+    return path
+
+
+def test_a_gap_that_closes_is_a_difference_of_differences(fig7: Path) -> None:
+    a, b = judged(fig7)
+    close(a.verdict.pair.mean, (0.75 - 0.3) - (0.84 - 0.85))
+    close(b.verdict.pair.mean, (0.41 - 0.3) - (0.95 - 0.85))
+    assert (a.task, a.word, b.word) == ("arithmetic_x8", "reproduced", "not separated")
+
+
+def test_where_the_start_catches_up(fig7: Path) -> None:
+    findings = find(read(fig7))
+    x = {(x.kind, x.k): x for x in findings.at_k}
+    assert list(x) == [("pass", 1), ("pass", 4), ("maj", 1), ("maj", 4)]
+    close([x["pass", 4].start, x["pass", 1].mean["a"], x["pass", 1].gain["a"][0]], [0.85, 0.75, 0.45])
+    half = T2 * 0.05 / math.sqrt(3)
+    close(x["pass", 1].gain["a"][1], (0.45 - half, 0.45 + half))
+    assert [crossing(findings.at_k, "arithmetic_x8", *of) for of in (("pass", "a"), ("pass", "b"), ("maj", "a"))] == [
+        4,
+        None,
+        None,
+    ]
+    table = tables.at_k(findings)
+    assert table.columns == ["metric", "start", "a", "b"]
+    assert table.rows[0][:3] == ["pass@1", "30.0", "75.0 (+45.0 [32.6, 57.4])"]
+    assert "first not below a at pass@4." in table.note
+    assert "It is below b in pass@K, a in maj@K and b in maj@K at every K." in table.note
+
+
+def test_a_tie_is_caught_up(tmp_path: Path) -> None:
+    path = a_study(tmp_path)
+    for seed in range(3):
+        for arm in "ab":
+            sampled(path, arm, seed, pass_1=[0.3, 0.3])
+    assert crossing(find(read(path)).at_k, "arithmetic_x8", "pass", "a") == 1
+
+
+# ---------------------------------------------------------------- verdicts
+
+WORDS = {  # (expect, low, high, kind) -> word; within 2 points
+    ("above", 0.01, 0.09, "A better"): "reproduced",
+    ("above", 0.001, 0.015, "A better"): "reproduced, within the margin",
+    ("above", -0.09, -0.01, "B better"): "not reproduced",
+    ("above", -0.019, 0.019, "equivalent"): "not reproduced",
+    ("above", -0.02, 0.02, "not separated"): "not separated",
+    ("above", 0.0, 0.0, "identical"): "not reproduced",
+    ("above", math.nan, math.nan, "no interval"): "not separated",
+    ("gain", 0.01, 0.09, "A better"): "reproduced",
+    ("gap_closes", -0.09, -0.01, "B better"): "not reproduced",
+    ("alike", -0.019, 0.019, "equivalent"): "reproduced",
+    ("alike", 0.001, 0.015, "A better"): "reproduced",
+    ("alike", 0.01, 0.09, "A better"): "not reproduced",
+    ("alike", -0.09, -0.01, "B better"): "not reproduced",
+    ("alike", -0.02, 0.01, "not separated"): "not separated",
+    ("alike", 0.0, 0.0, "identical"): "reproduced",
+    ("alike", math.nan, math.nan, "no interval"): "not separated",
+    ("not_above", -0.3, -0.1, "B better"): "reproduced",
+    ("not_above", -0.3, 0.019, "not separated"): "reproduced",
+    ("not_above", 0.001, 0.019, "A better"): "reproduced",
+    ("not_above", 0.001, 0.02, "A better"): "not reproduced",
+    ("not_above", -0.3, 0.02, "not separated"): "not separated",
+    ("not_above", 0.0, 0.0, "identical"): "reproduced",
+    ("not_above", math.nan, math.nan, "no interval"): "not separated",
+    ("not_below", 0.1, 0.3, "A better"): "reproduced",
+    ("not_below", -0.019, 0.3, "not separated"): "reproduced",
+    ("not_below", -0.02, -0.001, "B better"): "not reproduced",
+    ("not_below", -0.02, 0.3, "not separated"): "not separated",
+    ("not_below", 0.0, 0.0, "identical"): "reproduced",
+    ("not_below", math.nan, math.nan, "no interval"): "not separated",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WORDS, ids=str)
+def test_words(case: tuple[str, float, float, Any]) -> None:
+    expect, low, high, kind = case
+    verdict = Verdict(kind, Paired(5, 0.0, 0.1, 0.5, 0.0), 0.5, low, high, 0.1)
+    assert word(expect, verdict, 0.02) == WORDS[case]
+
+
+def test_no_verdict_before_every_planned_seed_has_ended(tmp_path: Path) -> None:
+    """The difference is shown, the word is not; a failed run is waited for no longer."""
+    gain = {**H, "arms": ["a"], "expect": "gain"}
+    path = a_study(tmp_path, gain, seeds=[0, 1, 2, 3])
+    (found,) = judged(path)
+    assert (found.word, found.verdict.pair.n) == ("not yet run: 3 of 4 seeds", 3)
+    write(path / "a" / "seed3", unfinished("a", 3, "interrupted"))
+    assert judged(path)[0].word == "not yet run: 3 of 4 seeds"
+    write(path / "a" / "seed3", unfinished("a", 3, "failed", "RuntimeError: no"))
+    assert judged(path)[0].word == "reproduced; a run of 1 of 4 seeds failed"
+
+
+def test_an_arm_without_a_run(tmp_path: Path) -> None:
+    (found,) = judged(a_study(tmp_path, H, ends={**ENDS, "b": []}))
+    assert (found.word, found.verdict.pair.n) == ("not yet run: 0 of 3 seeds", 0)
+    assert wording.claim(found) == "**H1 not yet run: 0 of 3 seeds**: a above b, `arithmetic` at the end"
+
+
+def test_a_set_that_the_records_lack_is_said_in_its_row(tmp_path: Path) -> None:
+    """A profile brings another task: what was asked of nano's sets cannot be answered, the rest can."""
+    lacking, there, k = judged(a_study(tmp_path, {**H, "measure": "chess"}, H, {**H, "metric": "pass@4"}))
+    assert lacking.word.startswith("not measured: no set 'chess' with exact_match here; valid: arithmetic, ")
+    assert k.word == "not measured: no set 'in' with pass@4 here; valid: none"
+    assert there.verdict.pair.n == 3
+
+
+# ---------------------------------------------------------------- what is shown
+
+
+@pytest.fixture
+def findings(tmp_path: Path) -> Findings:
+    asked = {**H, "says": "a < b & c", "settle": "more seeds", "note": "after the fact", "source": "2402.03300 §5"}
+    return find(read(a_study(tmp_path, {**asked, "arms": ["a"], "expect": "gain"}, {**asked, "expect": "alike"})))
+
+
+def test_a_row_a_hypothesis(findings: Findings) -> None:
+    table = tables.hypotheses(findings)
+    assert [row[2] for row in table.rows] == [
+        "a at the end above itself at the start, `arithmetic`", "a and b alike, `arithmetic` at the end",
+    ]  # fmt: skip
+    assert table.rows[0][:2] == ["H1", "a < b & c"] and table.rows[0][-2:] == ["reproduced", "more seeds"]
+    assert table.rows[0][3] == "+55.0" and table.rows[0][5] == "3"
+    assert table.note.count("H1: after the fact") == table.note.count("2402.03300 §5") == 1
+
+
+def test_the_verdict_is_near_the_top(findings: Findings) -> None:
+    text, html = markdown(findings, []), page(findings)
+    line = "- **H1 reproduced**: a at the end above itself at the start, `arithmetic` (+55.0 ["
+    assert (
+        text.index("**At 160 completions") < text.index(line) < text.index("## Hypotheses") < text.index("## Accuracy")
+    )
+    assert html.index("<strong>H1 reproduced</strong>") < html.index('id="hypotheses"') < html.index('id="accuracy"')
+    assert "a &lt; b &amp; c" in html
+
+
+def test_a_study_that_claims_nothing_has_no_such_section(tmp_path: Path) -> None:
+    findings = find(read(a_study(tmp_path)))
+    assert "Hypotheses" not in markdown(findings, []) and "ypotheses" not in page(findings)

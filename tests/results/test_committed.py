@@ -1,0 +1,225 @@
+"""What is committed under results/ holds: records are whole, reports are those of the records, README's numbers too."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import shutil
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.config.experiment import built, filled
+from harness.records.fingerprint import config_differences
+from harness.reports.analysis.summary import Findings, find
+from harness.reports.calibration.calibrate import BARRED, HIGH, LOW, TRIALS, calibrate
+from harness.reports.includes import MARK, refresh
+from harness.reports.loading import read
+from harness.reports.report import report
+from harness.studies.status import choose
+from harness.studies.study import load, parse
+from tests.helpers import ROOT, close
+
+RECORDS = sorted(ROOT.glob("results/**/record.json"))
+SHELVES = ("results", "results/deepseekmath")
+STUDIES = sorted(file.parent for shelf in SHELVES for file in ROOT.glob(f"{shelf}/*/study.json"))
+UNDER_WAY: dict[str, int] = {}  # studies whose runs are not all made yet: the seeds below this one are
+REPORT = ("report.md", "report.html", "table.csv", "table.tex", "curves.svg", "cost.svg", "seeds.svg")
+
+
+@cache
+def found(study: str) -> Findings:
+    return find(read(ROOT / "results" / study))
+
+
+# --- records ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("file", RECORDS, ids=lambda p: str(p.parent.relative_to(ROOT)))
+def test_a_committed_record_is_whole_and_its_outcomes_give_its_numbers(file: Path) -> None:
+    record = json.loads(file.read_text())
+    assert record["status"] in ("finished", "interrupted", "failed")
+    assert record["environment"]["commit"] and not record["environment"]["dirty"]
+    for r in record["evals"]:
+        if r["metric"] == "exact_match" and r["outcomes"]:
+            lines = gzip.decompress((file.parent / r["outcomes"]).read_bytes()).decode().splitlines()
+            right = [json.loads(line)[r["filter"]] == "correct" for line in lines]
+            assert len(right) == r["n"]
+            close(r["value"], sum(right) / len(right))
+
+
+def test_grpo_lifts_nano_by_twenty_points_in_nine_seeds_of_ten() -> None:
+    arm = found("grpo_nano").arms["grpo"]
+    assert [s.seed for s in arm.seeds] == list(range(10))
+    values = [run.values() for run in found("grpo_nano").results]
+    for task in ("arithmetic", "arithmetic_t1"):
+        key = (task, "strict", "exact_match")
+        assert sum(v[1.0, key] - v[0.0, key] >= 0.2 for v in values) >= 9
+
+
+# --- studies ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("folder", STUDIES, ids=lambda p: p.name)
+def test_a_committed_study_is_what_its_file_says(folder: Path) -> None:
+    """Every cell is there, and was run under the configuration that the study file gives it today."""
+    study = load(folder.name)
+    out = folder.parent
+    chosen = choose(study, str(out))
+    for cell in (*study.trials(), *study.runs(chosen)):
+        if cell.seed >= UNDER_WAY.get(folder.name, cell.seed + 1):
+            assert not (out / cell.path).exists(), "more seeds are in than UNDER_WAY says"
+            continue
+        record = json.loads((out / cell.path / "record.json").read_text())
+        config = cell.config("results")
+        had = filled(record["config"], config.algo_name, config.task_name)
+        assert config_differences(had, built(config).as_dict()) == [], cell.path
+
+
+@pytest.mark.parametrize("folder", [f for f in STUDIES if f.name not in UNDER_WAY], ids=lambda p: p.name)
+def test_a_committed_study_was_written_down_as_its_file_stands(folder: Path) -> None:
+    """What is judged, and how: `harness ablate` writes study.json anew when it is asked to go on."""
+    assert parse(folder.name, json.loads((folder / "study.json").read_text())) == load(folder.name)
+
+
+@pytest.mark.parametrize("folder", STUDIES, ids=lambda p: p.name)
+def test_a_committed_report_is_that_of_its_records(folder: Path, tmp_path: Path) -> None:
+    """Byte for byte; only the figures may differ where matplotlib is not the pinned one."""
+    copy = tmp_path / "results" / folder.name
+    shutil.copytree(folder, copy, ignore=shutil.ignore_patterns(*REPORT, "*.png"))
+    study = load(folder.name)
+    if study.tune and study.tune.store:
+        shared = Path(study.tune.store, "tune")
+        shutil.copytree(folder.parent / shared, tmp_path / "results" / shared)
+    report(copy)
+    for name in REPORT:
+        if name.endswith(".svg") and not pinned("matplotlib"):
+            continue
+        assert (copy / name).read_bytes() == (folder / name).read_bytes(), name
+
+
+def pinned(package: str) -> bool:
+    from importlib.metadata import version
+
+    return f"{package}=={version(package)}" in (ROOT / "constraints.txt").read_text()
+
+
+def test_compare_nano_was_tuned_alike_and_spent_alike() -> None:
+    f = found("compare_nano")
+    counts = {arm: [len(t.values) for t in trials] for arm, trials in f.trials.items()}
+    assert list(counts.values()) == [[2] * 6] * len(f.arms)
+    assert f.audit.holds
+    assert all(arm.finished == 10 for arm in f.arms.values())
+    coefficients = {arm: next(iter(runs.values())).record["config"]["algo"].get("kl_coef", 0.0)
+                    for arm, runs in f.results.runs.items()}  # fmt: skip
+    assert all(bool(kl) == arm.endswith("_kl") for arm, kl in coefficients.items())
+
+
+# --- documents --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("place", "marks"), [(".", 5), ("results/deepseekmath", 2)])
+def test_readmes_numbers_are_the_records(place: str, marks: int) -> None:
+    text = (ROOT / place / "README.md").read_text()
+    assert len(MARK.findall(text)) >= marks
+    assert refresh(text, ROOT / place) == text
+
+
+DECIMAL = re.compile(r"(?<![\d.,])\d+\.\d+(?![\d.])")
+CITED = re.compile(r"\b\d{4}\.\d{5}\b|\]\([^)]*\)|`[^`]*`")  # papers, links, code
+
+
+def unknown(told: str, folder: Path) -> dict[str, list[str]]:
+    """By paragraph, its first words: the decimals that stand in none of the pages that it links."""
+    found = {}
+    for part in re.split(r"\n(?=- |\n)", told):
+        known = " ".join((folder / link).read_text() for link in re.findall(r"\]\(([^)]+\.md)\)", part))
+        missing = set(DECIMAL.findall(CITED.sub(" ", part))) - set(DECIMAL.findall(known))
+        if missing:
+            found[" ".join(part.split())[:60]] = sorted(missing)
+    return found
+
+
+def test_what_is_told_of_deepseekmath_is_in_the_reports() -> None:
+    page = ROOT / "results/deepseekmath/README.md"
+    told = page.read_text().partition("## What was tried")[2].partition("## The studies")[0]
+    assert len(DECIMAL.findall(told)) > 40 and unknown(told, page.parent) == {}
+    first = DECIMAL.findall(CITED.sub(" ", told))[0]
+    assert unknown(told.replace(first, "98.7654"), page.parent), "a changed number goes unseen"
+
+
+def test_what_is_not_reproduced_says_what_would_settle_it() -> None:
+    folders = sorted(file.parent for file in ROOT.glob("results/deepseekmath/*/study.json"))
+    read = [j for folder in folders for j in found(f"deepseekmath/{folder.name}").hypotheses]
+    assert len(read) > 60 and {"reproduced", "not reproduced", "not separated"} <= {j.word for j in read}
+    assert [j.hypothesis.says for j in read if j.word.startswith("not") and not j.hypothesis.settle] == []
+
+
+def test_a_changed_number_in_readme_is_found() -> None:
+    text = (ROOT / "README.md").read_text()
+    mean = f"{100 * found('compare_nano').arms['grpo'].mean:.1f}"
+    assert mean in text
+    other = text.replace(f"| {mean} |", "| 99.9 |")
+    assert other != text and refresh(other, ROOT) == text
+
+
+# --- benchmarks -------------------------------------------------------------------------------------------------
+
+BENCH = ROOT / "results" / "bench"
+
+
+def test_the_benchmark_against_the_peer_is_the_one_that_readme_quotes() -> None:
+    record = json.loads((BENCH / "peers.json").read_text())
+    assert record["environment"]["dirty"] is False and record["environment"]["commit"]
+    assert all(r["gradient_difference"] <= record["equal"]["limits"][r["dtype"]] for r in record["equal"]["rows"])
+    text = (ROOT / "README.md").read_text()
+    for case in record["cases"]:
+        best = next(m for m in case["modes"] if m["mode"] == case["peer_mode"])
+        phases = best["phases"]
+        whole, (low, high) = phases["end_to_end"], phases["end_to_end"]["spread"]
+        assert whole["ratio"] == min(m["phases"]["end_to_end"]["ratio"] for m in case["modes"] if not m["reason"])
+        line = (
+            f"| beta {case['beta']:g} | {best['mode']} | {whole['ours']:.2f} | {whole['peer']:.2f} | "
+            f"{phases['rollout']['ratio']:.1f} x | {phases['update']['ratio']:.1f} x | "
+            f"{whole['ratio']:.1f} x [{low:.1f}, {high:.1f}] | {best['memory_ratio']:.2f} x |"
+        )
+        assert line in text
+
+
+def test_how_near_the_machine_readme_says_we_are() -> None:
+    record = json.loads((BENCH / "limit-nano.json").read_text())
+    share = {row["arm"]: row["probe"]["share"] for row in record["rows"]}
+    assert {f"{s['update']:.0%}" for s in share.values()} == {"45%"}
+    assert all(0.19 < s["rollout"] < 0.22 and 0.33 < s["round"] < 0.37 for s in share.values())
+    assert "(update 45 %, rollout 20 %;" in (ROOT / "README.md").read_text()
+
+
+# --- calibration ------------------------------------------------------------------------------------------------
+
+CALIBRATION = ROOT / "results" / "calibration"
+
+
+def test_the_calibration_page_holds_its_bars() -> None:
+    """(a) is re-checked in small in tests/evals/test_simulate.py, and all of it by the slow test below."""
+    numbers: dict[str, Any] = json.loads((CALIBRATION / "calibration.json").read_text())
+    assert numbers["settings"]["trials"] == TRIALS
+    barred = [row["covered"] for row in numbers["simulated"] if row["seeds"] >= BARRED]
+    assert len(barred) == 48 and all(LOW <= covered <= HIGH for covered in barred)
+    assert {row["seeds"]: row["runs"] for row in numbers["one_arm_twice"]} == {5: 40, 10: 40}
+    assert all(row["deals"] == 2000 and row["separated"] <= 0.065 for row in numbers["one_arm_twice"])
+    assert [row["unequal"] for row in numbers["inert_field"]] == [0, 0, 0]
+    assert all(row["compared"] > 500 for row in numbers["inert_field"])
+    assert {row["flipped"]: row["seeds"] for row in numbers["wrong_signs"]} == {0.2: 10, 0.35: 10, 0.5: 10}
+    assert [row["decoding"] for row in numbers["fair_coin"]] == ["greedy", "sampled"]
+
+
+@pytest.mark.slow
+def test_the_calibration_page_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(CALIBRATION, tmp_path / "results" / "calibration")
+    monkeypatch.chdir(tmp_path)
+    calibrate(Path("results/calibration"), TRIALS, lambda _: None)
+    for name in ("calibration.json", "calibration.md"):
+        assert Path("results/calibration", name).read_bytes() == (CALIBRATION / name).read_bytes()
