@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 
-
 UNITS = ("prompts", "completions", "generated_tokens", "trained_tokens", "updates", "flops", "device_seconds")
 
 

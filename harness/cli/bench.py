@@ -74,7 +74,11 @@ def _number(word: str, flag: str) -> float:
 
 
 SUITES = {  # command -> its module in harness.bench, its default model, what it measures
-    "algos": ("algorithms", "nano", "Memory by part, tokens a second by phase and FLOPs of every algorithm at one shape."),
+    "algos": (
+        "algorithms",
+        "nano",
+        "Memory by part, tokens a second by phase and FLOPs of every algorithm at one shape.",
+    ),
     "limit": (
         "roofline",
         "nano",

@@ -114,14 +114,32 @@ def ablate(
 
 
 def _conduct(study: Any, out: str | None, workers: int, retry: bool, dry_run: bool, quiet: bool) -> None:
+    """Run what is left of a study, and report what has finished."""
     from harness.studies import launcher
 
     say: Callable[[str], None] = (lambda _: None) if quiet else typer.echo
     if dry_run:
         typer.echo("\n".join(launcher.rehearse(study, out or "results", workers)))
-    elif broken := launcher.conduct(study, out or "results", workers, retry, say):
+        return
+    broken = launcher.conduct(study, out or "results", workers, retry, say)
+    _report(Path(out or "results", study.name), say)
+    if broken:
         cells = "1 cell" if len(broken) == 1 else f"{len(broken)} cells"
         raise RunFailed(f"{cells} did not finish: {'; '.join(broken)}")
+
+
+def _report(folder: Path, say: Callable[[str], None]) -> None:
+    """The report of a study of which any run has finished."""
+    from harness.records.io import read_record
+
+    if any((read_record(file.parent) or {}).get("status") == "finished" for file in folder.glob("*/seed*/record.json")):
+        from harness.reports.render.text import headline
+        from harness.reports.report import report
+
+        findings = report(folder)
+        for block in findings.blocks:
+            say(headline(findings, block))
+        say(f"report: {folder / 'report.html'}")
 
 
 def report(

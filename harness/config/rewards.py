@@ -5,20 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from algos.core.registry import import_file
 from evals.tasks import Problem, Task
 from evals.verification.verifier import Verdict
 from harness.accounting.budget import Budget
-from harness.config import rewards
 from harness.config.coercion import build
 from harness.config.run_config import RunConfig
-from harness.rewards.shaping import TERMS
-
-if TYPE_CHECKING:
-    from harness.config.run_config import RunConfig
-
 
 RewardFunction = Callable[[Problem, str, Verdict], float]
 
@@ -51,7 +45,7 @@ def check_reward(config: RunConfig, task: Task, steps: bool) -> None:
     """Raises ValueError, one line, where a reward's name or term is unknown, the task does not give what it takes, or
     an algorithm asks for rewards of `steps` and gets none."""
     name = config.reward
-    rewards.check_terms(config.reward_weights, task)
+    check_terms(config.reward_weights, task)
     if name not in NAMES:
         load_function(name)
     checked = name == "process-rule" or (name == "process-model" and config.reward_model.get("labels") == "rule")
@@ -69,11 +63,12 @@ def check_reward(config: RunConfig, task: Task, steps: bool) -> None:
 
 
 ACCURACY = "accuracy"
+SHAPING_TERMS = ("format", "language", "length", "steps")  # what may be added to it: rewards/shaping.py has each
 
 
 def check_terms(names: Iterable[str], task: Task) -> None:
     """Raises ValueError, one line, where a term is unknown or the task cannot give it."""
-    can = sorted([ACCURACY, *TERMS])
+    can = sorted([ACCURACY, *SHAPING_TERMS])
     for name in names:
         if name not in can:
             raise ValueError(f"reward_weights.{name}: unknown term; valid: {', '.join(can)}")

@@ -31,8 +31,7 @@ from torch import Tensor
 from algos import Rollouts
 from evals.tasks import Problem, Task
 from evals.verification.verifier import Verdict
-from harness.config import rewards
-from harness.rewards import shaping
+from harness.config.rewards import ACCURACY, SHAPING_TERMS
 from harness.rewards.base import Answers, Source
 
 if TYPE_CHECKING:
@@ -113,6 +112,7 @@ def _script(letter: str) -> str | None:
 
 Term = Callable[[Seen], float]
 TERMS: Mapping[str, Term] = {"format": form, "language": language, "length": length, "steps": steps}
+assert tuple(TERMS) == SHAPING_TERMS, "the names that a configuration may use are those that there are"
 
 
 class Composed(Source):
@@ -124,19 +124,19 @@ class Composed(Source):
     def __init__(self, source: Source, weights: Mapping[str, float], task: Task, max_new_tokens: int) -> None:
         super().__init__()
         self.source, self.task, self.max_new_tokens = source, task, max_new_tokens
-        self.accuracy = weights.get(rewards.ACCURACY, 1.0)
-        self.weights = {name: weight for name, weight in weights.items() if name != rewards.ACCURACY}
+        self.accuracy = weights.get(ACCURACY, 1.0)
+        self.weights = {name: weight for name, weight in weights.items() if name != ACCURACY}
 
     def rate(self, rollouts: Rollouts, answers: Answers) -> tuple[Rollouts, dict[str, float]]:
         r, said = self.source.rate(rollouts, answers)
         assert r.reward_N is not None
         lengths = r.mask_NT.sum(1)
         rows = zip(answers.rows(), lengths.tolist(), strict=True)
-        seen = [shaping.Seen(self.task, p, text, v, n, self.max_new_tokens) for (p, text, v), n in rows]
-        found = {name: r.reward_N.new_tensor([shaping.TERMS[name](one) for one in seen]) for name in self.weights}
+        seen = [Seen(self.task, p, text, v, n, self.max_new_tokens) for (p, text, v), n in rows]
+        found = {name: r.reward_N.new_tensor([TERMS[name](one) for one in seen]) for name in self.weights}
         more_N = sum((self.weights[name] * term_N for name, term_N in found.items()), torch.zeros_like(r.reward_N))
         known_N = torch.tensor([v.strict != "verifier_error" for v in answers.verdicts], device=more_N.device)
-        for name, term_N in {rewards.ACCURACY: r.reward_N, **found}.items():  # of what stays in its group, as `reward`
+        for name, term_N in {ACCURACY: r.reward_N, **found}.items():  # of what stays in its group, as `reward`
             said = {**said, f"reward/{name}": float(term_N[known_N].mean()) if known_N.any() else 0.0}
         step_reward_NT = r.step_reward_NT
         if step_reward_NT is not None:

@@ -145,8 +145,7 @@ def check_shared(study: Study, workers: int) -> None:
 
 
 def conduct(study: Study, out: str, workers: int, retry: bool, say: Say) -> list[str]:
-    """Trials, then runs at the fields that the trials chose, then the report.  Returns the cells that did not finish,
-    and why.  Raises ValueError and KeyboardInterrupt as Runner does; what has been run until then stays."""
+    """Trials, then runs at the fields that the trials chose.  Returns the cells that did not finish, and why.  Raises ValueError and KeyboardInterrupt as Runner does; what has been run until then stays."""
     check_shared(study, workers)
     check_different(study)
     runner, folder = Runner(out, workers, say, retry), Path(out, study.name)
@@ -160,8 +159,6 @@ def conduct(study: Study, out: str, workers: int, retry: bool, say: Say) -> list
         _keep_arms(folder / "study.json", study)
         write_json(folder / "study.json", study.as_dict())
         runner(state.waiting)
-    if any((read_record(file.parent) or {}).get("status") == "finished" for file in folder.glob("*/seed*/record.json")):
-        _report(folder, say)
     return runner.broken
 
 
@@ -170,16 +167,6 @@ def _keep_arms(file: Path, study: Study) -> None:
     had = json.loads(file.read_text())["arms"] if file.exists() else {}
     if lost := [arm for arm in had if arm not in study.arms]:
         raise ValueError(f"{file.parent} is a study with {', '.join(lost)} as well; choose another --name")
-
-
-def _report(folder: Path, say: Say) -> None:
-    from harness.reports.render.text import headline
-    from harness.reports.report import report
-
-    findings = report(folder)
-    for block in findings.blocks:
-        say(headline(findings, block))
-    say(f"report: {folder / 'report.html'}")
 
 
 # --- what it will cost -----------------------------------------------------------------------------------------

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 from evals.scoring import task_files
-from harness.cli.progress import Display
+from evals.scoring.scorer import EvalRow
 from harness.config.start_models import defaults_file
 from harness.models.loading import save_model
 from harness.records.recorder import Recorder
@@ -18,18 +19,37 @@ from harness.training.setup import Run
 from harness.training.trainer import Trainer
 
 
-def execute(run: Run, display: Display) -> dict[str, Any]:
+class RunListener(Protocol):
+    """Who is told how a run goes: the console's progress view, a notebook's, a list in a test."""
+
+    def start(self, title_lines: Sequence[str]) -> None:
+        """What is about to happen."""
+
+    def phase(self, text: str) -> None:
+        """What the run is doing now."""
+
+    def round(self, metrics: dict[str, float], warnings: Sequence[str]) -> None:
+        """A round has ended: its line of metrics.jsonl, and what looks wrong."""
+
+    def evaluation(self, fraction: float, rows: Sequence[EvalRow]) -> None:
+        """A point of the learning curve has been measured."""
+
+    def message(self, text: str) -> None:
+        """Anything else that the user should know."""
+
+
+def execute(run: Run, listener: RunListener) -> dict[str, Any]:
     """Run it.  The record says `finished`, `interrupted` or `failed` (with a reason) whatever happens."""
     if run.config.resume:
         run.record["evals"] = checkpoint.restore(run.trainer, run.folder / "checkpoints") or []
         checkpoint.rewind(run.folder, run.trainer.rounds)
     recorder = Recorder(run.folder, run.record)
-    _begin(run, recorder, display)
-    with Interrupt(display.message) as interrupt:
+    _begin(run, recorder, listener)
+    with Interrupt(listener.message) as interrupt:
         try:
             if run.trainer.policy.device.type == "cuda":  # elsewhere memory has no hard edge
                 probe(run.trainer, run.longest)
-            _rounds(run, recorder, display, interrupt)
+            _rounds(run, recorder, listener, interrupt)
             _export(run)
             run.record["status"] = "finished"
         except KeyboardInterrupt:
@@ -47,15 +67,15 @@ def execute(run: Run, display: Display) -> dict[str, Any]:
     return run.record
 
 
-def _begin(run: Run, recorder: Recorder, display: Display) -> None:
+def _begin(run: Run, recorder: Recorder, listener: RunListener) -> None:
     """The evaluation sets as files, the first state of the record, and what the user should know."""
     render = run.trainer.encoder.render if run.trainer.encoder.chat else None
     folder = run.folder / "tasks"
     task_files.write(run.trainer.task.spec(), run.eval_sets, folder, run.config.max_new_tokens, render)
     recorder.save()
-    display.start(title(run))
+    listener.start(title(run))
     for notice in run.notices:
-        display.message(notice)
+        listener.message(notice)
 
 
 def _checkpoint(run: Run) -> None:
@@ -87,7 +107,7 @@ def title(run: Run) -> list[str]:
     return [what, how, f"record: {run.folder}"]
 
 
-def _rounds(run: Run, recorder: Recorder, display: Display, interrupt: Interrupt) -> None:
+def _rounds(run: Run, recorder: Recorder, listener: RunListener, interrupt: Interrupt) -> None:
     """The loop with its evaluations: each falls at the first round that reaches its fraction of the budget."""
     trainer, history = run.trainer, list[dict[str, float]]()
     exact = trainer.policy.device.type == "cpu" and trainer.policy.accelerator.mixed_precision == "no"
@@ -95,11 +115,11 @@ def _rounds(run: Run, recorder: Recorder, display: Display, interrupt: Interrupt
     waiting = [f for f in sorted(set(run.config.eval_fractions)) if f not in had]
 
     def evaluate(fraction: float) -> None:
-        display.phase(f"evaluating at {fraction:.0%} of the budget")
+        listener.phase(f"evaluating at {fraction:.0%} of the budget")
         with trainer.at(fraction) as spend:
             rows = run.evaluator.record(fraction, spend, trainer.meter, recorder, trainer.rounds)
-        display.evaluation(fraction, rows)
-        display.phase("training")
+        listener.evaluation(fraction, rows)
+        listener.phase("training")
 
     kept, told = trainer.rounds, len(trainings(run))
     while True:
@@ -114,11 +134,11 @@ def _rounds(run: Run, recorder: Recorder, display: Display, interrupt: Interrupt
             metrics = done.metrics(trainer.budget, trainer.meter)
             history.append(metrics)
             recorder.round(done.number, metrics, done.samples())
-            display.round(metrics, warnings(history, exact))
+            listener.round(metrics, warnings(history, exact))
             _settle(run)
             recorder.save()
             for training in trainings(run)[told:]:
-                display.message(judged(training))
+                listener.message(judged(training))
             told = len(trainings(run))
     while waiting:  # the end, and what lies between it and the last round that the budget paid for
         evaluate(waiting.pop(0))

@@ -167,9 +167,9 @@ class Typed(Exception):
 
 def typist(monkeypatch: pytest.MonkeyPatch) -> Type:
     """What would run if somebody typed these words: the real command line, up to where a model would be loaded."""
-    import harness.training.setup
     import typer
 
+    import harness.training.setup
     from harness.cli.main import app
 
     def stop(config: RunConfig) -> None:

@@ -10,12 +10,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import harness.training.offline
 import pytest
 import torch
 from transformers import AutoTokenizer
 
-from algos import Schedule
+import harness.training.offline
 from algos.rft import RFT
 from evals.tasks.arithmetic import Arithmetic
 from harness.accounting.budget import Budget, sampling_budget

@@ -15,12 +15,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import harness.training.setup
 import pytest
 import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
+import harness.training.setup
 from harness.cli import main
 from harness.config.run_config import RunConfig
 from harness.models.policy import LMPolicy

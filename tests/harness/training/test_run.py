@@ -11,11 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import harness.training.evaluation
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+import harness.training.evaluation
 from algos.core.types import Credit, Rollouts
 from evals.tasks import Problem
 from evals.tasks.arithmetic import Arithmetic
