@@ -4,20 +4,32 @@ from algos.core.algorithm import Algorithm
 from algos.core.paradigm import Row
 from algos.core.policy import Policy, ValueHead
 from algos.core.registry import load, names
-from algos.core.types import Batch, Credit, Critic, Fresh, Metrics, Need, Rollouts, Schedule, Totals
+from algos.core.types import (
+    Batch,
+    Credit,
+    Critic,
+    Metrics,
+    PolicyOutputs,
+    Requirement,
+    Rollouts,
+    Schedule,
+    Source,
+    Totals,
+)
 
 __all__ = [
     "Algorithm",
     "Batch",
     "Credit",
     "Critic",
-    "Fresh",
     "Metrics",
-    "Need",
     "Policy",
+    "PolicyOutputs",
+    "Requirement",
     "Rollouts",
     "Row",
     "Schedule",
+    "Source",
     "Totals",
     "ValueHead",
     "load",

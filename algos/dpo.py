@@ -9,8 +9,9 @@ Training restarts from the start model, which has sampled everything: pi_ref = p
 log-probabilities that it stored *are* the reference's (as closely as sampler and trainer agree, which every record
 says).  So no reference model is held, read or charged.
 
-DeepSeekMath divides each sum by its |o| (2402.03300 eq. 12, `average=sequence`).  A prompt that is always or never
-solved has no pair; what is left over of the more frequent kind leaves the update.  No pair at all: nothing to train on.
+DeepSeekMath divides each sum by its |o| (2402.03300 eq. 12, `loss_aggregation=sequence`).  A prompt that is always or
+never solved has no pair; what is left over of the more frequent kind leaves the update.  No pair at all: nothing to
+train on.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from torch.nn.functional import logsigmoid
 
 from algos.core.algorithm import Algorithm
 from algos.core.paradigm import Row
-from algos.core.types import Batch, Credit, Fresh, Metrics, Rollouts, Schedule
+from algos.core.types import Batch, Credit, Metrics, PolicyOutputs, Rollouts, Schedule
 from algos.ops import aggregate, ratios, select
 
 
@@ -39,51 +40,50 @@ class DPO(Algorithm):
     )
 
     beta: float = 0.1  # 2305.18290 app. B
-    correct_at: float = 1.0  # a completion is correct where its reward reaches this: Table 10's rule
+    reward_threshold: float = 1.0  # a completion is correct where its reward reaches this: Table 10's rule
     distinct: bool = False  # of correct completions with one key the first alone; 2305.18290 has no such filter
-    pairs: int | None = None  # at most so many a prompt, the first ones
+    pairs: int | None = None  # at most so many per prompt, the first ones
     epochs: int = 1  # as 2305.18290's code; not binding where training is paid in the budget's unit
-    sampling_share: float = 0.5  # of a budget that sampling and training both draw on; chosen: RFT's
-    average: Literal["sum", "sequence"] = "sum"  # 2305.18290: the whole completion's; `sequence` is eq. 12's 1/|o|
+    sampling_fraction: float = 0.5  # of a budget that sampling and training both draw on; chosen: RFT's
+    loss_aggregation: Literal["sum", "sequence"] = "sum"  # 2305.18290: of whole completions; sequence: eq. 12's 1/|o|
 
     def __post_init__(self) -> None:
         if not self.beta > 0:
             raise ValueError(f"algo.beta: must be positive, not {self.beta}")
-        if not 0 < self.sampling_share < 1:
-            raise ValueError(f"algo.sampling_share: must lie between 0 and 1, not {self.sampling_share}")
+        if not 0 < self.sampling_fraction < 1:
+            raise ValueError(f"algo.sampling_fraction: must lie between 0 and 1, not {self.sampling_fraction}")
         for name in ("pairs", "epochs"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"algo.{name}: must be at least 1, not {getattr(self, name)}")
 
     def schedule(self, base: Schedule) -> Schedule:
-        return replace(
-            base, source="start", restart=True, rounds=1, epochs=self.epochs, sampling_share=self.sampling_share
-        )
+        return replace(base, source="initial", rounds=1, epochs=self.epochs, sampling_fraction=self.sampling_fraction)
 
     def credit(self, rollouts: Rollouts) -> Credit:
         r = rollouts
         assert r.reward_N is not None and r.valid_N is not None
-        right_N, wrong_N = r.valid_N & (r.reward_N >= self.correct_at), r.valid_N & (r.reward_N < self.correct_at)
+        reached_N = r.reward_N >= self.reward_threshold
+        right_N, wrong_N = r.valid_N & reached_N, r.valid_N & ~reached_N
         if self.distinct:
-            assert r.key_N is not None
-            right_N = select.distinct(right_N, r.group_N, r.key_N)
-        unit_N = select.pairs(right_N, wrong_N, r.group_N, self.pairs)
-        keep_N = unit_N >= 0
+            assert r.solution_id_N is not None
+            right_N = select.distinct(right_N, r.group_N, r.solution_id_N)
+        pair_N = select.pairs(right_N, wrong_N, r.group_N, self.pairs)
+        keep_N = pair_N >= 0
         sign_NT = torch.where(right_N[:, None], torch.ones_like(r.logp_NT), -1)
-        return Credit(torch.where(r.mask_NT & keep_N[:, None], sign_NT, 0), keep_N=keep_N, unit_N=unit_N)
+        return Credit(torch.where(r.completion_mask_NT & keep_N[:, None], sign_NT, 0), keep_N=keep_N, pair_N=pair_N)
 
-    def loss(self, batch: Batch, fresh: Fresh) -> tuple[Tensor, Metrics]:
-        credit, mask_NT, kept_N = batch.credit, batch.rollouts.mask_NT, batch.credit.keep_N
-        assert credit.unit_N is not None
-        log_NT = ratios.log_ratio(fresh.logp_NT, batch.rollouts.logp_NT, mask_NT)  # to the sampler: to the reference
+    def loss(self, batch: Batch, outputs: PolicyOutputs) -> tuple[Tensor, Metrics]:
+        credit, mask_NT, kept_N = batch.credit, batch.rollouts.completion_mask_NT, batch.credit.keep_N
+        assert credit.pair_N is not None
+        log_NT = ratios.log_ratio(outputs.logp_NT, batch.rollouts.logp_NT, mask_NT)  # to the sampler: to the reference
         side_N = (credit.advantage_NT * log_NT).sum(1)  # of m: the sign is in the advantage
-        if self.average == "sequence":
+        if self.loss_aggregation == "sequence":
             side_N = side_N / mask_NT.sum(1).clamp(min=1)
-        number_U, unit_N = credit.unit_N[kept_N].unique(return_inverse=True)
-        margin_U = self.beta * side_N.new_zeros(len(number_U)).index_add(0, unit_N, side_N[kept_N])
+        number_U, pair_N = credit.pair_N[kept_N].unique(return_inverse=True)
+        margin_U = self.beta * side_N.new_zeros(len(number_U)).index_add(0, pair_N, side_N[kept_N])
         pairs, won_U = max(batch.totals.sequences // 2, 1), (margin_U > 0).to(margin_U.dtype)
         return -logsigmoid(margin_U).sum() / pairs, {
-            "entropy": aggregate.mean(fresh.entropy_NT.detach(), mask_NT, batch.totals, "token"),
+            "entropy": aggregate.mean(outputs.entropy_NT.detach(), mask_NT, batch.totals, "token"),
             "rewards/margins": margin_U.detach().sum() / pairs,
             "rewards/accuracies": won_U.sum() / pairs,
         }

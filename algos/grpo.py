@@ -7,16 +7,18 @@
 The defaults are the paper's; its relatives are settings of the same fields:
 
     process supervision      supervision=process, with rewards for steps (§4.1.3; --reward process-rule, process-model)
-    Dr. GRPO (2503.20783)    scale=none average=horizon kl_coef=0
-    DAPO's loss (2503.14476) clip_high=0.28 average=token kl_coef=0 drop=silent
+    Dr. GRPO (2503.20783)    normalize=none loss_aggregation=horizon kl_coef=0
+    DAPO's loss (2503.14476) clip_high=0.28 loss_aggregation=token kl_coef=0 filter_groups=zero_variance
     GSPO (2507.18071)        ratio=sequence clip_low=3e-4 clip_high=4e-4 kl_coef=0
-    CISPO (2506.13585)       clip=weight clip_low=1 clip_high=4 average=token kl_coef=0
-    RLOO (2402.14740)        center=leave_one_out scale=none clip=none average=sum kl_in=reward kl_coef=0.03
-    Lite PPO (2508.08221)    scale=batch average=token kl_coef=0
+    CISPO (2506.13585)       clip=weight clip_low=1 clip_high=4 loss_aggregation=token kl_coef=0
+    RLOO (2402.14740)        baseline=leave_one_out normalize=none clip=none loss_aggregation=sum
+                             kl_placement=reward kl_coef=0.03
+    Lite PPO (2508.08221)    normalize=batch loss_aggregation=token kl_coef=0
 
-With one update a round (the paper's setting) rho is 1 and no clip can act.  A group whose rewards are all equal
-is silent: its advantages are 0, and only the KL term moves it.  With kl_in=reward it is not: what the penalty makes of
-its rewards is divided by a deviation that is the penalty's alone; scale=none leaves it as small as it is.
+With one update per round (the paper's setting) rho is 1 and no clip can act.  A zero-variance group, whose rewards are
+all equal, has advantage 0: only the KL term moves it.  With kl_placement=reward it is no longer one: the differences
+that the penalty makes are divided by a deviation that is the penalty's alone; normalize=none leaves them as small as
+they are.
 """
 
 from __future__ import annotations
@@ -29,8 +31,8 @@ from torch import Tensor
 
 from algos.core.algorithm import Algorithm
 from algos.core.paradigm import Row
-from algos.core.types import Batch, Credit, Fresh, Metrics, Need, Rollouts, Schedule
-from algos.ops import advantages, aggregate, kl, ratios, select
+from algos.core.types import Batch, Credit, Metrics, PolicyOutputs, Requirement, Rollouts, Schedule
+from algos.ops import advantages, aggregate, kl, policy_gradient, ratios, select
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,29 +42,29 @@ class GRPO(Algorithm):
     paradigm = Row(reward="rule or model", coefficient="A_i + beta (pi_ref/pi - 1)", equation="21")
 
     supervision: Literal["outcome", "process"] = "outcome"  # §4.1.2; process: §4.1.3, of a reward for each step
-    steps: advantages.Steps = "sum"  # §4.1.3, where supervision=process; mean: its length-neutral control
-    center: advantages.Center = "group"  # §4.1.2
-    scale: advantages.Scale = "group"  # §4.1.2: divided by std
+    step_reduction: advantages.StepReduction = "sum"  # §4.1.3, of supervision=process; mean: a length-neutral control
+    baseline: advantages.Baseline = "group"  # §4.1.2
+    normalize: advantages.Normalize = "group"  # §4.1.2: divided by std
     std_ddof: int = 0  # the paper says only "std"; chosen: the population's (1: torch's, verl's)
     ratio: ratios.Level = "token"  # eq. 3
-    clip: Literal["surrogate", "weight", "none"] = "surrogate"  # eq. 3
+    clip: policy_gradient.Clip = "surrogate"  # eq. 3
     clip_low: float = 0.2  # the paper gives no epsilon; chosen: PPO's 0.2
     clip_high: float = 0.2
     clip_dual: float | None = None  # off in the paper; c of dual clip where it is on
     kl_coef: float = 0.04  # §4.2
-    kl_in: Literal["loss", "reward"] = "loss"  # §4.1.1
+    kl_placement: Literal["loss", "reward"] = "loss"  # §4.1.1
     kl_estimator: kl.Estimator = "k3"  # eq. 4; in the reward it is always k1
     kl_importance: bool = False  # multiply the KL in the loss by rho, with its gradient (DeepSeek-V3.2)
     entropy_coef: float = 0.0  # no entropy bonus in the paper
-    average: aggregate.Over = "sequence"  # eq. 3: 1/|o_i|, then 1/G
-    drop: select.Drop = "none"  # groups that leave the update and its denominators
+    loss_aggregation: aggregate.Aggregation = "sequence"  # eq. 3: 1/|o_i|, then 1/G
+    filter_groups: select.GroupFilter = "none"  # groups that leave the update and its denominators
     drop_truncated: bool = False  # DAPO's overlong mask: completions cut at the limit leave the update
-    epochs: int = 1  # §4.2: a single update an exploration stage
+    epochs: int = 1  # §4.2: a single update per exploration stage
     minibatches: int = 1
 
     @property
-    def needs(self) -> frozenset[Need]:
-        needed: set[Need] = set()
+    def needs(self) -> frozenset[Requirement]:
+        needed: set[Requirement] = set()
         if self.kl_coef:
             needed.add("reference")
         if self.entropy_coef:
@@ -82,84 +84,100 @@ class GRPO(Algorithm):
             raise ValueError(f"algo.std_ddof: must be 0 or 1, not {self.std_ddof}")
         if self.clip_dual is not None and (self.clip_dual <= 1 or self.clip != "surrogate"):
             raise ValueError(f"algo.clip_dual: must be above 1 and go with clip=surrogate, not {self.clip_dual}")
-        pooled = self.center == "group" and self.scale != "batch" and self.kl_in == "loss"
+        pooled = self.baseline == "group" and self.normalize != "batch" and self.kl_placement == "loss"
         if self.supervision == "process" and not pooled:
-            raise ValueError("algo.supervision: process goes with center=group, scale=group or none, and kl_in=loss")
-        if self.supervision == "process" and self.drop != "none":
-            raise ValueError(f"algo.drop: {self.drop} looks at outcomes, where supervision=process looks at steps")
+            raise ValueError(
+                "algo.supervision: process goes with baseline=group, normalize=group or none, and kl_placement=loss"
+            )
+        if self.supervision == "process" and self.filter_groups != "none":
+            raise ValueError(f"algo.filter_groups: {self.filter_groups} reads outcomes, and supervision=process steps")
 
     def schedule(self, base: Schedule) -> Schedule:
-        relative = self.center in ("group", "leave_one_out", "length") or self.scale == "group" or self.drop != "none"
-        if relative and base.group_size < 2:
+        group_baseline = self.baseline in ("group", "leave_one_out", "length")
+        if (group_baseline or self.normalize == "group" or self.filter_groups != "none") and base.group_size < 2:
             raise ValueError(
-                f"group_size: a group-relative advantage needs at least 2 completions a prompt, not {base.group_size}"
+                f"group_size: a group-relative advantage needs at least 2 completions per prompt, not {base.group_size}"
             )
         return replace(base, epochs=self.epochs, minibatches=self.minibatches)
 
     def credit(self, rollouts: Rollouts) -> Credit:
         r = rollouts
-        assert r.reward_N is not None and r.valid_N is not None and r.ended_N is not None
+        assert r.reward_N is not None and r.valid_N is not None and r.finished_N is not None
         advantage_NT = self._by_step(r) if self.supervision == "process" else self._by_outcome(r)
-        keep_N = r.valid_N & select.keep_groups(r.reward_N, r.group_N, r.valid_N, self.drop)
+        keep_N = r.valid_N & select.keep_groups(r.reward_N, r.group_N, r.valid_N, self.filter_groups)
         if self.drop_truncated:
-            keep_N = keep_N & r.ended_N
-        moved = bool(self.entropy_coef or (self.kl_coef and self.kl_in == "loss"))  # by more than its advantage
+            keep_N = keep_N & r.finished_N
+        moved = bool(self.entropy_coef or (self.kl_coef and self.kl_placement == "loss"))  # by more than its advantage
         return Credit(
             advantage_NT=advantage_NT,
             keep_N=keep_N,
-            inert_N=torch.zeros_like(keep_N) if moved else (advantage_NT == 0).all(1),
-            metrics=self._silence(r) if self.supervision == "process" else None,
+            zero_gradient_N=torch.zeros_like(keep_N) if moved else (advantage_NT == 0).all(1),
+            metrics=self._step_metrics(r) if self.supervision == "process" else None,
         )
 
     def _by_outcome(self, r: Rollouts) -> Tensor:
         """§4.1.2: one number a completion, the same for each of its tokens."""
         assert r.reward_N is not None and r.valid_N is not None
         reward_N = r.reward_N
-        if self.kl_coef and self.kl_in == "reward":
+        if self.kl_coef and self.kl_placement == "reward":
             assert r.ref_logp_NT is not None
-            reward_N = reward_N - self.kl_coef * kl.estimate(r.logp_NT, r.ref_logp_NT, r.mask_NT, "k1").sum(1)
-        advantage_N = advantages.relative(
-            reward_N, r.group_N, r.valid_N, self.center, self.scale, self.std_ddof, r.mask_NT.sum(1)
+            penalty_NT = kl.estimate(r.logp_NT, r.ref_logp_NT, r.completion_mask_NT, "k1")
+            reward_N = reward_N - self.kl_coef * penalty_NT.sum(1)
+        advantage_N = advantages.group_advantages(
+            reward_N, r.group_N, r.valid_N, self.baseline, self.normalize, self.std_ddof, r.completion_mask_NT.sum(1)
         )
-        return torch.where(r.mask_NT, advantage_N[:, None], 0)
+        return torch.where(r.completion_mask_NT, advantage_N[:, None], 0)
 
     def _by_step(self, r: Rollouts) -> Tensor:
         """§4.1.3: the normalised rewards of the steps to come."""
         assert r.step_reward_NT is not None and r.step_end_NT is not None and r.valid_N is not None
         return advantages.process(
-            r.step_reward_NT, r.step_end_NT, r.mask_NT, r.group_N, r.valid_N, self.steps, self.scale, self.std_ddof
+            r.step_reward_NT,
+            r.step_end_NT,
+            r.completion_mask_NT,
+            r.group_N,
+            r.valid_N,
+            self.step_reduction,
+            self.normalize,
+            self.std_ddof,
         )
 
     @staticmethod
-    def _silence(r: Rollouts) -> dict[str, float]:
-        """The share of groups whose step rewards are all equal, and steps a completion."""
+    def _step_metrics(r: Rollouts) -> dict[str, float]:
+        """The share of groups whose step rewards are all equal, and steps per completion."""
         assert r.step_reward_NT is not None and r.step_end_NT is not None and r.valid_N is not None
         row_K, column_K = r.step_end_NT.nonzero(as_tuple=True)
-        equal_P = advantages.silent(r.step_reward_NT[row_K, column_K], r.group_N[row_K], r.valid_N[row_K])
+        equal_P = advantages.zero_variance_groups(r.step_reward_NT[row_K, column_K], r.group_N[row_K], r.valid_N[row_K])
         return {"frac_step_reward_zero_std": float(equal_P.double().mean()), "steps": len(row_K) / len(r.group_N)}
 
-    def loss(self, batch: Batch, fresh: Fresh) -> tuple[Tensor, Metrics]:
-        r, mask_NT, advantage_NT = batch.rollouts, batch.rollouts.mask_NT, batch.credit.advantage_NT
-        ratio_NT = ratios.importance(fresh.logp_NT, r.logp_NT, mask_NT, self.ratio)
-        low, high = (self.clip_low, self.clip_high) if self.clip != "none" else (torch.inf, torch.inf)
-        if self.clip == "weight":
-            objective_NT = ratios.clipped_weight(ratio_NT, fresh.logp_NT, advantage_NT, mask_NT, low, high)
-        else:
-            objective_NT = ratios.clipped_surrogate(ratio_NT, advantage_NT, low, high, self.clip_dual)
-        cut_by = None if self.clip == "weight" else advantage_NT
-        below_NT, above_NT = ratios.clip_fractions(ratio_NT.detach(), cut_by, mask_NT, low, high)
-        per_token = {"entropy": fresh.entropy_NT, "clip_ratio/low": below_NT, "clip_ratio/high": above_NT}
+    def loss(self, batch: Batch, outputs: PolicyOutputs) -> tuple[Tensor, Metrics]:
+        r, mask_NT, logp_NT = batch.rollouts, batch.rollouts.completion_mask_NT, outputs.logp_NT
+        objective_NT, per_token = policy_gradient.objective(
+            logp_NT,
+            r.logp_NT,
+            batch.credit.advantage_NT,
+            mask_NT,
+            self.clip_low,
+            self.clip_high,
+            dual=self.clip_dual,
+            ratio=self.ratio,
+            clip=self.clip,
+        )
+        objective_NT = policy_gradient.regularised(
+            objective_NT,
+            logp_NT,
+            r.logp_NT,
+            r.ref_logp_NT,
+            outputs.entropy_NT,
+            mask_NT,
+            kl_coef=self.kl_coef if self.kl_placement == "loss" else 0.0,
+            kl_estimator=self.kl_estimator,
+            kl_importance=self.kl_importance,
+            entropy_coef=self.entropy_coef,
+        )
+        per_token["entropy"] = outputs.entropy_NT
         if self.kl_coef:
             assert r.ref_logp_NT is not None
-            per_token["kl"] = kl.estimate(fresh.logp_NT, r.ref_logp_NT, mask_NT, "k1")
-            if self.kl_in == "loss":
-                penalty_NT = kl.estimate(fresh.logp_NT, r.ref_logp_NT, mask_NT, self.kl_estimator)
-                if self.kl_importance:
-                    penalty_NT = penalty_NT * ratios.importance(fresh.logp_NT, r.logp_NT, mask_NT)
-                objective_NT = objective_NT - self.kl_coef * penalty_NT
-        if self.entropy_coef:
-            objective_NT = objective_NT + self.entropy_coef * fresh.entropy_NT
-        loss = -aggregate.mean(objective_NT, mask_NT, batch.totals, self.average)
-        return loss, {
-            name: aggregate.mean(x_NT.detach(), mask_NT, batch.totals, "token") for name, x_NT in per_token.items()
-        }
+            per_token["kl"] = kl.estimate(logp_NT, r.ref_logp_NT, mask_NT, "k1")
+        loss = -aggregate.mean(objective_NT, mask_NT, batch.totals, self.loss_aggregation)
+        return loss, aggregate.token_means(per_token, mask_NT, batch.totals)

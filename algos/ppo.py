@@ -2,17 +2,20 @@
 
     J    = avg_i avg_t min[rho A_t, clip(rho, 1-lo, 1+hi) A_t]                                              (eq. 1)
     r_t  = R at the last token - beta log(pi_old / pi_ref) at each                                          (eq. 2)
-    A_t  = sum_l (gamma lam)^l delta_{t+l},   delta_t = r_t + gamma V_{t+1} - V_t                        (1506.02438)
-    L    = -J + c_V 1/2 max[(V - R_t)^2, (clip(V, V_old +- c) - R_t)^2],   R_t = V_old + A_t at lam_critic
+    A_t  = sum_l (gamma lambda)^l delta_{t+l},   delta_t = r_t + gamma V_{t+1} - V_t                        (1506.02438)
+    L    = -J + c_V 1/2 max[(V - R_t)^2, (clip(V, V_old +- c) - R_t)^2],   R_t = V_old + A_t
 
-The defaults are meant as a fair PPO: prompts, group size, updates and averaging as GRPO's; lam = 1, with which the R1
-report finds PPO next to GRPO and without which far behind (2501.12948v2 A.3); a critic of its own that is warmed up
-before its advantages are used.  Where the paper is silent the choice is named.  Its relatives are settings:
+with R_t's A_t at critic_gae_lambda.
 
-    R1's weak baseline       lam=0.95 lam_critic=0.95 critic_warmup=0
-    VC-PPO (2503.01491)      lam=0.95 lam_critic=1 critic_warmup=50
-    VAPO's GAE (2504.05118)  lam_alpha=0.05 lam_critic=1 clip_high=0.28 average=token kl_coef=0 critic_warmup=50
-    ORZ (2503.24290)         gamma=1 lam=1 kl_coef=0 average=token
+The defaults are meant as a fair PPO: prompts, group size, updates and averaging as GRPO's; lambda = 1, with which the
+R1 report finds PPO next to GRPO and without which far behind (2501.12948v2 A.3); a value model of its own that is
+warmed up before its advantages are used.  Where the paper is silent the choice is named.  Its relatives are settings:
+
+    R1's weak baseline       gae_lambda=0.95 critic_gae_lambda=0.95 critic_warmup=0
+    VC-PPO (2503.01491)      gae_lambda=0.95 critic_gae_lambda=1 critic_warmup=50
+    VAPO's GAE (2504.05118)  gae_lambda_alpha=0.05 critic_gae_lambda=1 critic_warmup=50 clip_high=0.28
+                             loss_aggregation=token kl_coef=0
+    ORZ (2503.24290)         gamma=1 gae_lambda=1 kl_coef=0 loss_aggregation=token
     Ziegler et al. 2019      kl_target=6 critic=shared (1909.08593)
     step by step             supervision=process, with rewards for steps: r_t at the end of each (2312.08935 §3.4)
 """
@@ -27,8 +30,8 @@ from torch import Tensor
 
 from algos.core.algorithm import Algorithm
 from algos.core.paradigm import Row
-from algos.core.types import Batch, Credit, Fresh, Metrics, Need, Rollouts, Schedule
-from algos.ops import advantages, aggregate, kl, ratios, values
+from algos.core.types import Batch, Credit, Metrics, PolicyOutputs, Requirement, Rollouts, Schedule
+from algos.ops import advantages, aggregate, kl, policy_gradient, values
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,12 +42,14 @@ class PPO(Algorithm):
 
     supervision: Literal["outcome", "process"] = "outcome"  # eq. 2's r_phi(q, o_<=t): at the last token, or at steps
     critic: Literal["separate", "shared"] = "separate"  # §4.1.1: a model of the policy's size; shared: a head on it
-    critic_lr: float = 10.0  # over the policy's; the paper is silent; chosen: Search-R1's 1e-5 to 1e-6
-    critic_warmup: int = 1  # rounds in which only the critic learns, charged like any other; chosen
+    critic_lr: float = (
+        10.0  # of the value model, over the policy's; the paper is silent; chosen: Search-R1's 1e-5 to 1e-6
+    )
+    critic_warmup: int = 1  # rounds in which only the value model learns, charged like any other; chosen
     gamma: float = 1.0  # Huang et al. 2023, detail 7
-    lam: float = 1.0  # of the policy's advantages; R1 v2 A.3
-    lam_critic: float = 1.0  # of the critic's targets; VC-PPO: 1, the return itself
-    lam_alpha: float | None = None  # VAPO's lam = 1 - 1/(alpha l) in the place of `lam`
+    gae_lambda: float = 1.0  # of the policy's advantages; R1 v2 A.3
+    critic_gae_lambda: float = 1.0  # of the value model's targets; VC-PPO: 1, the return itself
+    gae_lambda_alpha: float | None = None  # VAPO's lambda = 1 - 1/(alpha l) instead
     whiten: bool = True  # advantages over the whole round, which is one update by default; Huang et al., detail 9
     value_coef: float = 0.1  # c_V; only a shared trunk feels it; chosen
     value_clip: float | None = 0.2  # c; Huang et al., detail 10
@@ -52,18 +57,18 @@ class PPO(Algorithm):
     clip_high: float = 0.2
     clip_dual: float | None = None  # off in the papers; c of dual clip where it is on
     kl_coef: float = 0.04  # eq. 2 gives beta no number; chosen: GRPO's, so that only its place differs
-    kl_in: Literal["reward", "loss"] = "reward"  # eq. 2
+    kl_placement: Literal["reward", "loss"] = "reward"  # eq. 2
     kl_estimator: kl.Estimator = "k3"  # in the loss; in the reward it is always k1
-    kl_target: float | None = None  # nats a completion that beta is steered to (1909.08593 §2.2); off: beta stands
+    kl_target: float | None = None  # sequence-level KL that beta is steered to (1909.08593 §2.2); off: beta is fixed
     kl_horizon: float = 10_000.0  # completions
     entropy_coef: float = 0.0
-    average: aggregate.Over = "sequence"  # eq. 1: 1/|o|
+    loss_aggregation: aggregate.Aggregation = "sequence"  # eq. 1: 1/|o|
     epochs: int = 1  # as GRPO's (§4.2)
     minibatches: int = 1
 
     @property
-    def needs(self) -> frozenset[Need]:
-        needed: set[Need] = {"values"}
+    def needs(self) -> frozenset[Requirement]:
+        needed: set[Requirement] = {"values"}
         if self.kl_coef:
             needed.add("reference")
         if self.entropy_coef:
@@ -76,10 +81,10 @@ class PPO(Algorithm):
         for name in ("clip_low", "clip_high", "kl_coef", "value_coef", "critic_warmup"):
             if getattr(self, name) < 0:
                 raise ValueError(f"algo.{name}: must not be negative, not {getattr(self, name)}")
-        for name in ("gamma", "lam", "lam_critic"):
+        for name in ("gamma", "gae_lambda", "critic_gae_lambda"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"algo.{name}: must lie in 0..1, not {getattr(self, name)}")
-        for name in ("critic_lr", "kl_horizon", "lam_alpha", "value_clip", "kl_target"):
+        for name in ("critic_lr", "kl_horizon", "gae_lambda_alpha", "value_clip", "kl_target"):
             if getattr(self, name) is not None and not getattr(self, name) > 0:
                 raise ValueError(f"algo.{name}: must be positive, not {getattr(self, name)}")
         for name in ("epochs", "minibatches"):
@@ -101,16 +106,17 @@ class PPO(Algorithm):
         )
 
     def credit(self, rollouts: Rollouts) -> Credit:
-        r, mask_NT = rollouts, rollouts.mask_NT
+        r, mask_NT = rollouts, rollouts.completion_mask_NT
         assert r.reward_N is not None and r.valid_N is not None and r.value_NT is not None
         reward_NT = r.step_reward_NT if self.supervision == "process" else values.at_last(r.reward_N, mask_NT)
         assert reward_NT is not None
-        if self.kl_coef and self.kl_in == "reward":
+        if self.kl_coef and self.kl_placement == "reward":
             assert r.ref_logp_NT is not None
             reward_NT = reward_NT - self.kl_coef * kl.estimate(r.logp_NT, r.ref_logp_NT, mask_NT, "k1")
-        lam = self.lam if self.lam_alpha is None else values.length_lambda(mask_NT, self.lam_alpha)
+        alpha = self.gae_lambda_alpha
+        lam = self.gae_lambda if alpha is None else values.length_lambda(mask_NT, alpha)
         advantage_NT = values.gae(reward_NT, r.value_NT, mask_NT, self.gamma, lam)
-        target_NT = values.gae(reward_NT, r.value_NT, mask_NT, self.gamma, self.lam_critic)
+        target_NT = values.gae(reward_NT, r.value_NT, mask_NT, self.gamma, self.critic_gae_lambda)
         return_NT = torch.where(mask_NT, target_NT + r.value_NT, 0)
         valid_NT = mask_NT & r.valid_N[:, None]
         if self.whiten:
@@ -123,33 +129,39 @@ class PPO(Algorithm):
         if self.kl_target is None or rollouts.valid_N is None or not rollouts.valid_N.any():
             return self
         assert rollouts.ref_logp_NT is not None
-        kl_N = kl.estimate(rollouts.logp_NT, rollouts.ref_logp_NT, rollouts.mask_NT, "k1").sum(1)[rollouts.valid_N]
+        kl_NT = kl.estimate(rollouts.logp_NT, rollouts.ref_logp_NT, rollouts.completion_mask_NT, "k1")
+        kl_N = kl_NT.sum(1)[rollouts.valid_N]
         coef = kl.adapted(self.kl_coef, float(kl_N.mean()), self.kl_target, len(kl_N), self.kl_horizon)
         return replace(self, kl_coef=coef)
 
-    def loss(self, batch: Batch, fresh: Fresh) -> tuple[Tensor, Metrics]:
-        r, credit, mask_NT = batch.rollouts, batch.credit, batch.rollouts.mask_NT
-        assert fresh.value_NT is not None and r.value_NT is not None and credit.return_NT is not None
-        ratio_NT = ratios.importance(fresh.logp_NT, r.logp_NT, mask_NT)
-        objective_NT = ratios.clipped_surrogate(
-            ratio_NT, credit.advantage_NT, self.clip_low, self.clip_high, self.clip_dual
+    def loss(self, batch: Batch, outputs: PolicyOutputs) -> tuple[Tensor, Metrics]:
+        r, credit, mask_NT = batch.rollouts, batch.credit, batch.rollouts.completion_mask_NT
+        assert outputs.value_NT is not None and r.value_NT is not None and credit.return_NT is not None
+        objective_NT, per_token = policy_gradient.objective(
+            outputs.logp_NT,
+            r.logp_NT,
+            credit.advantage_NT,
+            mask_NT,
+            self.clip_low,
+            self.clip_high,
+            dual=self.clip_dual,
         )
-        value_NT, old_NT = (torch.where(mask_NT, x, 0) for x in (fresh.value_NT, r.value_NT))  # before 0 * inf is NaN
+        objective_NT = policy_gradient.regularised(
+            objective_NT,
+            outputs.logp_NT,
+            r.logp_NT,
+            r.ref_logp_NT,
+            outputs.entropy_NT,
+            mask_NT,
+            kl_coef=self.kl_coef if self.kl_placement == "loss" else 0.0,
+            kl_estimator=self.kl_estimator,
+            entropy_coef=self.entropy_coef,
+        )
+        value_NT, old_NT = (torch.where(mask_NT, x, 0) for x in (outputs.value_NT, r.value_NT))  # before 0 * inf is NaN
         error_NT = values.value_loss(value_NT, old_NT, credit.return_NT, self.value_clip)
-        below_NT, above_NT = ratios.clip_fractions(
-            ratio_NT.detach(), credit.advantage_NT, mask_NT, self.clip_low, self.clip_high
-        )
-        per_token = {"entropy": fresh.entropy_NT, "clip_ratio/low": below_NT, "clip_ratio/high": above_NT}
-        per_token["value_loss"] = error_NT
+        per_token |= {"entropy": outputs.entropy_NT, "value_loss": error_NT}
         if self.kl_coef:
             assert r.ref_logp_NT is not None
-            per_token["kl"] = kl.estimate(fresh.logp_NT, r.ref_logp_NT, mask_NT, "k1")
-            if self.kl_in == "loss":
-                penalty_NT = kl.estimate(fresh.logp_NT, r.ref_logp_NT, mask_NT, self.kl_estimator)
-                objective_NT = objective_NT - self.kl_coef * penalty_NT
-        if self.entropy_coef:
-            objective_NT = objective_NT + self.entropy_coef * fresh.entropy_NT
-        loss = aggregate.mean(self.value_coef * error_NT - objective_NT, mask_NT, batch.totals, self.average)
-        return loss, {
-            name: aggregate.mean(x_NT.detach(), mask_NT, batch.totals, "token") for name, x_NT in per_token.items()
-        }
+            per_token["kl"] = kl.estimate(outputs.logp_NT, r.ref_logp_NT, mask_NT, "k1")
+        loss = aggregate.mean(self.value_coef * error_NT - objective_NT, mask_NT, batch.totals, self.loss_aggregation)
+        return loss, aggregate.token_means(per_token, mask_NT, batch.totals)

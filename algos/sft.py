@@ -15,7 +15,7 @@ from torch import Tensor
 
 from algos.core.algorithm import Algorithm
 from algos.core.paradigm import Row
-from algos.core.types import Batch, Credit, Fresh, Metrics, Rollouts, Schedule
+from algos.core.types import Batch, Credit, Metrics, PolicyOutputs, Rollouts, Schedule
 from algos.ops import aggregate
 
 
@@ -25,16 +25,17 @@ class SFT(Algorithm):
 
     paradigm = Row(reward="none", coefficient="1", equation="7")
 
-    average: aggregate.Over = "sequence"  # eq. 6: 1/|o|; `token` is the usual cross-entropy
+    loss_aggregation: aggregate.Aggregation = "sequence"  # eq. 6: 1/|o|; `token` is the usual cross-entropy
 
     def schedule(self, base: Schedule) -> Schedule:
         return replace(base, source="dataset", group_size=1)
 
     def credit(self, rollouts: Rollouts) -> Credit:
-        ones_NT = torch.where(rollouts.mask_NT, torch.ones_like(rollouts.logp_NT), 0)
+        ones_NT = torch.where(rollouts.completion_mask_NT, torch.ones_like(rollouts.logp_NT), 0)
         return Credit(ones_NT, keep_N=torch.ones_like(rollouts.group_N, dtype=torch.bool))
 
-    def loss(self, batch: Batch, fresh: Fresh) -> tuple[Tensor, Metrics]:
-        mask_NT = batch.rollouts.mask_NT
-        loss = -aggregate.mean(batch.credit.advantage_NT * fresh.logp_NT, mask_NT, batch.totals, self.average)
-        return loss, {"entropy": aggregate.mean(fresh.entropy_NT.detach(), mask_NT, batch.totals, "token")}
+    def loss(self, batch: Batch, outputs: PolicyOutputs) -> tuple[Tensor, Metrics]:
+        mask_NT = batch.rollouts.completion_mask_NT
+        weighted_NT = batch.credit.advantage_NT * outputs.logp_NT
+        loss = -aggregate.mean(weighted_NT, mask_NT, batch.totals, self.loss_aggregation)
+        return loss, aggregate.token_means({"entropy": outputs.entropy_NT}, mask_NT, batch.totals)

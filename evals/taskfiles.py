@@ -1,4 +1,4 @@
-"""Where the helper files of earlier runs look for `hooks`; it lives in `evals.scoring.task_files`."""
+"""`hooks` under the name that helper files of earlier runs import; it is defined in `evals.scoring.task_files`."""
 
 from evals.scoring.task_files import hooks
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 from torch import Tensor
 
 from algos.core.paradigm import Row
-from algos.core.types import Batch, Credit, Fresh, Metrics, Need, Rollouts, Schedule
+from algos.core.types import Batch, Credit, Metrics, PolicyOutputs, Requirement, Rollouts, Schedule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +22,7 @@ class Algorithm(ABC):
     paradigm: ClassVar[Row | None] = None  # its row of Table 10, where it has one
 
     @property
-    def needs(self) -> frozenset[Need]:
+    def needs(self) -> frozenset[Requirement]:
         """What `credit` and `loss` read beyond the sampled tokens: "reference", "values", "entropy", "steps"."""
         return frozenset()
 
@@ -42,7 +42,7 @@ class Algorithm(ABC):
         """Rewards of a whole round -> the worth of each token.  Called without gradient."""
 
     @abstractmethod
-    def loss(self, batch: Batch, fresh: Fresh) -> tuple[Tensor, Metrics]:
+    def loss(self, batch: Batch, fresh: PolicyOutputs) -> tuple[Tensor, Metrics]:
         """A batch -> its *share* of the update's loss, and its share of each metric.
 
         Shares of one update add up: everything is divided by `batch.totals`, so that how an update is cut
@@ -50,12 +50,16 @@ class Algorithm(ABC):
         """
 
 
-def check_best(best_of: int | None, **others: Any) -> None:
-    """Raises ValueError naming the field: a best of none, or one beside `others` that speak of correct ones alone."""
-    if best_of is None:
+def check_top_k(top_k: int | None, **others: Any) -> None:
+    """Raises ValueError naming the field: a top-k of none, or one beside `others` that concern correct completions
+    alone.
+
+    Each of `others` is a field's value, and the value that it must have beside a top-k.
+    """
+    if top_k is None:
         return
-    if best_of < 1:
-        raise ValueError(f"algo.best: must be at least 1, not {best_of}")
+    if top_k < 1:
+        raise ValueError(f"algo.top_k: must be at least 1, not {top_k}")
     for name, (value, off) in others.items():
         if value != off:
-            raise ValueError(f"algo.best: wants algo.{name}={off}, not {value}, which speaks of correct ones".lower())
+            raise ValueError(f"algo.top_k: needs algo.{name}={str(off).lower()}, not {str(value).lower()}")

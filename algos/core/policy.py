@@ -9,27 +9,27 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from algos.core.types import Batch, Fresh, Need, Rollouts
+from algos.core.types import Batch, PolicyOutputs, Requirement, Rollouts
 
 
 class Policy(ABC):
     """A model that can be read (`annotate`, `forward`) and moved (`backward`, `step`)."""
 
-    frozen: bool = False  # the critic's warm-up: `forward` gives values a gradient, and nothing else
+    value_only: bool = False  # the value model's warm-up: `forward` gives values a gradient, and nothing else
 
     @abstractmethod
-    def annotate(self, rollouts: Rollouts, needs: frozenset[Need]) -> Rollouts:
+    def annotate(self, rollouts: Rollouts, needs: frozenset[Requirement]) -> Rollouts:
         """Add what `needs` names, without gradient: reference log-probabilities, values."""
 
     @abstractmethod
-    def forward(self, batch: Batch, needs: frozenset[Need]) -> Fresh:
+    def forward(self, batch: Batch, needs: frozenset[Requirement]) -> PolicyOutputs:
         """Log-probabilities of the batch's completions under the live policy, with gradient.
 
         They are those of the distribution that was sampled from, temperature included, dropout off: on an
         untouched policy they equal `batch.rollouts.logp_NT`.
         """
 
-    def passes(self, batch: Batch, needs: frozenset[Need]) -> Iterator[Fresh]:
+    def forward_passes(self, batch: Batch, needs: frozenset[Requirement]) -> Iterator[PolicyOutputs]:
         """The readings that a batch's gradient is made of: of each the loss is taken, and sent backward, before the
         next is asked for.  The last one's loss and metrics are the batch's.
 

@@ -15,10 +15,22 @@ from torch import Tensor
 
 from algos.ops.aggregate import Totals
 
-__all__ = ["Batch", "Credit", "Critic", "Fresh", "Metrics", "Need", "Rollouts", "Schedule", "Totals"]
+__all__ = [
+    "Batch",
+    "Credit",
+    "Critic",
+    "Metrics",
+    "PolicyOutputs",
+    "Requirement",
+    "Rollouts",
+    "Schedule",
+    "Source",
+    "Totals",
+]
 
-Need = Literal["reference", "values", "entropy", "steps"]
+Requirement = Literal["reference", "values", "entropy", "steps"]
 Critic = Literal["none", "shared", "separate"]
+Source = Literal["live", "initial", "dataset"]  # of completions
 Metrics = Mapping[str, Tensor]
 
 
@@ -40,15 +52,17 @@ class Rollouts:
     """
 
     tokens_NS: Tensor  # int64
-    attend_NS: Tensor  # bool, 1 at every real token, prompt and completion alike
-    mask_NT: Tensor  # bool
+    attention_mask_NS: Tensor  # bool, 1 at every real token, prompt and completion alike
+    completion_mask_NT: Tensor  # bool
     logp_NT: Tensor  # the sampler's own log-probabilities, under the distribution it sampled from; 0 at mask 0
     group_N: Tensor  # int64, 0..P-1
     entropy_NT: Tensor | None = None  # of the distribution each token was drawn from, in nats; 0 at mask 0
     reward_N: Tensor | None = None  # set by the reward stage
     valid_N: Tensor | None = None  # bool; 0 where the verifier failed: the row leaves its group and every denominator
-    ended_N: Tensor | None = None  # bool; 0 where the completion was cut at its token limit
-    key_N: Tensor | None = None  # int64, equal exactly where two completions of a task count as the same solution
+    finished_N: Tensor | None = None  # bool; 0 where the completion was cut at its token limit
+    solution_id_N: Tensor | None = (
+        None  # int64, equal exactly where two completions of a task count as the same solution
+    )
     step_end_NT: Tensor | None = None  # bool, 1 at the last token of each step
     step_reward_NT: Tensor | None = None  # the step's reward at step_end_NT, 0 elsewhere; the final answer is a step
     ref_logp_NT: Tensor | None = None  # annotate, where an algorithm needs "reference"
@@ -69,8 +83,8 @@ class Credit:
     advantage_NT: Tensor  # 0 at mask 0
     keep_N: Tensor  # bool; 0 leaves the update and its denominators (a filter, or a row the verifier lost)
     return_NT: Tensor | None = None  # the critic's targets
-    unit_N: Tensor | None = None  # int64; kept rows of one unit (a pair) are read in one micro-batch; None: a row each
-    inert_N: Tensor | None = None  # bool; 1 where the loss has no gradient, whatever the policy: not read again
+    pair_N: Tensor | None = None  # int64; kept rows of one unit (a pair) are read in one micro-batch; None: a row each
+    zero_gradient_N: Tensor | None = None  # bool; 1 where the loss has no gradient, whatever the policy: not read again
     metrics: Mapping[str, float] | None = None
 
     def take(self, index: Tensor) -> Credit:
@@ -84,11 +98,11 @@ class Batch:
     rollouts: Rollouts
     credit: Credit
     totals: Totals
-    inert: bool = False  # all its rows are: what the sampler noted stands for the policy's reading of them
+    zero_gradient: bool = False  # of every row: the sampler's outputs stand for the policy's
 
 
 @dataclass(frozen=True)
-class Fresh:
+class PolicyOutputs:
     """The live policy's view of a batch, with gradient: what `loss` differentiates."""
 
     logp_NT: Tensor  # under the behaviour policy's temperature; 0 at mask 0
@@ -102,23 +116,22 @@ class Schedule:
 
     Schedule(prompts=32, group_size=16): 512 completions a round, one update on all of them.
 
-    source="live" samples from the policy as it is, round by round.  source="start" samples the start model with
-    `sampling_share` of the budget, and then trains on what was kept of that, `prompts` groups an update, for `epochs`
-    passes (where training is paid in the budget's unit: for as many passes as the rest of it pays for).
+    source="live" samples from the policy as it is, round by round.  source="initial" samples from the initial policy with
+    `sampling_fraction` of the budget, and then trains the initial policy on what was kept, `prompts` groups per update,
+    for `epochs` passes (where training is paid in the budget's unit: for as many passes as the rest of it pays for).
     source="dataset" takes the task's written solution of each prompt, round by round; G is 1.
     """
 
-    prompts: int  # P, a round
+    prompts: int  # P, per round
     group_size: int  # G
     epochs: int = 1  # passes over the round
     minibatches: int = 1  # updates a pass, by whole groups
     rounds: int | None = None  # None: as many as the budget pays for
-    source: Literal["live", "start", "dataset"] = "live"  # who wrote the completions
-    restart: bool = False  # training begins at the start model, whoever wrote the completions
-    sampling_share: float = 1.0  # of a budget that sampling and training both draw on; source="start"
+    source: Source = "live"  # where completions come from
+    sampling_fraction: float = 1.0  # of a budget that sampling and training both draw on; source="initial"
     critic: Critic = "none"  # shared: a head on the policy's trunk; separate: a model of its own
-    critic_lr: float = 1.0  # the critic's learning rate over the policy's
-    critic_warmup: int = 0  # first rounds in which only the critic learns
+    critic_lr: float = 1.0  # the value model's learning rate over the policy's
+    critic_warmup: int = 0  # first rounds in which only the value model learns
 
     @property
     def updates(self) -> int:

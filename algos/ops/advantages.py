@@ -11,9 +11,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-Center = Literal["none", "group", "leave_one_out", "length", "batch"]
-Scale = Literal["none", "group", "batch"]
-Steps = Literal["sum", "mean"]
+Baseline = Literal["none", "group", "leave_one_out", "length", "batch"]
+Normalize = Literal["none", "group", "batch"]
+StepReduction = Literal["sum", "mean"]
 
 
 def group_sum(x_N: Tensor, group_N: Tensor, valid_N: Tensor) -> Tensor:
@@ -22,12 +22,12 @@ def group_sum(x_N: Tensor, group_N: Tensor, valid_N: Tensor) -> Tensor:
     return x_N.new_zeros(groups).index_add_(0, group_N, torch.where(valid_N, x_N, 0))
 
 
-def baseline(
-    reward_N: Tensor, group_N: Tensor, valid_N: Tensor, center: Center, length_N: Tensor | None = None
+def baseline_values(
+    reward_N: Tensor, group_N: Tensor, valid_N: Tensor, baseline: Baseline, length_N: Tensor | None = None
 ) -> Tensor:
     """The number each reward is compared with.  Shape (N,).
 
-    | center          | baseline of completion i in group g                              | source             |
+    | baseline          | baseline of completion i in group g                              | source             |
     |-----------------|------------------------------------------------------------------|--------------------|
     | `none`          | 0                                                                | REINFORCE          |
     | `group`         | mean_j r_j                                                       | 2402.03300 §4.1.2  |
@@ -39,25 +39,27 @@ def baseline(
     which has no one else to ask.  Where all are equal the baseline is their value itself, to the last bit (a
     float mean of equal numbers need not be).  `length` needs `length_N` (tokens).
     """
-    if center == "none":
+    if baseline == "none":
         return torch.zeros_like(reward_N)
     weight_N = torch.ones_like(reward_N)
-    if center == "length":
+    if baseline == "length":
         if length_N is None:
-            raise ValueError("center 'length' needs the completions' lengths")
+            raise ValueError("baseline 'length' needs the completions' lengths")
         weight_N = length_N.to(reward_N.dtype)
-    elif center == "batch":
+    elif baseline == "batch":
         group_N = torch.zeros_like(group_N)
-    elif center not in ("group", "leave_one_out"):
-        raise ValueError(f"center must be none, group, leave_one_out, length or batch, not {center!r}")
+    elif baseline not in ("group", "leave_one_out"):
+        raise ValueError(f"baseline must be none, group, leave_one_out, length or batch, not {baseline!r}")
     count_N = group_sum(weight_N, group_N, valid_N)[group_N]
     sum_N = group_sum(weight_N * reward_N, group_N, valid_N)[group_N]
-    if center == "leave_one_out":
+    if baseline == "leave_one_out":
         sum_N, count_N = sum_N - reward_N, count_N - 1
-    return torch.where(silent(reward_N, group_N, valid_N)[group_N], reward_N, sum_N / count_N.clamp(min=1))
+    return torch.where(
+        zero_variance_groups(reward_N, group_N, valid_N)[group_N], reward_N, sum_N / count_N.clamp(min=1)
+    )
 
 
-def spread(x_N: Tensor, group_N: Tensor, valid_N: Tensor, scale: Scale, ddof: int = 0) -> Tensor:
+def scale(x_N: Tensor, group_N: Tensor, valid_N: Tensor, normalize: Normalize, ddof: int = 0) -> Tensor:
     """The deviation that an advantage is divided by.  Shape (N,).
 
     `group`: sqrt(mean_j (x_j - mean x)^2) over the completion's group (2402.03300 §4.1.2, which writes `std`
@@ -67,23 +69,23 @@ def spread(x_N: Tensor, group_N: Tensor, valid_N: Tensor, scale: Scale, ddof: in
     Degenerate case: where all members are *equal* the deviation is 1, not "0 + eps", so that x minus its mean
     stays exactly 0 and no float noise is blown up.
     """
-    if scale == "none":
+    if normalize == "none":
         return torch.ones_like(x_N)
-    if scale == "batch":
+    if normalize == "batch":
         group_N = torch.zeros_like(group_N)
-    elif scale != "group":
-        raise ValueError(f"scale must be none, group or batch, not {scale!r}")
+    elif normalize != "group":
+        raise ValueError(f"normalize must be none, group or batch, not {normalize!r}")
     count_P = group_sum(torch.ones_like(x_N), group_N, valid_N)
     mean_P = group_sum(x_N, group_N, valid_N) / count_P.clamp(min=1)
     square_P = group_sum((x_N - mean_P[group_N]) ** 2, group_N, valid_N)
     std_P = (square_P / (count_P - ddof).clamp(min=1)).sqrt()
-    return torch.where(silent(x_N, group_N, valid_N), 1, std_P)[group_N]
+    return torch.where(zero_variance_groups(x_N, group_N, valid_N), 1, std_P)[group_N]
 
 
-def silent(x_N: Tensor, group_N: Tensor, valid_N: Tensor) -> Tensor:
-    """Which groups have nothing to say: min_{i in g} x_i = max_{i in g} x_i, tested by equality, not by std.
+def zero_variance_groups(x_N: Tensor, group_N: Tensor, valid_N: Tensor) -> Tensor:
+    """Groups whose members are all equal: min_{i in g} x_i = max_{i in g} x_i, tested by equality, not by std.
 
-    Shape (P,), bool; over valid members.  A group without valid members is silent.
+    Shape (P,), bool; over valid members.  A group without valid members is one of them.
     """
     groups = int(group_N.max()) + 1
     low_P = x_N.new_full((groups,), torch.inf).scatter_reduce_(0, group_N[valid_N], x_N[valid_N], "amin")
@@ -91,25 +93,25 @@ def silent(x_N: Tensor, group_N: Tensor, valid_N: Tensor) -> Tensor:
     return low_P >= high_P
 
 
-def relative(
+def group_advantages(
     reward_N: Tensor,
     group_N: Tensor,
     valid_N: Tensor,
-    center: Center = "group",
-    scale: Scale = "group",
+    baseline: Baseline = "group",
+    normalize: Normalize = "group",
     ddof: int = 0,
     length_N: Tensor | None = None,
 ) -> Tensor:
-    """A_i = (r_i - baseline_i) / spread_i, 0 for rows that are not valid.  Shape (N,).
+    """A_i = (r_i - baseline_i) / scale_i, 0 for rows that are not valid.  Shape (N,).
 
     GRPO's outcome supervision by default (2402.03300 §4.1.2).  Rewards [1, 0, 0, 0] in one group: mean 1/4,
     std sqrt(3)/4, advantages [sqrt(3), -1/sqrt(3), ...].
 
-    `scale="batch"` is the spread of the rewards themselves, whatever the baseline, as Lite PPO's authors and TRL have
-    it; REINFORCE++'s baseline variant divides by that of the *centred* rewards.
+    `normalize="batch"` is the deviation of the rewards themselves, whatever the baseline, as Lite PPO's authors and TRL
+    have it; REINFORCE++'s baseline variant divides by that of the *centred* rewards.
     """
-    centred_N = reward_N - baseline(reward_N, group_N, valid_N, center, length_N)
-    advantage_N = centred_N / spread(reward_N, group_N, valid_N, scale, ddof)
+    centred_N = reward_N - baseline_values(reward_N, group_N, valid_N, baseline, length_N)
+    advantage_N = centred_N / scale(reward_N, group_N, valid_N, normalize, ddof)
     return torch.where(valid_N, advantage_N, 0)
 
 
@@ -119,8 +121,8 @@ def process(
     mask_NT: Tensor,
     group_N: Tensor,
     valid_N: Tensor,
-    steps: Steps = "sum",
-    scale: Scale = "group",
+    step_reduction: StepReduction = "sum",
+    normalize: Normalize = "group",
     ddof: int = 0,
 ) -> Tensor:
     """A_it = sum_{j: end_j >= t} (r_ij - mean R) / std R: process supervision (2402.03300 §4.1.3).  Shape (N, T).
@@ -138,13 +140,13 @@ def process(
     reward_K = step_reward_NT[row_K, column_K]
     worth_NT = torch.zeros_like(step_reward_NT)
     if len(row_K):
-        worth_K = relative(reward_K, group_N[row_K], valid_N[row_K], "group", scale, ddof)
+        worth_K = group_advantages(reward_K, group_N[row_K], valid_N[row_K], "group", normalize, ddof)
         worth_NT = worth_NT.index_put((row_K, column_K), worth_K)
     to_come_NT = _from_the_end(worth_NT)
-    if steps == "mean":
+    if step_reduction == "mean":
         to_come_NT = to_come_NT / _from_the_end(step_end_NT.to(worth_NT.dtype)).clamp(min=1)
-    elif steps != "sum":
-        raise ValueError(f"steps must be sum or mean, not {steps!r}")
+    elif step_reduction != "sum":
+        raise ValueError(f"step_reduction must be sum or mean, not {step_reduction!r}")
     return torch.where(mask_NT, to_come_NT, 0)
 
 
@@ -157,7 +159,7 @@ def whiten(x_NT: Tensor, mask_NT: Tensor) -> Tensor:
     """z = (x - mean x) / std x over every token at mask 1, population deviation; 0 at mask 0.  Shape (N, T).
 
     PPO's advantage whitening (Huang et al. 2023, detail 9; biased variance), over whatever it is given: give it
-    the whole update.  Degenerate case: where all are *equal* the result is 0, as in `spread`.
+    the whole update.  Degenerate case: where all are *equal* the result is 0, as in `scale`.
     """
     x = x_NT[mask_NT]
     if len(x) == 0 or bool((x == x[0]).all()):

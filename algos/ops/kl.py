@@ -40,9 +40,9 @@ def estimate(new_NT: Tensor, ref_NT: Tensor, mask_NT: Tensor, estimator: Estimat
 def adapted(coef: float, kl: float, target: float, count: int, horizon: float) -> float:
     """beta' = beta (1 + clip(KL / target - 1, -0.2, 0.2) min(count / horizon, 1)): the controller of 1909.08593 §2.2.
 
-    `kl` is a completion's mean KL in nats (summed over its tokens), as `target`; `count` completions were seen.  Beta
-    moves by at most 20 % at a time, and stays above 0, also where one round has more completions than the horizon (a
-    bound of ours).  At KL = target, or count = 0, beta stands.
+    `kl` is the mean sequence-level KL in nats (summed over a completion's tokens), as `target`; `count` completions
+    were seen.  Beta moves by at most 20 % at a time, and stays above 0, also where one round has more completions than
+    the horizon (a bound of ours).  At KL = target, or count = 0, beta stands.
     """
     error = min(max(kl / target - 1, -0.2), 0.2)
     return coef * (1 + error * min(count / horizon, 1.0))

@@ -7,47 +7,47 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from algos.ops.advantages import silent
+from algos.ops.advantages import zero_variance_groups
 
-Drop = Literal["none", "silent", "all_wrong", "all_right"]
+GroupFilter = Literal["none", "zero_variance", "all_wrong", "all_right"]
 
 
-def keep_groups(reward_N: Tensor, group_N: Tensor, valid_N: Tensor, drop: Drop) -> Tensor:
+def keep_groups(reward_N: Tensor, group_N: Tensor, valid_N: Tensor, filter_groups: GroupFilter) -> Tensor:
     """1 for completions whose group stays.  Shape (N,), bool.
 
-    `silent` drops groups whose rewards are all equal (DAPO, 2503.14476, without its resampling); `all_wrong`
+    `zero_variance` drops groups whose rewards are all equal (DAPO, 2503.14476, without its resampling); `all_wrong`
     and `all_right` only those whose equal reward is the lowest, or the highest, of the round.
     Degenerate case: a round in which every reward is the same is all wrong *and* all right.
     """
-    if drop == "none":
+    if filter_groups == "none":
         return torch.ones_like(valid_N)
-    silent_N = silent(reward_N, group_N, valid_N)[group_N]
-    if drop == "silent":
-        return ~silent_N
-    if drop not in ("all_wrong", "all_right"):
-        raise ValueError(f"drop must be none, silent, all_wrong or all_right, not {drop!r}")
+    equal_N = zero_variance_groups(reward_N, group_N, valid_N)[group_N]
+    if filter_groups == "zero_variance":
+        return ~equal_N
+    if filter_groups not in ("all_wrong", "all_right"):
+        raise ValueError(f"filter_groups must be none, zero_variance, all_wrong or all_right, not {filter_groups!r}")
     if not valid_N.any():
         return torch.ones_like(valid_N)
     valid_rewards = reward_N[valid_N]
-    extreme = valid_rewards.min() if drop == "all_wrong" else valid_rewards.max()
-    return ~(silent_N & (reward_N == extreme))
+    extreme = valid_rewards.min() if filter_groups == "all_wrong" else valid_rewards.max()
+    return ~(equal_N & (reward_N == extreme))
 
 
 def first(keep_N: Tensor, group_N: Tensor, limit: int) -> Tensor:
     """The first `limit` kept completions of each group: keep_i and #{j <= i : keep_j, group_j = group_i} <= limit.
 
-    Shape (N,), bool.  A cap a prompt: 2308.01825 samples k and keeps what is right; equal treatment of easy and
+    Shape (N,), bool.  A limit per prompt: 2308.01825 samples k and keeps what is right; equal treatment of easy and
     hard prompts wants a limit.  Degenerate cases: a group with fewer keeps all it has; limit 0 keeps nothing.
     """
     return keep_N & (_counted(keep_N, group_N) <= limit)
 
 
-def wanted(valid_N: Tensor, group_N: Tensor, reward_N: Tensor, correct_at: float, best_of: int | None) -> Tensor:
-    """What rejection sampling accepts: valid_i and r_i >= correct_at, or the `best_of` best of each group.
+def accepted(valid_N: Tensor, group_N: Tensor, reward_N: Tensor, reward_threshold: float, top_k: int | None) -> Tensor:
+    """What rejection sampling accepts: valid_i and r_i >= reward_threshold, or the `top_k` best of each group.
 
-    Shape (N,), bool.  `best_of` counts whatever the rewards are: a group that is all wrong has its best too.
+    Shape (N,), bool.  `top_k` counts whatever the rewards are: a group that is all wrong has its best too.
     """
-    return valid_N & (reward_N >= correct_at) if best_of is None else best(valid_N, group_N, reward_N, best_of)
+    return valid_N & (reward_N >= reward_threshold) if top_k is None else best(valid_N, group_N, reward_N, top_k)
 
 
 def best(keep_N: Tensor, group_N: Tensor, value_N: Tensor, limit: int) -> Tensor:
@@ -94,10 +94,10 @@ def pairs(one_N: Tensor, other_N: Tensor, group_N: Tensor, limit: int | None = N
     return torch.where(paired_N, first_P[group_N] + place_N - 1, -1)
 
 
-def distinct(keep_N: Tensor, group_N: Tensor, key_N: Tensor) -> Tensor:
+def distinct(keep_N: Tensor, group_N: Tensor, solution_id_N: Tensor) -> Tensor:
     """The first kept completion of each (group, key): one of every distinct solution of a prompt (2308.01825).
 
     Shape (N,), bool.  The key says what counts as the same solution; 2308.01825 has the list of equations.
     """
-    _, pair_N = torch.stack([group_N, key_N], 1).unique(dim=0, return_inverse=True)
+    _, pair_N = torch.stack([group_N, solution_id_N], 1).unique(dim=0, return_inverse=True)
     return first(keep_N, pair_N, 1)

@@ -1,9 +1,9 @@
 """Scores through EleutherAI's lm-evaluation-harness: the only module that imports lm_eval.
 
-lm-eval does the asking and the averaging; the text comes from the caller's `generate` (`score_lm_eval`) or from
-lm-eval's own `hf` model over a checkpoint (`score_hf`).  Neither leaves a trace in the process: the states of all
-random generators, log levels and progress bars are as before.  No `simple_evaluate`: it would reseed everything
-and spend seconds on describing the machine.
+lm-eval builds the requests and averages the results; the text comes from the caller's `generate` (`score_lm_eval`) or
+from lm-eval's own `hf` model over a checkpoint (`score_hf`).  Neither changes the state of the process: random states,
+log levels and progress bars are as before.  `simple_evaluate` is not used: it would reseed all random generators and
+spend seconds on describing the machine.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import lm_eval.api.task
 import numpy as np
@@ -123,18 +122,18 @@ def _check_fits(file: TaskFile, model: Any) -> None:
 
 
 class _Engine(LM):
-    """The caller's `generate`, asked once a set."""
+    """The caller's `generate`, called once per set."""
 
     def __init__(self, generate: Generate, loglikelihood: Loglikelihood | None, files: dict[str, TaskFile]) -> None:
         super().__init__()
         self._generate, self._loglikelihood, self._files = generate, loglikelihood, files
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = True) -> list[str]:
-        asked: dict[Decoding, list[int]] = {}  # the stream names the task, so that no two tasks share an entry
+        by_decoding: dict[Decoding, list[int]] = {}  # the stream names the task, so that no two tasks share an entry
         for i, request in enumerate(requests):
-            asked.setdefault(self._decoding(request), []).append(i)
+            by_decoding.setdefault(self._decoding(request), []).append(i)
         texts: dict[int, str] = {}
-        for decoding, rows in asked.items():
+        for decoding, rows in by_decoding.items():
             completions = complete(self._generate, [requests[i].args[0] for i in rows], decoding)
             texts |= {i: Text(c.text, c.ended) for i, c in zip(rows, completions, strict=True)}
         return [texts[i] for i in range(len(requests))]
@@ -166,7 +165,7 @@ def _ours(folder: str | Path, names: list[str]) -> dict[str, Any]:
 
 @cache
 def _stock_manager() -> TaskManager:
-    """lm-eval's own tasks.  Indexing them takes some 10 s, once a process."""
+    """lm-eval's own tasks.  Indexing them takes some 10 s, once per process."""
     return TaskManager()
 
 
@@ -193,28 +192,28 @@ def _ready(tasks: dict[str, Any]) -> dict[str, Any]:
 
 
 def _evaluate(model: LM, tasks: dict[str, Any], files: dict[str, TaskFile], outcomes: str) -> Scores:
-    found = evaluator.evaluate(model, {"tasks": tasks}, bootstrap_iters=BOOTSTRAP, log_samples=False)
+    evaluated = evaluator.evaluate(model, {"tasks": tasks}, bootstrap_iters=BOOTSTRAP, log_samples=False)
     rows: list[EvalRow] = []
     by_set: dict[str, list[ProblemOutcome]] = {}
     for name, file in files.items():
         texts: list[Any] = [instance.resps[0] for instance in tasks[name].instances]
         by_set[name] = outcomes_of(file, [Completion(str(t), t.ended) for t in texts], [t.verdict for t in texts])
         ours = rows_of(file, by_set[name], "lm_eval", outcomes.format(task=name))
-        rows += [_aggregated(row, found["results"][name]) for row in ours]
+        rows += [_aggregated(row, evaluated["results"][name]) for row in ours]
     for name in tasks:
         if name not in files:
-            rows += _stock_rows(tasks[name], found["results"][name])
+            rows += _stock_rows(tasks[name], evaluated["results"][name])
     return Scores(rows, by_set)
 
 
 def _aggregated(row: EvalRow, result: dict[str, Any]) -> EvalRow:
-    """The row with the numbers that lm-eval aggregated, which must be those of the verdicts."""
+    """The row with the numbers that lm-eval aggregated, which must equal those of the verdicts."""
     if row["metric"] != "exact_match":
         return row
     value, stderr = _number(result, "exact_match", row["filter"])
     pairs = [(value, row["value"]), (stderr or 0.0, row["stderr"] or 0.0), (result["sample_len"], row["n"])]
     if any(abs(theirs - ours) > 1e-9 for theirs, ours in pairs):
-        raise RuntimeError(f"lm-eval's {row['task']} is not that of its verdicts: {value} +- {stderr}, {row}")
+        raise RuntimeError(f"lm-eval's {row['task']} differs from that of its verdicts: {value} +- {stderr}, {row}")
     return {**row, "value": value, "stderr": stderr}
 
 
@@ -252,22 +251,24 @@ def _stock_rows(task: Any, result: dict[str, Any]) -> list[EvalRow]:
     return rows
 
 
-# ---------------------------------------------------------------- leaving no trace
+# ---------------------------------------------------------------- process state
 
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Random states (Python, numpy, torch, CUDA where it was in use) and lm-eval's log level are put back after;
-    meanwhile lm-eval logs errors alone and shows no progress bar."""
+    """Random states (Python, numpy, torch, CUDA where it was in use) and lm-eval's log level are restored at the
+    end; meanwhile lm-eval logs only errors and shows no progress bar."""
     python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
     logger = logging.getLogger("lm_eval")
     level = logger.level
     logger.setLevel(logging.ERROR)
+    progress_bar = lm_eval.api.task.tqdm
+    lm_eval.api.task.tqdm = partial(tqdm, disable=True)
     try:
-        with patch.object(lm_eval.api.task, "tqdm", partial(tqdm, disable=True)):
-            yield
+        yield
     finally:
+        lm_eval.api.task.tqdm = progress_bar
         logger.setLevel(level)
         random.setstate(python)
         np.random.set_state(numpy)

@@ -1,7 +1,7 @@
-"""Scores of a model on evaluation sets, without lm-eval: the same files, the same judge, the same numbers.
+"""Scores of a model on evaluation sets, without lm-eval: the same files, the same verifier, the same numbers.
 
-`generate` is the caller's: this module sees text alone.  It is called once a set, with all prompts in file order,
-so that the noise of a sampled set is the same whichever scorer asks.
+`generate` is the caller's: this module sees only text.  It is called once per set, with all prompts in file order, so
+that the random numbers of a sampled set are the same for both scorers.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Decoding:
     temperature: float  # 0 is greedy
     max_new_tokens: int  # the end token counts as one
     stop: tuple[str, ...]  # strings that end a completion, besides the end token
-    stream: str  # names the noise: never a training stream, and another one for every set
+    stream: str  # names the random stream: different for every set, and never a training stream
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Completion:
     """The text of a completion, without its prompt, end token and stop string.  Completion("5-3=2 #### 2", True)"""
 
     text: str
-    ended: bool | None  # by an end token or a stop string; False: cut at the token limit; None: the model did not say
+    ended: bool | None  # by an end token or a stop string; False: cut at the token limit; None: not known
 
 
 Generate = Callable[[list[str], Decoding], list[Completion]]  # as many completions as prompts, in their order
@@ -64,7 +64,7 @@ class EvalRow(TypedDict):
 
 
 class ProblemOutcome(TypedDict):
-    """What became of one problem.  `ended` is None where the model did not say."""
+    """The outcome of one problem.  `ended` is None where it is not known."""
 
     id: str
     prompt: str
@@ -78,14 +78,14 @@ class ProblemOutcome(TypedDict):
 
 @dataclass(frozen=True)
 class Scores:
-    """The rows of all sets, and by set the outcomes of its problems, in file order."""
+    """The rows of all sets, and per set the outcomes of its problems, in file order."""
 
     rows: list[EvalRow]
     outcomes: dict[str, list[ProblemOutcome]]
 
 
 def available() -> bool:
-    """Can evals.lm_eval_bridge be imported?  Nothing is imported to find out."""
+    """Can `evals.scoring.lm_eval_bridge` be imported?  Checked without importing anything."""
     return all(importlib.util.find_spec(name) is not None for name in ("lm_eval", "datasets"))
 
 
@@ -107,11 +107,11 @@ def decoding_of(file: TaskFile) -> Decoding:
 
 def complete(generate: Generate, prompts: list[str], decoding: Decoding) -> list[Completion]:
     """One call of `generate`: as many completions as prompts, each cut at its stop string (and then ended)."""
-    found = generate(prompts, decoding)
-    if len(found) != len(prompts):
-        raise ValueError(f"generate gave {len(found)} completions for {len(prompts)} prompts ({decoding.stream})")
-    texts = [cut(c.text, decoding.stop) for c in found]
-    return [Completion(t, c.ended or t != c.text) for t, c in zip(texts, found, strict=True)]
+    completions = generate(prompts, decoding)
+    if len(completions) != len(prompts):
+        raise ValueError(f"generate gave {len(completions)} completions for {len(prompts)} prompts ({decoding.stream})")
+    texts = [cut(c.text, decoding.stop) for c in completions]
+    return [Completion(t, c.ended or t != c.text) for t, c in zip(texts, completions, strict=True)]
 
 
 def score_direct(
@@ -127,7 +127,7 @@ def score_direct(
         task = task_files.build(file.spec)
         completions = complete(generate, file.prompts, decoding_of(file))
         verdicts = [
-            task.judge(p, c.text, c.ended is not False) for p, c in zip(file.problems, completions, strict=True)
+            task.verify(p, c.text, c.ended is not False) for p, c in zip(file.problems, completions, strict=True)
         ]
         by_set[file.name] = outcomes_of(file, completions, verdicts)
         rows += rows_of(file, by_set[file.name], "direct", outcomes.format(task=file.name))
@@ -151,11 +151,11 @@ def outcomes_of(file: TaskFile, completions: Sequence[Completion], verdicts: Seq
     ]
 
 
-def rows_of(file: TaskFile, found: Sequence[ProblemOutcome], scorer: Scorer, outcomes: str) -> list[EvalRow]:
+def rows_of(file: TaskFile, problem_outcomes: Sequence[ProblemOutcome], scorer: Scorer, outcomes: str) -> list[EvalRow]:
     """The rows of one set: exact_match strict and lenient, then the rates of the strict outcomes.
 
-    Every problem counts in n; one with a verifier error is not correct.  Where the model does not say whether
-    completions ended, the two rates that hang on it are left out.
+    Every problem counts in n; one with a verifier error is not correct.  Where it is not known whether
+    completions ended, the two rates that depend on it are left out.
     """
 
     def row(filter: str, metric: str, hits: list[bool]) -> EvalRow:
@@ -176,26 +176,28 @@ def rows_of(file: TaskFile, found: Sequence[ProblemOutcome], scorer: Scorer, out
         }
 
     rates = ["unparseable", "truncated", "verifier_error"]
-    if any(o["ended"] is None for o in found):
+    if any(o["ended"] is None for o in problem_outcomes):
         rates = ["verifier_error"]
     return [
-        row("strict", "exact_match", [o["strict"] == "correct" for o in found]),
-        row("lenient", "exact_match", [o["lenient"] == "correct" for o in found]),
-        *(row("strict", rate, [o["strict"] == rate for o in found]) for rate in rates),
+        row("strict", "exact_match", [o["strict"] == "correct" for o in problem_outcomes]),
+        row("lenient", "exact_match", [o["lenient"] == "correct" for o in problem_outcomes]),
+        *(row("strict", rate, [o["strict"] == rate for o in problem_outcomes]) for rate in rates),
     ]
 
 
 def _vote(o: ProblemOutcome) -> tuple[str, str | None] | str | None:
-    """Right answers are one vote however they are written; no answer is none."""
+    """All correct answers are one vote, however they are written; no answer is no vote."""
     return "correct" if o["strict"] == "correct" else o["answer"] and ("wrong", o["answer"])
 
 
-def with_repeats(rows: Sequence[EvalRow], name: str, found: Sequence[ProblemOutcome], samples: int) -> list[EvalRow]:
-    """The rows, with those of a set that holds each problem `samples` times in a row put right and added to.
+def with_repeats(
+    rows: Sequence[EvalRow], name: str, problem_outcomes: Sequence[ProblemOutcome], samples: int
+) -> list[EvalRow]:
+    """The rows, corrected and extended for the set `name`, which holds each problem `samples` times in a row.
 
-    Its standard errors are over problems, not completions; pass@k and maj@k follow for k = 1, 2, 4 ... samples / 2.
+    Standard errors are over problems, not completions; pass@k and maj@k are added for k = 1, 2, 4 ... samples / 2.
     """
-    groups = [found[i : i + samples] for i in range(0, len(found), samples)]
+    groups = [problem_outcomes[i : i + samples] for i in range(0, len(problem_outcomes), samples)]
     out: list[EvalRow] = []
     for row in rows:
         if row["task"] == name and row["metric"] == "exact_match":

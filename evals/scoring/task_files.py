@@ -1,20 +1,20 @@
 """Evaluation sets as files: what our own scorer reads is what anyone's lm-eval reads.
 
-A folder holds two files a set, and one that all its sets share; it may be moved as a whole:
+A folder holds two files per set, and one that all its sets share; it may be moved as a whole:
 
-    arithmetic.jsonl     one problem a line: {"id", "prompt", "gold", "source"}; `prompt` is what the model sees
-    arithmetic.yaml      the lm-eval task: decoding, metric, version, and (in `metadata`) how the judge is rebuilt
-    task_functions.py    what the !function names in the YAML stand for: two lines that call `hooks` below
+    arithmetic.jsonl     one problem per line: {"id", "prompt", "gold", "source"}; `prompt` is what the model sees
+    arithmetic.yaml      the lm-eval task: decoding, metric, version, and (in `metadata.judge`) how the task is rebuilt
+    task_functions.py    the functions that the YAML names: two lines that call `hooks` below
 
     lm_eval run --model hf --model_args pretrained=CHECKPOINT --include_path FOLDER --tasks arithmetic
 
 needs this package to be importable, and no network.  It reports `exact_match` twice, under the filters `strict`
-and `lenient`, both decided by the task's own `judge`.  The prompts are rendered already: leave
+and `lenient`, both decided by the task's own `verify`.  The prompts are rendered already: leave
 `--apply_chat_template` off.
 
-A judge is rebuilt from `task.spec()`, {"class": "module:Class", "fields": {...}}: the class is imported and called
+A task is rebuilt from `task.spec()`, {"class": "module:Class", "fields": {...}}: the class is imported and called
 with the fields.  Fields and `Problem.source` are plain JSON values (no tuples).  Whether an answer is *correct* may
-not hang on `ended`, which lm-eval's own models do not tell; what a lost answer counts as may.
+not depend on `ended`, which lm-eval's own models do not report; how a missing answer is counted may.
 """
 
 from __future__ import annotations
@@ -88,8 +88,8 @@ def write(
 ) -> list[str]:
     """Write each set's files into `folder` (made if missing; sets that it has already stay); the names of the sets.
 
-    `render` turns a problem's prompt into what the model sees (a chat template); by default it is seen as it is.
-    A set without problems is an error, for it has no score.
+    `render` turns a problem's prompt into what the model sees (a chat template); by default it is the prompt itself.
+    A set without problems is an error: it has no score.
     """
     task = build(spec)
     folder = Path(folder)
@@ -110,7 +110,7 @@ def write(
 
 
 def _doc(problem: Problem, render: Render | None) -> dict[str, Any]:
-    """One line of the JSONL.  `question` is there only where a rendering changed the prompt."""
+    """One line of the JSONL.  `question` is added only where a rendering changed the prompt."""
     if json.loads(json.dumps(problem.source)) != problem.source:
         raise ValueError(f"the source of problem {problem.id} is not plain JSON (a tuple?): {problem.source!r}")
     doc = {"id": problem.id, "prompt": problem.prompt, "gold": problem.gold, "source": problem.source}
@@ -122,8 +122,8 @@ def _doc(problem: Problem, render: Render | None) -> dict[str, Any]:
 def _config(spec: Spec, task: Task, s: EvalSet, max_new_tokens: int) -> dict[str, Any]:
     """The YAML without its functions.
 
-    Everything that would bend the distribution is switched off by name, since a checkpoint's
-    `generation_config.json` may set it (Qwen2.5-Instruct: repetition_penalty, top_k, top_p).
+    Everything that would change the distribution is switched off explicitly, since a checkpoint's
+    `generation_config.json` may switch it on (Qwen2.5-Instruct: repetition_penalty, top_k, top_p).
     """
     decoding: dict[str, Any] = {"until": list(task.stop), "max_gen_toks": max_new_tokens}
     if s.temperature > 0:
@@ -181,15 +181,15 @@ def read(folder: str | Path, name: str) -> TaskFile:
     )
 
 
-# ---------------------------------------------------------------- what the YAML's functions are
+# ---------------------------------------------------------------- the functions that the YAML names
 
 
 class Text(str):
-    """A completion on its way through lm-eval, which hands on the strings it was given.
+    """A completion on its way through lm-eval, which passes on the strings that it receives.
 
-    Our models return it instead of a bare string, so that the judge hears whether the completion ended, and the
-    bridge hears the verdict.  Other models' bare strings do not say (None), and are judged as having ended: that
-    changes no accuracy, but what was cut off counts as unparseable.
+    Our models return it instead of a bare string: it carries `ended` to the verifier and the verdict back to the
+    bridge.  For a bare string of another model `ended` is not known (None) and taken as true: that changes no
+    accuracy, but a completion that was cut off counts as unparseable.
     """
 
     ended: bool | None
@@ -202,7 +202,9 @@ class Text(str):
 
 
 def hooks(helper: str) -> tuple[Callable[..., Any], ...]:
-    """(docs, strict, lenient, process_results) for the sets that lie beside the helper file, wherever that is.
+    """(docs, strict, lenient, process_results) for the sets in the folder of the helper file.
+
+    Helper files of earlier versions import this function from `evals.taskfiles`.
 
     The filters `strict` and `lenient` turn a completion into its outcome ("correct", "wrong", ...), which
     process_results turns into a number.
@@ -230,7 +232,7 @@ def hooks(helper: str) -> tuple[Callable[..., Any], ...]:
         file, task = loaded(doc["set"])
         ours = text if isinstance(text, Text) else Text(text, None)
         if ours.verdict is None:
-            ours.verdict = task.judge(file.problems[doc["row"]], str(ours), ours.ended is not False)
+            ours.verdict = task.verify(file.problems[doc["row"]], str(ours), ours.ended is not False)
         return ours.verdict
 
     def strict(resps: list[list[str]], docs: list[dict[str, Any]]) -> list[str]:

@@ -1,34 +1,38 @@
-"""How good is a judge that gives probabilities?  Estimators over plain arrays; K judgements each."""
+"""How good is a classifier that predicts probabilities?  Estimators over plain arrays of K predictions.
+
+scikit-learn is imported inside the function that needs it: the import takes a second.
+"""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from scipy.stats import rankdata
 
 BINS = 10
 
 
 @dataclass(frozen=True)
 class Quality:
-    """Of K probabilities against K labels of 0 or 1."""
+    """K predicted probabilities against K labels."""
 
     n: int
-    base_rate: float  # share of labels that are 1
-    accuracy: float  # share on the right side of 1/2
-    auc: float | None  # None where all labels are equal
-    brier: float  # mean squared error; base_rate (1 - base_rate) knows nothing but the base rate
-    calibration_error: float  # mean |confidence - share right| over ten bins of equal width, weighted by their counts
+    base_rate: float  # fraction of labels that are 1
+    accuracy: float  # fraction on the correct side of 1/2
+    auc: float | None  # None if all labels are equal
+    brier: float  # mean squared error; always predicting the base rate gives base_rate (1 - base_rate)
+    calibration_error: float  # mean |probability - fraction correct| over ten bins of equal width, weighted by count
 
     def as_dict(self) -> dict[str, float | int | None]:
         return asdict(self)
 
 
 def quality(probability_K: np.ndarray, label_K: np.ndarray) -> Quality | None:
-    """accuracy, AUC, Brier score and expected calibration error; None for no judgement at all.
+    """Accuracy, AUC, Brier score and expected calibration error; None if K = 0.
 
-    A label in between (a share of continuations that were right) counts as 1 from 1/2 on, for all but the Brier score.
+    A soft label (the fraction of continuations that were correct) counts as 1 if it is at least 1/2, except in the
+    Brier score, which is mean_k (p_k - y_k)^2 with the labels as they are.  (scikit-learn's `brier_score_loss` is the
+    same for labels of 0 and 1, but refuses soft labels.)
 
     >>> quality(np.array([0.9, 0.2, 0.6, 0.1]), np.array([1, 0, 0, 0])).as_dict()["accuracy"]
     0.75
@@ -48,19 +52,22 @@ def quality(probability_K: np.ndarray, label_K: np.ndarray) -> Quality | None:
 
 
 def auc(score_K: np.ndarray, right_K: np.ndarray) -> float | None:
-    """P(a right one's score is above a wrong one's), ties counting half: the area under the ROC curve.
+    """The area under the ROC curve: P(score of a positive > score of a negative), ties counting half.
 
-    By ranks (Mann-Whitney): (sum of the right ones' ranks - R (R + 1) / 2) / (R W).  None without both kinds.
+    None if all labels are equal, where scikit-learn's `roc_auc_score` gives nan with a warning.
     """
-    right, wrong = int(right_K.sum()), int((~right_K).sum())
-    if right == 0 or wrong == 0:
+    if right_K.all() or not right_K.any():
         return None
-    ranks_K = rankdata(score_K)
-    return float((ranks_K[right_K].sum() - right * (right + 1) / 2) / (right * wrong))
+    from sklearn.metrics import roc_auc_score
+
+    return float(roc_auc_score(right_K, score_K))
 
 
 def calibration_error(probability_K: np.ndarray, right_K: np.ndarray, bins: int = BINS) -> float:
-    """sum_b (n_b / K) |mean probability_b - share right_b| over bins of equal width (1706.04599 §3)."""
+    """sum_b (n_b / K) |mean probability_b - fraction correct_b| over bins of equal width (1706.04599 §3).
+
+    A probability of 1 falls into the last bin.  scikit-learn's `calibration_curve` gives no counts of its bins.
+    """
     bin_K = np.minimum((probability_K * bins).astype(int), bins - 1)
     gaps = (
         abs(probability_K[bin_K == b].mean() - right_K[bin_K == b].mean()) * (bin_K == b).mean()

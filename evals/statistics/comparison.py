@@ -1,7 +1,9 @@
-"""Estimators, intervals and verdicts over plain arrays.  No torch, no model.
+"""Estimators, intervals and comparisons of arms over plain arrays.  No torch, no model.
 
-The unit is the training run: what varies is the seed, and the estimand is an arm's mean over training seeds, on this
-test set, for this starting model.  Runs of one seed share prompts and noise, so arms are compared in pairs.
+The unit is the training run.  The estimand is an arm's mean over training seeds, on this test set, for this start
+model.  Runs with the same seed share prompts and random numbers, so arms are compared in pairs.
+
+numpy and scipy only: a GPU machine that trains has them, but need not have statsmodels.
 
 Shapes: A arms, S seeds, I items (problems), B resamples.
 """
@@ -11,16 +13,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
 from scipy import optimize, stats
 
 LEVEL = 0.95
-MARGIN = 0.02  # of equivalence: two points of accuracy
+MARGIN = 0.02  # of equivalence, in accuracy
 POWER = 0.8
-FEWEST = 3  # seeds: with one there is no spread, with two a t-interval that spans most of the scale
+MIN_SEEDS = 3  # one seed has no spread; the t-interval of two spans most of the range of accuracies
 
 
 def mean_stderr(values: Sequence[float] | np.ndarray) -> tuple[float, float]:
@@ -46,23 +47,10 @@ def wilson(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
 
     Unlike p -+ z s it stays within 0..1 and has a width at p = 0 and p = 1.  wilson(8, 10) = (0.490, 0.943).
 
-    Degenerate cases: n = 0 says nothing, (0, 1); no success has the lower end exactly 0, no failure the upper
-    end exactly 1.
+    Degenerate cases: n = 0 gives (0, 1); without a success the lower end is exactly 0, without a failure the upper
+    end is exactly 1.  Raises ValueError unless 0 <= successes <= n and 0 < level < 1.
     """
-    if not 0 <= successes <= n:
-        raise ValueError(f"successes must lie in 0..n, not {successes} of {n}")
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie between 0 and 1, not {level}")
-    if n == 0:
-        return 0.0, 1.0
-    z = NormalDist().inv_cdf((1 + level) / 2)
-    p = successes / n
-    center = p + z * z / (2 * n)
-    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    scale = 1 + z * z / n
-    low = 0.0 if successes == 0 else (center - half) / scale
-    high = 1.0 if successes == n else (center + half) / scale
-    return low, high
+    return _proportion_interval(successes, n, level, "wilson")
 
 
 def clopper_pearson(successes: int, n: int, level: float = LEVEL) -> tuple[float, float]:
@@ -71,14 +59,22 @@ def clopper_pearson(successes: int, n: int, level: float = LEVEL) -> tuple[float
         low = Beta^-1(a/2; k, n-k+1),   high = Beta^-1(1 - a/2; k+1, n-k),   a = 1 - level
 
     It covers at least `level` at every n, which is why it is used for counts of few runs.  clopper_pearson(0, 10) =
-    (0, 0.308).  Degenerate case: n = 0 says nothing, (0, 1).
+    (0, 0.308).  Degenerate case: n = 0 gives (0, 1).  Raises ValueError as `wilson` does.
     """
+    return _proportion_interval(successes, n, level, "exact")
+
+
+def _proportion_interval(
+    successes: int, n: int, level: float, method: Literal["wilson", "exact"]
+) -> tuple[float, float]:
     if not 0 <= successes <= n:
         raise ValueError(f"successes must lie in 0..n, not {successes} of {n}")
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie between 0 and 1, not {level}")
     if n == 0:
         return 0.0, 1.0
-    found = stats.binomtest(successes, n).proportion_ci(level, method="exact")
-    return float(found.low), float(found.high)
+    interval = stats.binomtest(successes, n).proportion_ci(level, method=method)
+    return float(interval.low), float(interval.high)
 
 
 def iqm(values_S: Sequence[float] | np.ndarray) -> float:
@@ -88,16 +84,16 @@ def iqm(values_S: Sequence[float] | np.ndarray) -> float:
 
 
 def probability_of_improvement(a_S: Sequence[float] | np.ndarray, b_S: Sequence[float] | np.ndarray) -> float:
-    """P(a run of A beats a run of B) = mean over all pairs of [a > b] + [a = b] / 2 (2108.13264 §4.3; Mann-Whitney's
-    U / n m).  Not paired: it asks what happens when each is run once.  Empty input gives nan."""
+    """P(a run of A is better than a run of B): the mean of [a > b] + [a = b] / 2 over all pairs (2108.13264 §4.3;
+    Mann-Whitney's U / n m).  Not paired: each arm is run once.  Empty input gives nan."""
     a_S1, b_1S = np.asarray(a_S, dtype=np.float64)[:, None], np.asarray(b_S, dtype=np.float64)[None, :]
     return float(((a_S1 > b_1S) + 0.5 * (a_S1 == b_1S)).mean()) if a_S1.size and b_1S.size else math.nan
 
 
 def t_interval(values_S: Sequence[float] | np.ndarray, level: float = LEVEL) -> tuple[float, float] | None:
-    """mean -+ t(n-1; (1 + level)/2) s / sqrt(n) of one arm over its seeds; None with fewer than FEWEST."""
+    """mean -+ t(n-1; (1 + level)/2) s / sqrt(n) of one arm over its seeds; None with fewer than MIN_SEEDS."""
     x = np.asarray(values_S, dtype=np.float64)
-    if len(x) < FEWEST:
+    if len(x) < MIN_SEEDS:
         return None
     half = float(stats.t.ppf((1 + level) / 2, len(x) - 1)) * float(x.std(ddof=1)) / math.sqrt(len(x))
     return float(x.mean()) - half, float(x.mean()) + half
@@ -108,10 +104,10 @@ def t_interval(values_S: Sequence[float] | np.ndarray, level: float = LEVEL) -> 
 
 @dataclass(frozen=True)
 class Paired:
-    """A minus B, seed by seed.
+    """A minus B, paired by seed.
 
-    `why` says why there is no interval, and is empty where there is one.  `correlation` is that of the two arms over
-    seeds: what sharing prompts and noise has bought (nan where an arm does not vary).
+    `why` says why there is no interval, and is empty if there is one.  `correlation` is that of the two arms over
+    seeds: it shows how much variance the pairing removes (nan if an arm does not vary).
     """
 
     n: int
@@ -129,32 +125,37 @@ class Paired:
         return self.mean - half, self.mean + half
 
     def detectable(self, level: float = LEVEL, power: float = POWER) -> float:
-        """The true difference that this many seeds, with this spread, would have separated with probability `power`:
-        delta with P(|T'| > t(n-1; (1 + level)/2)) = power, T' noncentral t of shift delta sqrt(n) / s.
-        nan without an interval or without spread."""
+        """The smallest true difference that a test with this n and this s would detect with probability `power`:
+        delta with P(|T'| > t(n-1; (1 + level)/2)) = power, T' noncentral t with noncentrality delta sqrt(n) / s.
+        nan without an interval or without spread.
+
+        Not by statsmodels' TTestPower: it calls scipy's nct, which returns nan for large noncentralities, and its
+        search then ends at a wrong value without an error: for n = 3, level = 1 - 0.05/3 it gives 4.52 s, where 5.67 s
+        has the power of 0.8.
+        """
         if self.why or self.sd == 0:
             return math.nan
         critical, df = float(stats.t.ppf((1 + level) / 2, self.n - 1)), self.n - 1
-        # T' = (Z + shift) / c with c^2 ~ chi^2(df) / df: a mean over quantiles of c, for scipy's nct fails far out
+        # T' = (Z + shift) / c with c^2 ~ chi^2(df) / df: the mean over quantiles of c replaces the integral over c
         c = np.sqrt(stats.chi2.ppf((np.arange(4000) + 0.5) / 4000, df) / df)
 
-        def missing(shift: float) -> float:
-            found = stats.norm.sf(critical * c - shift) + stats.norm.cdf(-critical * c - shift)
-            return float(found.mean()) - power
+        def excess_power(shift: float) -> float:
+            rejected = stats.norm.sf(critical * c - shift) + stats.norm.cdf(-critical * c - shift)
+            return float(rejected.mean()) - power
 
-        return float(optimize.brentq(missing, 0.0, 3 * critical + 10)) * self.sd / math.sqrt(self.n)
+        return float(optimize.brentq(excess_power, 0.0, 3 * critical + 10)) * self.sd / math.sqrt(self.n)
 
 
 def paired(a_S: Sequence[float] | np.ndarray, b_S: Sequence[float] | np.ndarray) -> Paired:
-    """The paired t-test of arms whose i-th entries have the i-th seed.
+    """The paired t-test of two arms whose i-th entries have the same seed.
 
         t = mean(d) / (s / sqrt(n)),   d_i = a_i - b_i,   p = 2 P(T_{n-1} > |t|)
 
     paired([3, 5, 7], [1, 2, 3]) has mean 3, sd 1, t = 5.196, p = 0.0351.
 
-    Degenerate cases, all without an error: fewer than FEWEST seeds and differences that are all equal but not 0 have no
-    interval (`why` says so); differences that are all 0 (the same runs, bit for bit) have the interval 0 to 0, p = 1.
-    Raises ValueError on arrays that do not pair.
+    Degenerate cases, all without an error: fewer than MIN_SEEDS seeds, or differences that are all equal but not 0,
+    have no interval (`why` gives the reason); differences that are all 0 (bitwise equal runs) have the interval 0 to 0
+    and p = 1.  Raises ValueError on arrays of different lengths and on values that are not finite.
     """
     a, b = np.asarray(a_S, dtype=np.float64), np.asarray(b_S, dtype=np.float64)
     if a.shape != b.shape or a.ndim != 1:
@@ -163,10 +164,10 @@ def paired(a_S: Sequence[float] | np.ndarray, b_S: Sequence[float] | np.ndarray)
         raise ValueError("pairs need finite values")
     n, d = len(a), a - b
     mean = float(d.mean()) if n else math.nan
-    if n < FEWEST:
-        return Paired(n, mean, math.nan, math.nan, math.nan, f"{n} seed{'s' * (n != 1)}; {FEWEST} at least")
+    if n < MIN_SEEDS:
+        return Paired(n, mean, math.nan, math.nan, math.nan, f"{n} seed{'s' * (n != 1)}; at least {MIN_SEEDS} needed")
     correlation = float(np.corrcoef(a, b)[0, 1]) if np.ptp(a) > 0 and np.ptp(b) > 0 else math.nan
-    if np.ptp(d) <= 1e-12:  # equal to the last bits of a mean of rights and wrongs
+    if np.ptp(d) <= 1e-12:  # equal but for rounding in the mean of 0/1 outcomes
         if abs(mean) <= 1e-12:
             return Paired(n, 0.0, 0.0, 1.0, correlation)
         return Paired(n, mean, 0.0, math.nan, correlation, "every seed differs by the same amount")
@@ -176,16 +177,19 @@ def paired(a_S: Sequence[float] | np.ndarray, b_S: Sequence[float] | np.ndarray)
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Adjusted p-values that keep the chance of any false rejection in the family at the level (Holm 1979).
+    """Adjusted p-values that control the family-wise error rate (Holm 1979).
 
         p~_(i) = max_{j <= i} min(1, (m - j + 1) p_(j)),   p sorted upwards
 
-    holm([0.01, 0.04, 0.03]) = [0.03, 0.06, 0.06].  A nan (no test was made) stays one and is not in the family.
+    holm([0.01, 0.04, 0.03]) = [0.03, 0.06, 0.06].  A nan (no test was made) stays nan and is not in the family.
+
+    Here rather than from a library: scipy has no Holm correction, and statsmodels' `multipletests` would be a new
+    dependency for these lines and takes no nan.
     """
-    made = sorted((x, i) for i, x in enumerate(p) if not math.isnan(x))
+    tested = sorted((x, i) for i, x in enumerate(p) if not math.isnan(x))
     adjusted, highest = [math.nan] * len(p), 0.0
-    for rank, (x, i) in enumerate(made):
-        highest = max(highest, min(1.0, (len(made) - rank) * x))
+    for rank, (x, i) in enumerate(tested):
+        highest = max(highest, min(1.0, (len(tested) - rank) * x))
         adjusted[i] = highest
     return adjusted
 
@@ -194,8 +198,8 @@ Kind = Literal["A better", "B better", "equivalent", "not separated", "identical
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What may be said of one pair, given all the pairs that were looked at."""
+class Comparison:
+    """The result for one pair of arms, corrected for all pairs of the family."""
 
     kind: Kind
     pair: Paired
@@ -205,32 +209,31 @@ class Verdict:
     detectable: float  # at the level of that interval; nan without one, or without spread
 
 
-def judge(pairs: Sequence[Paired], margin: float = MARGIN, level: float = LEVEL) -> list[Verdict]:
-    """Verdicts on a family of m pairs.  With a = 1 - level:
+def compare_pairs(pairs: Sequence[Paired], margin: float = MARGIN, level: float = LEVEL) -> list[Comparison]:
+    """The comparisons of a family of m pairs.  With a = 1 - level:
 
-    *A better*, *B better*: Holm's adjusted p is below a, so the chance of any false one in the family is at most a.
-    *equivalent*: not so, and the interval lies within -margin..margin (two one-sided tests, each at a/2m).
-    *not separated*: neither.  *identical*: no seed differs.
+    *A better*, *B better*: Holm's adjusted p is below a; the family-wise error rate is at most a.
+    *equivalent*: not separated, and the interval lies within -margin..margin (two one-sided tests, each at a/2m).
+    *not separated*: neither.  *identical*: the arms have equal values at every seed.
 
-    The interval shown is the simultaneous one, each pair's at level 1 - a/m (Bonferroni): it covers all m differences
-    at once with at least `level`.  It cannot contradict the verdict: it excludes 0 wherever Bonferroni separates, and
-    includes it wherever Holm does not; in the gap between the two, where Holm separates and it would still reach
-    across 0, it is cut off at 0.  (Those cuts can cost some of the joint coverage, at most a, and do where small
-    differences stand beside large ones; uncut intervals have it whole.)
+    The interval is the simultaneous one, each pair's at level 1 - a/m (Bonferroni): it covers all m differences jointly
+    with probability at least `level`.  It never contradicts the kind: it excludes 0 if Bonferroni separates, and
+    includes 0 if Holm does not separate.  If Holm separates and Bonferroni does not, the interval is cut off at 0.
+    (The cuts can reduce the joint coverage by at most a; uncut intervals have all of it.)
     """
     m = sum(not pair.why for pair in pairs)
     each = 1 - (1 - level) / max(m, 1)
     return [
-        _judge(pair, p, margin, round(1 - level, 12), each)
+        _compare(pair, p, margin, round(1 - level, 12), each)
         for pair, p in zip(pairs, holm([x.p for x in pairs]), strict=True)
     ]
 
 
-def _judge(pair: Paired, p: float, margin: float, alpha: float, each: float) -> Verdict:
-    found = pair.interval(each)
-    if found is None:
-        return Verdict("no interval", pair, p, math.nan, math.nan, math.nan)
-    low, high = found
+def _compare(pair: Paired, p: float, margin: float, alpha: float, each: float) -> Comparison:
+    interval = pair.interval(each)
+    if interval is None:
+        return Comparison("no interval", pair, p, math.nan, math.nan, math.nan)
+    low, high = interval
     kind: Kind = "not separated"
     if pair.sd == 0:
         kind = "identical"
@@ -239,18 +242,18 @@ def _judge(pair: Paired, p: float, margin: float, alpha: float, each: float) -> 
         low, high = (max(low, 0.0), high) if pair.mean > 0 else (low, min(high, 0.0))
     elif -margin < low and high < margin:
         kind = "equivalent"
-    return Verdict(kind, pair, p, low, high, pair.detectable(each))
+    return Comparison(kind, pair, p, low, high, pair.detectable(each))
 
 
 # --- resampling -------------------------------------------------------------------------------------------------
 
 
 def crossed_bootstrap(hit_ASI: np.ndarray, generator: np.random.Generator, resamples: int = 2000) -> np.ndarray:
-    """Means of the arms [B, A] under resampled seeds and resampled items, both shared by all arms (and all seeds).
+    """Means of the arms [B, A] with seeds and items resampled, both shared by all arms (and items by all seeds).
 
         m_ba = 1/(S I) sum_s sum_i u_bs v_bi hit_asi,   u_b, v_b multinomial counts
 
-    It answers what the t-interval does not: how the figures would move on other problems of the same kind.
+    Unlike the t-interval over seeds it includes the variance over problems.
     Raises ValueError on an empty array.
     """
     if hit_ASI.ndim != 3 or 0 in hit_ASI.shape:

@@ -1,4 +1,4 @@
-"""pass@k and maj@k without bias, from n samples of each problem.  Plain arrays, exact counting, no randomness."""
+"""Unbiased pass@k and maj@k from n samples per problem.  Exact counting, no randomness."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def pass_at_k(n: int, correct: int, k: int) -> float:
 
         1 - C(n - c, k) / C(n, k)
 
-    the share of all k-subsets with a correct one, hence without bias.  pass_at_k(4, 1, 2) = 0.5.  Its variance is
-    small only where n is well above k: reports use n >= 2 k.  Raises ValueError unless 1 <= k <= n.
+    the fraction of all k-subsets with a correct sample, hence unbiased.  pass_at_k(4, 1, 2) = 0.5.  Its variance is
+    small only if n is well above k: reports use n >= 2 k.  Raises ValueError unless 1 <= k <= n.
     """
     _check(n, k)
     if not 0 <= correct <= n:
@@ -28,13 +28,13 @@ def pass_at_k(n: int, correct: int, k: int) -> float:
 
 
 def maj_at_k(votes: Sequence[Hashable | None], gold: Hashable, k: int) -> float:
-    """P(the most frequent answer of k samples is `gold`), ties broken by a fair draw: the mean over all k-subsets.
+    """P(the most frequent answer of k samples is `gold`), ties broken uniformly at random: the mean over all k-subsets.
 
-    A vote of None (no answer) is drawn but does not count.  maj_at_k(["8", "8", "9"], "8", 2) = (1 + 1/2 + 1/2) / 3.
-    k = 1 is the share of `gold`.  Raises ValueError unless 1 <= k <= n.
+    None (no answer) is a sample without a vote.  maj_at_k(["8", "8", "9"], "8", 2) = (1 + 1/2 + 1/2) / 3.
+    k = 1 is the fraction of `gold`.  Raises ValueError unless 1 <= k <= n.
 
-    Counted exactly: with j golden votes drawn, the others fill k - j places, none of them with more than j votes;
-    `ways[used, ties]` counts how, answer by answer.
+    Exact: with j votes for gold, the other k - j samples have at most j votes for any one answer; `ways[used, ties]`
+    counts these selections, one answer at a time.
     """
     _check(len(votes), k)
     counts = Counter(votes)

@@ -1,12 +1,12 @@
-"""Runs whose truth is known, to see how often the intervals and verdicts of `evals.stats` are right about it.
+"""Simulated runs with a known true difference: how often do the intervals of `evals.statistics.comparison` cover it?
 
-Logit-normal runs: a run of arm X with seed s has one ability, by which it answers every item of a fixed test set.
+Logit-normal runs: a run of arm X with seed s has one ability, which decides its answers on a fixed test set.
 
     a_Xs = mu_X + sigma (sqrt(rho) z_s + sqrt(1 - rho) e_Xs),      z_s, e_Xs ~ N(0, 1)
     hit_Xsi ~ Bernoulli(logistic(a_Xs + b_i)),                     accuracy_Xs = 1/I sum_i hit_Xsi
 
-z_s is what the arms share at a seed, so rho is the correlation of their abilities; the item's b_i is how easy it is.
-The estimand is that of `evals.stats`, an arm's mean accuracy over training seeds on this test set:
+z_s is shared by the arms at a seed, so rho is the correlation of their abilities; b_i is the easiness of an item.
+The estimand is an arm's mean accuracy over training seeds on this test set:
 
     E[accuracy_X] = E_a[1/I sum_i logistic(a + b_i)],              a ~ N(mu_X, sigma^2)
 
@@ -22,12 +22,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize, special, stats
 
-from evals.statistics.comparison import FEWEST, LEVEL, judge, paired
+from evals.statistics.comparison import LEVEL, MIN_SEEDS, compare_pairs, paired
 
 SIGMA = 0.5  # of the ability: on 1,000 items runs have an SD of 2.2, 8.9 and 2.2 points at 5, 50 and 95 % accuracy
-SPREAD = 1.5  # of the items: at an accuracy of 50 % a sixth of them are answered right less than 18 % of the time
-NODES = 64  # Gauss-Hermite: far more than a logistic function needs over a normal of SD 0.5
-CHUNK = 2**18  # outcomes drawn at once: a megabyte each for what is drawn and what is computed
+SPREAD = 1.5  # SD of b: at an accuracy of 50 %, a sixth of the items are answered correctly less than 18 % of the time
+NODES = 64  # Gauss-Hermite nodes, more than enough for a logistic function over a normal with SD 0.5
+CHUNK = 2**18  # outcomes drawn at once: a megabyte per array
 RESAMPLES = 1000
 
 Intervals = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # of differences [T, S]: the ends [T] and [T]
@@ -47,7 +47,7 @@ def truth(mu: float, b_I: np.ndarray, sigma: float = SIGMA) -> tuple[float, floa
         E = sum_q w_q m_q,   Var = sum_q w_q (m_q - E)^2 + sum_q w_q 1/I^2 sum_i p_qi (1 - p_qi)
         p_qi = logistic(mu + sigma x_q + b_i),   m_q = 1/I sum_i p_qi
 
-    The two parts of Var are seeds that differ and answers that are drawn.  sigma = 0 and one item with b = 0 give
+    The two parts of Var come from seeds and from sampled answers.  sigma = 0 and one item with b = 0 give
     E = logistic(mu), Var = E (1 - E).
     """
     x_Q, w_Q = np.polynomial.hermite_e.hermegauss(NODES)
@@ -60,10 +60,10 @@ def truth(mu: float, b_I: np.ndarray, sigma: float = SIGMA) -> tuple[float, floa
 
 
 def solve_mu(accuracy: float, b_I: np.ndarray, sigma: float = SIGMA) -> float:
-    """The mu with E[accuracy] = `accuracy`.  Raises ValueError unless that lies between 0 and 1."""
+    """The mu with E[accuracy] = `accuracy`, by root finding.  Raises ValueError unless 0 < accuracy < 1."""
     if not 0 < accuracy < 1:
         raise ValueError(f"accuracy must lie between 0 and 1, not {accuracy}")
-    bound = abs(float(special.logit(accuracy))) + float(np.abs(b_I).max()) + 10 * sigma + 1  # no ability is beyond it
+    bound = abs(float(special.logit(accuracy))) + float(np.abs(b_I).max()) + 10 * sigma + 1  # beyond every ability
     return float(optimize.brentq(lambda mu: truth(mu, b_I, sigma)[0] - accuracy, -bound, bound))
 
 
@@ -73,17 +73,17 @@ def solve_mu(accuracy: float, b_I: np.ndarray, sigma: float = SIGMA) -> float:
 def abilities(
     mu: tuple[float, float], correlation: float, shape: tuple[int, int], generator: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """a_Xs of both arms, each [T, S] (`shape`).  A correlation of 1 gives arms that differ by mu alone."""
+    """a_Xs of both arms, each [T, S] (`shape`).  With a correlation of 1 the arms differ only by mu."""
     shared_TS, own = math.sqrt(correlation) * generator.standard_normal(shape), math.sqrt(1 - correlation)
     a_TS, b_TS = (m + SIGMA * (shared_TS + own * generator.standard_normal(shape)) for m in mu)
     return a_TS, b_TS
 
 
 def accuracies(ability_TS: np.ndarray, b_I: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """The share of items that each run answers right [T, S], item by item: an exact draw of a sum of Bernoullis.
+    """The accuracy of each run [T, S], from one Bernoulli draw per item.
 
-    An answer is right where u < logistic(a + b) = 1 / (1 + e^-a e^-b), that is where u (1 + e^-a e^-b) < 1: one
-    exponential a run and one an item.  That it is float32 moves a probability by less than 1e-6.
+    An answer is correct if u < logistic(a + b) = 1 / (1 + e^-a e^-b), that is if u (1 + e^-a e^-b) < 1: one exponential
+    per run and one per item.  float32 changes a probability by less than 1e-6.
     """
     against_N, against_I = (np.exp(-x).astype(np.float32) for x in (ability_TS.ravel(), b_I))
     right_N = np.empty(against_N.size)
@@ -97,7 +97,7 @@ def accuracies(ability_TS: np.ndarray, b_I: np.ndarray, generator: np.random.Gen
 
 @dataclass(frozen=True)
 class Setting:
-    """Two arms on one test set: B has the mean accuracy `accuracy`, A has `difference` more."""
+    """Two arms on one test set: B has the mean accuracy `accuracy`, A has `accuracy` + `difference`."""
 
     items: int
     seeds: int
@@ -106,7 +106,7 @@ class Setting:
     difference: float = 0.0
 
     def draw(self, trials: int) -> tuple[np.ndarray, np.ndarray]:
-        """Accuracies of A and of B, each [T, S].  The setting is the generator's seed: their order does not matter."""
+        """Accuracies of A and of B, each [T, S].  The setting is the generator's seed."""
         shares = (self.accuracy, self.correlation, self.difference)
         generator = np.random.default_rng([self.items, self.seeds, *(round(1e6 * (1 + x)) for x in shares)])
         b_I = easiness(self.items)
@@ -120,14 +120,14 @@ class Setting:
 
 
 def t_intervals(d_TS: np.ndarray, level: float = LEVEL) -> tuple[np.ndarray, np.ndarray]:
-    """`evals.stats.Paired.interval` of every row of differences at once: mean -+ t(S-1; (1 + level)/2) s / sqrt(S).
+    """`Paired.interval` for every row of differences at once: mean -+ t(S-1; (1 + level)/2) s / sqrt(S).
 
-    Rows whose differences are all equal are left to `paired` itself; one that it gives no interval has nan.
-    Raises ValueError on fewer than FEWEST seeds, where no row has one.
+    Rows whose differences are all equal go through `paired`; nan where it gives no interval.  Raises ValueError with
+    fewer than MIN_SEEDS seeds.
     """
     seeds = d_TS.shape[1]
-    if seeds < FEWEST:
-        raise ValueError(f"seeds: at least {FEWEST}, not {seeds}")
+    if seeds < MIN_SEEDS:
+        raise ValueError(f"seeds: at least {MIN_SEEDS}, not {seeds}")
     half_T = stats.t.ppf((1 + level) / 2, seeds - 1) * d_TS.std(1, ddof=1) / math.sqrt(seeds)
     low_T, high_T = d_TS.mean(1) - half_T, d_TS.mean(1) + half_T
     for t in np.flatnonzero(np.ptp(d_TS, 1) < 1e-9):
@@ -138,9 +138,9 @@ def t_intervals(d_TS: np.ndarray, level: float = LEVEL) -> tuple[np.ndarray, np.
 def bootstrap_intervals(d_TS: np.ndarray, level: float = LEVEL) -> tuple[np.ndarray, np.ndarray]:
     """The percentile bootstrap over seeds, for contrast: quantiles of means of S differences drawn with replacement.
 
-    It takes the S differences for the population, so its spread is sqrt((S-1)/S) of the right one, and its tails are
-    a normal's, not t's: on normal data it covers about 74, 83 and 89 % with 3, 5 and 10 seeds, not 95.  All rows share
-    the resamples, which have their own fixed seed.
+    It is too narrow: its SD is sqrt((S-1)/S) of the correct one, and its tails are normal instead of t.  On normal data
+    it covers about 74, 83 and 89 % with 3, 5 and 10 seeds instead of 95 %.  All rows share the resamples, which
+    have a fixed seed.
     """
     seeds = d_TS.shape[1]
     u_BS = np.random.default_rng(0).multinomial(seeds, np.full(seeds, 1 / seeds), RESAMPLES)
@@ -150,17 +150,17 @@ def bootstrap_intervals(d_TS: np.ndarray, level: float = LEVEL) -> tuple[np.ndar
 
 @dataclass(frozen=True)
 class Coverage:
-    """Shares of trials.  A trial without an interval is neither covered nor separated."""
+    """Fractions of trials.  A trial without an interval is neither covered nor separated."""
 
-    covered: float  # the interval holds the true difference
-    separated: float  # it excludes 0: the false alarms where the true difference is 0, the power where it is not
+    covered: float  # the interval contains the true difference
+    separated: float  # it excludes 0: the false-positive rate if the true difference is 0, else the power
     without: float  # there is no interval
 
 
 def coverage(setting: Setting, trials: int, intervals: Intervals = t_intervals) -> Coverage:
-    """What becomes of the intervals in so many draws of the setting.
+    """Coverage of the intervals over simulated trials of a setting.
 
-    A share p of T trials has a standard error of sqrt(p (1 - p) / T): 0.2 points for 95 % of 10,000.
+    A fraction p of T trials has a standard error of sqrt(p (1 - p) / T): 0.2 points for 95 % of 10,000.
     """
     a_TS, b_TS = setting.draw(trials)
     low_T, high_T = intervals(a_TS - b_TS)
@@ -175,17 +175,17 @@ def coverage(setting: Setting, trials: int, intervals: Intervals = t_intervals) 
 def random_arms(
     values_S: np.ndarray, n: int, trials: int, generator: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The runs of one arm dealt to two arms of n, T times: 2n different runs each time, paired as they come.
+    """The runs of one arm split at random into two arms of n runs, T times: 2n different runs per trial.
 
     Raises ValueError where there are fewer than 2n runs.
     """
     if 2 * n > len(values_S):
         raise ValueError(f"two arms of {n} need {2 * n} runs, not {len(values_S)}")
-    dealt_TS = generator.permuted(np.tile(np.asarray(values_S, dtype=np.float64), (trials, 1)), axis=1)
-    return dealt_TS[:, :n], dealt_TS[:, n : 2 * n]
+    shuffled_TS = generator.permuted(np.tile(np.asarray(values_S, dtype=np.float64), (trials, 1)), axis=1)
+    return shuffled_TS[:, :n], shuffled_TS[:, n : 2 * n]
 
 
-def share_separated(a_TS: np.ndarray, b_TS: np.ndarray) -> float:
-    """The share of trials that `judge`, given that one pair, calls better or worse."""
-    verdicts = [judge([paired(a_S, b_S)])[0] for a_S, b_S in zip(a_TS, b_TS, strict=True)]
-    return sum(v.kind in ("A better", "B better") for v in verdicts) / len(verdicts)
+def fraction_separated(a_TS: np.ndarray, b_TS: np.ndarray) -> float:
+    """The fraction of trials in which `compare_pairs`, with a family of one pair, separates the arms."""
+    comparisons = [compare_pairs([paired(a_S, b_S)])[0] for a_S, b_S in zip(a_TS, b_TS, strict=True)]
+    return sum(c.kind in ("A better", "B better") for c in comparisons) / len(comparisons)

@@ -1,9 +1,9 @@
-"""`arithmetic`: short chains of + and - (`evals/chains.py`); generated, offline, the task that nano was made for.
+"""`arithmetic`: short chains of + and - (`data/arithmetic_chains.py`); generated, offline; the task of the model nano.
 
-RL draws chains of 3 and 4 numbers up to 30, or what `numbers`, `least` and `most` say.  Out of its domain: longer
-chains, larger numbers, a worded form; and sorting, which the start model can do and RL never trains on, so that
-forgetting can be seen.  These sets are the same whatever RL draws, and one whose name would then be false (RL draws
-chains as long, or numbers as large) is left out.  In-domain sets and the selection split are made of what RL draws.
+RL trains on chains of 3 and 4 numbers up to 30, or on those of `numbers`, `least` and `most`.  Out of domain: longer
+chains, larger numbers, a worded form.  Retention: sorting, which the start model can do and RL never trains on, so
+that forgetting can be measured.  These sets do not depend on the three fields; one whose name would then be false (RL
+trains on chains as long, or numbers as large) is left out.  In-domain sets and the selection split do depend on them.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class Arithmetic(Task):
     name = "arithmetic"
     stop = ()
 
-    numbers: tuple[int, ...] = (3, 4)  # lengths of the chains that RL draws
+    numbers: tuple[int, ...] = (3, 4)  # lengths of the training chains
     least: int = 1  # their numbers lie in least..most
     most: int = 30
-    train_size: int = 4096  # problems that RL draws from
+    train_size: int = 4096  # training problems
     test_size: int = 500  # in-domain test problems
     other_size: int = 200  # problems of each other test
 
@@ -60,7 +60,7 @@ class Arithmetic(Task):
         return distinct(self._drawn("train"), self.train_size, RANGE)
 
     def selection(self) -> Sequence[Problem]:
-        """What settings are tuned on; disjoint from training and test."""
+        """Problems for tuning settings; disjoint from training and test."""
         return distinct(self._drawn("selection"), self.test_size, RANGE)
 
     def eval_sets(self, limit: int | None = None) -> list[EvalSet]:
@@ -87,26 +87,26 @@ class Arithmetic(Task):
 
     @property
     def _longer(self) -> bool:
-        """Is a chain of 5 longer than all that RL draws?"""
+        """Is a chain of 5 longer than every training chain?"""
         return max(self.numbers) < 5
 
     @property
     def _larger(self) -> bool:
-        """Are numbers from 31 on larger than all that RL draws?"""
+        """Are numbers from 31 on larger than every number in training?"""
         return self.most < 31
 
     def _drawn(self, split: str) -> Iterator[Problem]:
         return map(_problem, problems(split, 0, self.numbers, self.most, self.least))
 
-    def judge(self, problem: Problem, completion: str, ended: bool) -> verifier.Verdict:
-        return verifier.judge(completion, problem.gold, self.format, ended, worked_out=True)
+    def verify(self, problem: Problem, completion: str, ended: bool) -> verifier.Verdict:
+        return verifier.verify(completion, problem.gold, self.format, ended, worked_out=True)
 
     def formatted(self, completion: str) -> bool:
         """Reasoning inside `<think>...</think>`, then the answer and nothing else (DeepSeek-R1, 2501.12948 §2.2)."""
         return FORM.fullmatch(completion.strip()) is not None
 
     def solution(self, problem: Problem) -> str | None:
-        """One correct derivation, always the same of a problem, in the style that nano masters and rarely shows."""
+        """One correct derivation, always the same for a problem, in the style of nano's pretraining data."""
         if problem.source is None:
             return None
         return careful(Chain.parse(problem.source), random.Random(f"solution/{problem.id}"))

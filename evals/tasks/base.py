@@ -1,4 +1,4 @@
-"""What a task is.  One file a task; the training reward and every evaluation call the same `judge`."""
+"""The interface of a task.  The training reward and every evaluation call the same `verify`."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ class Problem:
     id: str  # hash of the canonical problem: equal ids are the same problem, in whatever split
     prompt: str  # as it is tokenised, before a chat template
     gold: str  # the final answer alone
-    source: Any = None  # what the task wants to remember, e.g. the expression to check steps against
+    source: Any = None  # task-specific, e.g. the expression to check steps against
 
 
 @dataclass(frozen=True)
 class EvalSet:
-    """Some problems and how they are decoded: one row of the table, one lm-eval task."""
+    """Problems and how they are decoded: one row of the table, one lm-eval task."""
 
     name: str  # e.g. "arithmetic", "arithmetic_t1"
     domain: Domain
     problems: Sequence[Problem]
     temperature: float = 0.0  # 0 is greedy
     version: str = "1"
-    samples: int = 1  # of each problem: `problems` has it so many times in a row
+    samples: int = 1  # completions per problem: `problems` repeats each problem as often, in a row
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Step:
 
 
 class Task(ABC):
-    """Problems to train on, problems to be measured on, and the judge of both."""
+    """Training problems, evaluation problems, and the verifier of both."""
 
     name: str
     stop: tuple[str, ...] = ()  # strings that end a completion, besides the end token
@@ -54,22 +54,22 @@ class Task(ABC):
 
     @abstractmethod
     def spec(self) -> dict[str, Any]:
-        """How the judge is built again elsewhere: {"class": "module:Class", "fields": {...}}, JSON-able."""
+        """How the task is rebuilt for verification: {"class": "module:Class", "fields": {...}}, plain JSON."""
 
     @abstractmethod
     def train(self, seed: int) -> Sequence[Problem]:
-        """The RL training split.  Finite: a run walks it in an order of its own and starts over."""
+        """The RL training split.  Finite: a run goes through it in its own order, again and again."""
 
     @abstractmethod
     def eval_sets(self, limit: int | None = None) -> list[EvalSet]:
-        """What a run is measured on, in-domain first.  `limit` caps the problems of each set."""
+        """The evaluation sets of a run, in-domain first.  `limit` caps the problems of each set."""
 
     def selection(self) -> Sequence[Problem]:
-        """What settings are tuned on, disjoint from training and test; empty where there is no such split."""
+        """Problems for tuning settings, disjoint from training and test; empty where there is no such split."""
         return []
 
     @abstractmethod
-    def judge(self, problem: Problem, completion: str, ended: bool) -> Verdict:
+    def verify(self, problem: Problem, completion: str, ended: bool) -> Verdict:
         """Is the completion right?  `ended` is False where it was cut at its token limit."""
 
     def solutions(self) -> list[tuple[str, str]]:
@@ -81,15 +81,15 @@ class Task(ABC):
         return None
 
     def notices(self) -> list[str]:
-        """What the user should know of the data that were read: rows skipped, problems held out."""
+        """Messages about the data: rows skipped, problems held out."""
         return []
 
     def formatted(self, completion: str) -> bool:
-        """Has it the form that the task asks for, right or wrong?  Default: it ends with its one final answer."""
+        """Does it have the format that the task requires, right or wrong?  Default: it ends with one final answer."""
         return concludes(completion, self.format)
 
     def key(self, problem: Problem, completion: str) -> str:
-        """What makes two correct solutions of a problem the same (default: their text, spaces aside)."""
+        """Two correct solutions of a problem with equal keys are the same (default: their text, ignoring spaces)."""
         return " ".join(completion.split())
 
     def steps(self, problem: Problem, completion: str) -> list[Step] | None:

@@ -13,10 +13,10 @@ from evals.tasks.qa import QuestionAnswer
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class HarnessGSM8K(QuestionAnswer):
-    """`QuestionAnswer` with GSM8K's place on the hub; with train_file or test_file the hub is not asked."""
+    """`QuestionAnswer` with GSM8K's name on the hub; with train_file or test_file the hub is not used."""
 
     name = "harness_gsm8k"
-    version: ClassVar[str] = "1"  # to be raised with the base class's
+    version: ClassVar[str] = "1"  # raised with the base class's
 
     hub: str = "openai/gsm8k"
     hub_config: str = "main"  # the other one, "socratic", has the same problems with sub-questions

@@ -33,7 +33,7 @@ INSTRUCTIONS: dict[Format, str] = {
     "boxed": "Question: {question}\nReason step by step, then end with the final answer in \\boxed{}.\nAnswer:",
     "answer_is": "Question: {question}\nReason step by step, then end with 'The answer is <answer>.'\nAnswer:",
 }
-# Tried in turn for an eval file without the task's own columns, so that one run can be measured on several data sets.
+# Tried in turn for an eval file without the task's own columns: one run can be evaluated on several data sets.
 KNOWN_COLUMNS = (
     ("question", "answer"),  # GSM8K
     ("{Body} {Question}", "Answer"),  # SVAMP
@@ -41,14 +41,14 @@ KNOWN_COLUMNS = (
     ("problem", "solution"),  # MATH
     ("extra_info.question", "reward_model.ground_truth"),  # what verl prepares
 )
-# What the judge has no use for.
+# Fields that verification does not need.
 DATA_FIELDS = {"question", "answer", "train_file", "test_file", "eval_files", "eval_columns", "selection_percent"}
 DATA_FIELDS |= {"hub", "hub_config", "hub_revision"}
 
 
 @dataclass(frozen=True)
 class Split:
-    """A training source in three: selection and train are disjoint, and neither has a problem of a test or eval set."""
+    """A training source, split: selection and train are disjoint, and neither has a problem of a test or eval set."""
 
     train: list[Problem]
     selection: list[Problem]
@@ -57,10 +57,10 @@ class Split:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class QuestionAnswer(Task):
-    """Nothing is read before it is asked for, and nothing is read twice."""
+    """Sources are read when first used, and only once."""
 
     name = "qa"  # of the in-domain evaluation; `<name>_t1` is the sampled one
-    version: ClassVar[str] = "1"  # to be raised where the prompt, the judging or `canonical` changes
+    version: ClassVar[str] = "1"  # raised when the prompt, the verification or `canonical` changes
 
     question: str = "question"  # column, or template such as "{Body} {Question}"
     answer: str = "answer"  # column or template; the gold is after '####', else in \boxed{}, else all of it
@@ -74,7 +74,7 @@ class QuestionAnswer(Task):
     hub: str = ""  # data set on the hub, used when neither train_file nor test_file is given
     hub_config: str = ""  # its configuration, e.g. "main"
     hub_revision: str = ""  # commit or tag; "" is the newest
-    selection_percent: int = 5  # share of the training source that is held back for tuning, 0 to 50
+    selection_percent: int = 5  # percentage of the training source that is held back for tuning, 0 to 50
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stop", (self.stop,) if isinstance(self.stop, str) else tuple(self.stop))
@@ -101,7 +101,7 @@ class QuestionAnswer(Task):
         return self._split.train
 
     def selection(self) -> list[Problem]:
-        """What tuning may look at; may be empty for a small training source."""
+        """Problems for tuning; may be empty for a small training source."""
         return self._split.selection
 
     @property
@@ -126,30 +126,32 @@ class QuestionAnswer(Task):
         return sets
 
     def reports(self) -> dict[str, Loaded]:
-        """What has been read so far: "train", "test" and the names of the eval files."""
+        """The sources that have been read so far: "train", "test" and the names of the eval files."""
         seen = vars(self)
-        found = {"train": seen.get("_train"), "test": seen.get("_test"), **seen.get("_evals", {})}
-        return {name: loaded for name, loaded in found.items() if loaded is not None}
+        sources = {"train": seen.get("_train"), "test": seen.get("_test"), **seen.get("_evals", {})}
+        return {name: loaded for name, loaded in sources.items() if loaded is not None}
 
     def notices(self) -> list[str]:
         """One line for each source that was not usable as a whole, and for training problems that were held out."""
-        said = []
+        lines = []
         for loaded in self.reports().values():
             if loaded.skipped:
-                line, why = loaded.skipped[0]
-                said.append(f"{loaded.source}: {len(loaded.skipped)} of {loaded.rows} rows skipped; row {line}: {why}")
+                row, reason = loaded.skipped[0]
+                lines.append(
+                    f"{loaded.source}: {len(loaded.skipped)} of {loaded.rows} rows skipped; row {row}: {reason}"
+                )
             if loaded.duplicates:
-                said.append(f"{loaded.source}: {loaded.duplicates} of {loaded.rows} rows repeat an earlier problem")
+                lines.append(f"{loaded.source}: {loaded.duplicates} of {loaded.rows} rows repeat an earlier problem")
         if "_split" in vars(self) and self.overlap:
-            said.append(f"{self._train.source}: {self.overlap} problems left out: they are test or eval problems too")
-        return said
+            lines.append(f"{self._train.source}: {self.overlap} problems left out: they are test or eval problems too")
+        return lines
 
     def solutions(self) -> list[tuple[str, str]]:
         """The written answers of the training problems, without calculator notes."""
         return [(p.prompt, _written(p)) for p in self.train()]
 
     def solution(self, problem: Problem) -> str | None:
-        """The same of one problem; None where its row is a final answer alone: a written solution marks its own."""
+        """The same of one problem; None where its row has only a final answer: a written solution marks it."""
         text = _written(problem)
         return text if marked(text, "hash") or marked(text, "boxed") else None
 
@@ -174,12 +176,12 @@ class QuestionAnswer(Task):
 
     @cached_property
     def _evals(self) -> dict[str, Loaded]:
-        found = {}
+        loaded = {}
         for name, path in self.eval_files.items():
             rows = read_rows(path, "test")
             columns = tuple(self.eval_columns.get(name) or self._columns(rows))
-            found[name] = self._problems(rows, path, columns)
-        return found
+            loaded[name] = self._problems(rows, path, columns)
+        return loaded
 
     @cached_property
     def _split(self) -> Split:
@@ -208,13 +210,13 @@ class QuestionAnswer(Task):
         own = (self.question, self.answer)
         return next((pair for pair in (own, *KNOWN_COLUMNS) if has_columns(rows[0][1], *pair)), own)
 
-    # ------------------------------------------------------------ judging
+    # ------------------------------------------------------------ verification
 
-    def judge(self, problem: Problem, completion: str, ended: bool) -> Verdict:
-        return verifier.judge(completion, problem.gold, self.format, ended)
+    def verify(self, problem: Problem, completion: str, ended: bool) -> Verdict:
+        return verifier.verify(completion, problem.gold, self.format, ended)
 
     def key(self, problem: Problem, completion: str) -> str:
-        """The equations in order (2308.01825's criterion), else the text, spaces aside."""
+        """The equations in order (2308.01825's criterion), else the text, ignoring spaces."""
         return ",".join(equations(completion)) or super().key(problem, completion)
 
     def step_ends(self, problem: Problem, completion: str) -> list[int] | None:
@@ -227,7 +229,7 @@ class QuestionAnswer(Task):
         return ends[:-1]
 
     def spec(self) -> dict[str, Any]:
-        """{"class": "evals.tasks.qa:QuestionAnswer", "fields": {...}}: builds the judge and the key, no data."""
+        """{"class": "evals.tasks.qa:QuestionAnswer", "fields": {...}}: rebuilds `verify` and `key`, without data."""
         kept = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in DATA_FIELDS}
         kept["stop"] = list(self.stop)
         return {"class": f"{type(self).__module__}:{type(self).__qualname__}", "fields": kept}
@@ -241,7 +243,7 @@ def _written(problem: Problem) -> str:
 
 NUMBER = r"-?(?:\d+(?:,\d{3})*(?:\.\d+)?|\.\d+)%?"
 TERM = rf"\(*{NUMBER}\)*"
-# The looking back keeps a match from starting inside a chain, so that a runaway 1+1+1+... is walked once.
+# The lookbehind keeps a match from starting inside a chain: a long 1+1+1+... is scanned once, in linear time.
 EQUATION = re.compile(rf"(?<![\d.(+*/-])({TERM}(?:[-+*/]{TERM})+)[ \t]*=[ \t]*(?=({NUMBER}))")
 NOTE = re.compile(r"<<([^<>=]+)=([^<>=]+)>>")  # GSM8K's for its calculator: 48/2 = <<48/2=24>>24
 SIGNS = str.maketrans("\u00d7\u00f7\u2212$", "*/- ")
@@ -255,11 +257,11 @@ def equations(text: str) -> list[str]:
     """
     body = re.sub(r"(?<=[\d)\s])x(?=[\d(\s])", "*", text.split("####")[0].translate(SIGNS))
     body = re.sub(r"(?<=[\d)%])[ \t]*([-+*/])[ \t]*(?=[\d(.-])", r"\1", body)
-    found = [(m.start(), m[1], m[2]) for m in NOTE.finditer(body) if re.search("[-+*/]", m[1])]
+    matches = [(m.start(), m[1], m[2]) for m in NOTE.finditer(body) if re.search("[-+*/]", m[1])]
     plain = NOTE.sub(lambda m: " " * len(m[0]), body)  # the positions stay
-    found += [(m.start(), m[1], m[2]) for m in EQUATION.finditer(plain)]
+    matches += [(m.start(), m[1], m[2]) for m in EQUATION.finditer(plain)]
     kept: list[str] = []
-    for _, left, right in sorted(found):
+    for _, left, right in sorted(matches):
         equation = f"{_squeezed(left)}={_squeezed(right)}"
         if equation not in kept[-1:]:
             kept.append(equation)

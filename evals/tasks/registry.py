@@ -1,4 +1,4 @@
-"""The tasks that there are, by name."""
+"""Tasks by name."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 
 from evals.tasks.base import Task
 
-INTERFACE = ("base", "registry")  # modules of this package that are no task
+INTERFACE = ("base", "registry")  # modules of this package that are not tasks
 ALIASES = {"gsm8k": "harness_gsm8k"}
 
 
 def names() -> list[str]:
-    """The tasks that ship: one a file of this package."""
+    """All tasks: one per module of this package."""
     modules = pkgutil.iter_modules([str(Path(__file__).parent)])
     return sorted(m.name for m in modules if not m.ispkg and m.name not in INTERFACE)
 
@@ -24,10 +24,10 @@ def load(name: str) -> type[Task]:
     if name not in names():
         raise ValueError(f"task: unknown task '{name}'; valid: {', '.join([*names(), *ALIASES])}")
     module = importlib.import_module(f"evals.tasks.{name}")
-    found = [
+    classes = [
         c
         for c in vars(module).values()
         if isinstance(c, type) and issubclass(c, Task) and c.__module__ == module.__name__
     ]
-    assert len(found) == 1, f"evals/tasks/{name}.py must define exactly one Task"
-    return found[0]
+    assert len(classes) == 1, f"evals/tasks/{name}.py must define exactly one Task"
+    return classes[0]

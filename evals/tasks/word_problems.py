@@ -1,8 +1,8 @@
-"""`word_problems`: stories of several steps (`evals/stories.py`); generated, offline, the task that micro is made for.
+"""`word_problems`: stories of several steps (`data/stories.py`); generated, offline; the task of the model micro.
 
-RL draws stories of 2 to 4 steps.  Out of its domain: more steps; larger numbers; other templates, which neither
-pretraining nor RL has seen; and the sets of `eval_files`, e.g. GSM8K and SVAMP.  Retention is sorting, as in
-`arithmetic`: the start model can do it and RL never trains on it.
+RL trains on stories of 2 to 4 steps.  Out of domain: more steps; larger numbers; other templates, which are in neither
+pretraining nor RL; and the sets of `eval_files`, e.g. GSM8K and SVAMP.  Retention: sorting, as in `arithmetic`, which
+the start model can do and RL never trains on.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class WordProblems(Task):
     name = "word_problems"
     stop = ()
 
-    steps_drawn: tuple[int, ...] = (2, 3, 4)  # steps of the stories that RL draws, 1 to 6
-    train_size: int = 4096  # problems that RL draws from
+    steps_drawn: tuple[int, ...] = (2, 3, 4)  # steps of the training stories, 1 to 6
+    train_size: int = 4096  # training problems
     test_size: int = 500  # in-domain test problems
     other_size: int = 200  # problems of each other test
     eval_files: dict[str, str] = field(default_factory=dict)  # {name: file or folder}, out-of-domain: GSM8K, SVAMP
@@ -58,17 +58,17 @@ class WordProblems(Task):
         return distinct(self._drawn("train"), self.train_size, "steps_drawn")
 
     def selection(self) -> Sequence[Problem]:
-        """What settings are tuned on; disjoint from training and test."""
+        """Problems for tuning settings; disjoint from training and test."""
         return distinct(self._drawn("selection"), self.test_size, "steps_drawn")
 
     def eval_sets(self, limit: int | None = None) -> list[EvalSet]:
-        """As in `arithmetic`; a set whose name would be false (RL draws stories as long) is left out."""
+        """As in `arithmetic`; a set whose name would be false (RL trains on stories as long) is left out."""
 
         def take(size: int, stream: Iterator[Problem]) -> list[Problem]:
             return distinct(stream, min(size, limit or size), "steps_drawn")
 
-        def test(*how: Any) -> list[Problem]:
-            return take(self.other_size, map(_problem, stories("test", 0, *how)))
+        def test(*draw: Any) -> list[Problem]:
+            return take(self.other_size, map(_problem, stories("test", 0, *draw)))
 
         inside = take(self.test_size, self._drawn("test"))
         sets = [EvalSet("word_problems", "in", inside), EvalSet("word_problems_t1", "in", inside, temperature=1.0)]
@@ -91,18 +91,18 @@ class WordProblems(Task):
     def _drawn(self, split: str) -> Iterator[Problem]:
         return map(_problem, stories(split, 0, self.steps_drawn))
 
-    def judge(self, problem: Problem, completion: str, ended: bool) -> verifier.Verdict:
-        return verifier.judge(completion, problem.gold, self.format, ended, worked_out=True)
+    def verify(self, problem: Problem, completion: str, ended: bool) -> verifier.Verdict:
+        return verifier.verify(completion, problem.gold, self.format, ended, worked_out=True)
 
     def solution(self, problem: Problem) -> str | None:
-        """A story's lines and its answer; None of sorting and of other data sets."""
+        """A story's lines and its answer; None for sorting and for other data sets."""
         return problem.source if isinstance(problem.source, str) else None
 
     def key(self, problem: Problem, completion: str) -> str:
         return key_of(completion)
 
     def steps(self, problem: Problem, completion: str) -> list[Step] | None:
-        """Each equation, as `evals.stories.check_steps` marks it; None where the problem is no story of ours."""
+        """Each equation, as `check_steps` marks it; None where the problem is not a generated story."""
         if self.solution(problem) is None:
             return None
         right = check_steps(problem.prompt, completion)

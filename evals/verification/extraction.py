@@ -1,7 +1,7 @@
 r"""Text -> answers: where a text marks its final answers, and one normal form for each.
 
-Only the standard library, and only what is certain: what two answers have to do with each other is for
-evals/verify.py to say.  Every function here takes time linear in its text, whatever the model wrote.
+Standard library only.  Whether two answers are equal is decided in `verifier.py`.  Every function takes time linear in
+its text, whatever the model wrote.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def number(text: str) -> Fraction | None:
 
 @lru_cache(CACHED)
 def clean(text: str) -> str:
-    r"""An answer without what does not belong to it: math and bold marks, a box, the final stop, LaTeX units.
+    r"""An answer without its markup: math and bold marks, a box, the final stop, LaTeX units.
 
     >>> [clean(x) for x in (" **14**. ", "$x + 1$", r"\boxed{\dfrac{1}{2}}", r"14\text{ cm}^2", "−5")]
     ['14', 'x + 1', '\\frac{1}{2}', '14', '-5']
@@ -160,14 +160,14 @@ def sides(text: str) -> list[str]:
     >>> sides("x = 10/2 = 5"), sides("5"), sides("3+4=7"), sides("x=1, y=2")
     (['10/2', '5'], ['5'], ['3+4', '7'], ['x=1, y=2'])
     """
-    found = [clean(side) for side in _CHAIN.split(text)]
-    if any(("," in side or ";" in side) and number(side) is None for side in found):
+    values = [clean(side) for side in _CHAIN.split(text)]
+    if any(("," in side or ";" in side) and number(side) is None for side in values):
         return [text]
-    return found[1:] if len(found) > 1 and (not found[0] or _NAME.fullmatch(found[0])) else found
+    return values[1:] if len(values) > 1 and (not values[0] or _NAME.fullmatch(values[0])) else values
 
 
 def unfinished(answer: str) -> bool:
-    r"""Is there something left to calculate?
+    r"""Does the answer leave something to calculate?
 
     >>> [unfinished(x) for x in ("8", "-8", "8 apples", "16/2", "24-(25-9)", r"\frac{16}{2}")]
     [False, False, False, True, True, True]
@@ -179,7 +179,7 @@ def unfinished(answer: str) -> bool:
 
 
 def final_part(completion: str) -> str:
-    """What of a completion is read for answers: its tail, after the thinking.
+    """The part of a completion that is searched for answers: its tail, after the thinking.
 
     >>> final_part("<think>14?</think>The answer is 15."), final_part("14 <think> or 15")
     ('The answer is 15.', '14 ')
@@ -200,12 +200,12 @@ _TO_END = re.compile(r"[^\r\n]*?(?=####|[\r\n]|$)")
 
 
 def _hash(text: str) -> Marks:
-    found = (_TO_END.match(text, mark.end()) for mark in re.finditer(r"(?<!#)####(?!#)", text))
-    return [(rest.start(), rest[0]) for rest in found if rest and rest[0].strip()]
+    lines = (_TO_END.match(text, mark.end()) for mark in re.finditer(r"(?<!#)####(?!#)", text))
+    return [(rest.start(), rest[0]) for rest in lines if rest and rest[0].strip()]
 
 
 def _boxed(text: str) -> Marks:
-    found: Marks = []
+    boxes: Marks = []
     open_: list[tuple[bool, int]] = []  # of each open brace: is it a box's, and where its content starts
     for token in re.finditer(r"\\(?:boxed|fbox)\s*\{|\\.|[{}]", text):
         if token[0] == "{" or len(token[0]) > 2:
@@ -213,15 +213,15 @@ def _boxed(text: str) -> Marks:
         elif token[0] == "}" and open_:
             box, start = open_.pop()
             if box:
-                while found and found[-1][0] > start:  # those inside this one
-                    found.pop()
-                found.append((start, text[start : token.start()]))
-    return [(at, content) for at, content in found if content.strip()]
+                while boxes and boxes[-1][0] > start:  # those inside this one
+                    boxes.pop()
+                boxes.append((start, text[start : token.start()]))
+    return [(at, content) for at, content in boxes if content.strip()]
 
 
 def _answer_is(text: str) -> Marks:
-    found = re.finditer(r"(?i)\bthe\s+(?:final\s+)?answer\s+is\b[\s:*]*((?:[^.\r\n]|\.(?=\S))*)", text)
-    return [(match.start(1), match[1]) for match in found if match[1].strip()]
+    matches = re.finditer(r"(?i)\bthe\s+(?:final\s+)?answer\s+is\b[\s:*]*((?:[^.\r\n]|\.(?=\S))*)", text)
+    return [(match.start(1), match[1]) for match in matches if match[1].strip()]
 
 
 READERS: dict[Format, Callable[[str], Marks]] = {"hash": _hash, "boxed": _boxed, "answer_is": _answer_is}
@@ -237,5 +237,5 @@ def marked(text: str, format: Format) -> Marks:
     >>> marked("#### Step 1: add\n12+2=14\n#### 14", "hash"), marked(r"so \boxed{\frac{1}{2}}", "boxed")
     ([(29, ' 14')], [(10, '\\frac{1}{2}')])
     """
-    found = READERS[format](text)
-    return [mark for mark in found if format != "hash" or not re.match(r"[\s*]*[A-Za-z]{2}", mark[1])] or found
+    marks = READERS[format](text)
+    return [mark for mark in marks if format != "hash" or not re.match(r"[\s*]*[A-Za-z]{2}", mark[1])] or marks

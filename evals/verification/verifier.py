@@ -11,12 +11,12 @@ So `#### 14 apples` is wrong strictly and correct leniently.  What is correct st
 
 | the pair                                                    | is                                                |
 |-------------------------------------------------------------|---------------------------------------------------|
-| a chain `x = 10/2 = 5`, where the gold answer has no `=`    | equal if each side is, a name on the left aside   |
-| the same text, spaces aside                                 | equal                                             |
+| a chain `x = 10/2 = 5`, where the gold answer has no `=`    | equal if each side is, without a name on the left |
+| the same text, ignoring spaces                              | equal                                             |
 | two plain numbers (`$1,000`, `-3/4`, `1 1/2`, `18.0`, `5%`) | compared exactly: 1/3 is not 0.333; 50% is 50     |
-| a gold answer in words (`\text{Evelyn}`)                    | compared as words, letter case aside              |
+| a gold answer in words (`\text{Evelyn}`)                    | compared as words, ignoring letter case           |
 | an answer in prose, over 1,000 characters, or like 9**9**9  | different                                         |
-| anything else                                               | as math-verify says, in a worker (verify_pool.py) |
+| anything else                                               | as math-verify says, in a worker (`worker.py`)    |
 
 A unit in LaTeX text (`14\text{ cm}`) is dropped first.  What the worker cannot decide is a verifier_error, never
 "wrong"; where math-verify is not installed, that is every pair in the last row.
@@ -51,17 +51,17 @@ from evals.verification.extraction import (
 )
 from evals.verification.worker import Worker, WorkerError
 
-__all__ = ["Filter", "Format", "Judge", "Outcome", "Verdict", "concludes", "judge", "parse_gold"]
+__all__ = ["Filter", "Format", "Outcome", "Verdict", "Verifier", "concludes", "parse_gold", "verify"]
 
 Outcome = Literal["correct", "wrong", "unparseable", "truncated", "verifier_error"]
 Filter = Literal["strict", "lenient"]
 
-CACHE = 65_536  # decisions of the worker that are kept; the oldest go first
+CACHE = 65_536  # decisions of the worker that are kept; the oldest are dropped first
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the judge says of one completion.
+    """The outcome of verifying one completion.
 
     >>> Verdict(strict="wrong", lenient="correct", answer="14 apples").value("lenient")
     1.0
@@ -69,7 +69,7 @@ class Verdict:
 
     strict: Outcome  # the final answer in the task's format, and exactly one of it
     lenient: Outcome  # any of the marked formats, else the last number in the text
-    answer: str | None  # what the strict reading found, normalised; None for nothing and for different answers
+    answer: str | None  # of the strict reading, normalised; None where there is none, or different ones
 
     def value(self, filter: Filter) -> float:
         """1.0 if correct, else 0.0.  Rows with verifier_error are 0.0 too: a reward leaves them
@@ -122,16 +122,16 @@ def concludes(completion: str, format: Format) -> bool:
     return re.search(r"[^\W_]", text[-TAIL:][start + len(answer) :]) is None
 
 
-class Judge:
-    r"""Judges completions.  Owns at most one worker process, started with the first answer that needs it.
+class Verifier:
+    r"""Decides whether completions are right.  It starts one worker process at most, when an answer needs it.
 
-    `timeout`: seconds of processor time for one answer in the worker (evals/verify_pool.py tells the limits).
+    `timeout`: seconds of processor time for one answer in the worker (for all limits: `worker.py`).
     `worker`: the command line of another worker, for tests.
-    `counts`: "judged" and "verifier_errors" (completions), "expressions" (asked of the worker), "cached".
-    Threads may share a judge.  `close`, or leaving `with`, ends the worker.
+    `counts`: "completions", "verifier_errors" (of them), "expressions" (sent to the worker), "cached".
+    Threads may share a verifier.  `close`, or leaving `with`, ends the worker.
 
-    >>> with Judge() as judge:
-    ...     judge("12+2=14\n#### 14.0", "14", "hash", ended=True)
+    >>> with Verifier() as verify:
+    ...     verify("12+2=14\n#### 14.0", "14", "hash", ended=True)
     Verdict(strict='correct', lenient='correct', answer='14')
     """
 
@@ -144,12 +144,12 @@ class Judge:
     def __call__(self, completion: str, gold: str, format: Format, ended: bool, worked_out: bool = False) -> Verdict:
         r"""The verdict on one completion.  `gold` as parse_gold gives it; `ended` is False where it was cut.
 
-        A completion that was cut is truncated where it marks no answer, and judged as it stands otherwise.  With
+        A completion that was cut is truncated where it marks no answer, and verified as it stands otherwise.  With
         `worked_out` a number has to be one: an answer that leaves something to calculate is wrong, for the question
         itself would be right.
         An unknown format raises ValueError; whatever else fails is a verifier_error.
 
-        >>> Judge()(r"so \boxed{14} or \boxed{15}", "15", "boxed", ended=False)
+        >>> Verifier()(r"so \boxed{14} or \boxed{15}", "15", "boxed", ended=False)
         Verdict(strict='wrong', lenient='correct', answer=None)
         """
         if format not in READERS:
@@ -161,17 +161,17 @@ class Judge:
             strict, answer = self._strict(text, gold, format, ended, worked_out)
             lenient = strict if strict == "correct" else self._lenient(text, gold, format, ended, worked_out)
             verdict = Verdict(strict, lenient, answer)
-        except Exception:  # noqa: BLE001  the one place that swallows: a bad item must not end a run
+        except Exception:  # noqa: BLE001  the one place that catches everything: a bad item must not end a run
             verdict = Verdict("verifier_error", "verifier_error", None)
         with self._lock:
-            self.counts["judged"] += 1
+            self.counts["completions"] += 1
             self.counts["verifier_errors"] += "verifier_error" in (verdict.strict, verdict.lenient)
         return verdict
 
     def close(self) -> None:
-        """Ends the worker.  The judge stays usable: it starts another when it needs one.
+        """Ends the worker.  The verifier stays usable: it starts another when it needs one.
 
-        >>> judge = Judge(); judge.close(); judge.close()
+        >>> verify = Verifier(); verify.close(); verify.close()
         """
         with self._lock:
             self._worker.close()
@@ -203,8 +203,8 @@ class Judge:
             return outcome
         if not ended:
             return "truncated"
-        found = numbers(text)
-        return self._matches(gold, clean(found[-1])) if found else "unparseable"
+        unmarked = numbers(text)
+        return self._matches(gold, clean(unmarked[-1])) if unmarked else "unparseable"
 
     def _matches(self, gold: str, answer: str, worked_out: bool = False) -> Outcome:
         parts = sides(answer) if len(answer) <= LONGEST and len(sides(gold)) == 1 and "=" not in gold else [answer]
@@ -227,7 +227,7 @@ class Judge:
         return self._ask(gold, answer)
 
     def _ask(self, gold: str, answer: str) -> Outcome:
-        """The worker's decision.  Its failures are kept as well: the same pair always has the same verdict."""
+        """The worker's decision.  Its failures are cached too: the same pair always has the same verdict."""
         with self._lock:
             outcome = self._cache.get((gold, answer))
             if outcome is not None:
@@ -246,12 +246,12 @@ class Judge:
 
 def _all(outcomes: Iterable[Outcome]) -> Outcome:
     """Wrong where one is, else undecided where one is, else correct."""
-    found = set()
+    seen = set()
     for outcome in outcomes:
         if outcome == "wrong":
             return "wrong"
-        found.add(outcome)
-    return "verifier_error" if "verifier_error" in found else "correct"
+        seen.add(outcome)
+    return "verifier_error" if "verifier_error" in seen else "correct"
 
 
-judge = Judge()  # the process's own, for all tasks: one worker and one cache
+verify = Verifier()  # the process's own, for all tasks: one worker and one cache

@@ -1,12 +1,12 @@
-"""The worker behind the judge: math-verify in a process of its own, which can be killed.
+"""The worker behind the verifier: math-verify in a process of its own, which can be killed.
 
 sympy may take hours over one expression and cannot be interrupted from within, so it runs in a child process.
-Two limits an item: `timeout` seconds of *processor* time, after which the child ends itself (a loaded machine
-therefore changes no verdict), and PATIENCE times as much on the clock, after which the parent kills it.
-A child that was lost is replaced and its item tried once more.
+Two limits per item: `timeout` seconds of *processor* time, after which the child ends itself (so that a loaded machine
+changes no verdict), and PATIENCE times as many seconds on the clock, after which the parent kills it.  A child that
+was lost is replaced, and its item tried once more.
 
 The child is a fresh interpreter (nothing is forked, no `__main__` is imported again) that reads one JSON array
-`[gold, answer, seconds]` a line and writes `{"equal": bool}` or `{"error": str}` a line.  math-verify and sympy
+`[gold, answer, seconds]` per line and writes `{"equal": bool}` or `{"error": str}` per line.  math-verify and sympy
 are imported there and nowhere else.  It ends with its parent: at end of input, or by its own alarm.
 """
 
@@ -36,7 +36,7 @@ Compare = Callable[[str, str], bool]
 
 
 class WorkerError(Exception):
-    """The item could not be judged: the child died twice over it, reported an error, or cannot be started."""
+    """The item could not be decided: the child died twice over it, reported an error, or cannot be started."""
 
 
 # ---------------------------------------------------------------- the parent's side
@@ -48,11 +48,12 @@ def command() -> list[str]:
     >>> command()[1:2]
     ['-c']
     """
-    return [sys.executable, "-c", f"import sys; sys.path[:] = {sys.path!r}; import evals.verify_pool as v; v.serve()"]
+    code = f"import sys; sys.path[:] = {sys.path!r}; from evals.verification.worker import serve; serve()"
+    return [sys.executable, "-c", code]
 
 
 class Worker:
-    r"""One child, started at the first call and replaced when it is lost.  Not thread-safe: the judge holds a lock.
+    r"""One child, started at the first call and replaced when it is lost.  Not thread-safe: the verifier holds a lock.
 
     >>> with Worker() as worker:
     ...     worker.equal("1/2", r"\frac{2}{4}"), worker.equal("x+1", "x+2")
@@ -70,7 +71,7 @@ class Worker:
         self._finalizer: weakref.finalize[..., Any] | None = None
 
     def equal(self, gold: str, answer: str) -> bool:
-        """Does math-verify find the answer equal to the gold answer?  WorkerError where it cannot say."""
+        """Does math-verify find the answer equal to the gold answer?  WorkerError where it cannot decide."""
         for _ in range(2):
             child = self._started()
             try:
@@ -99,7 +100,7 @@ class Worker:
         self.close()
 
     def _started(self) -> subprocess.Popen[bytes]:
-        """The running child.  Where none can be started, that is remembered, logged once and raised each time."""
+        """The running child.  Where none can be started, the reason is kept, logged once and raised each time."""
         if self.unavailable is not None:
             raise WorkerError(self.unavailable)
         if self._child is not None and self._child.poll() is None:
@@ -121,7 +122,7 @@ class Worker:
                 break
         self.close()
         self.unavailable = f"no worker: {why}"
-        logger.warning("answers that are not plain numbers cannot be judged (%s)", self.unavailable)
+        logger.warning("answers that are not plain numbers cannot be verified (%s)", self.unavailable)
         raise WorkerError(self.unavailable)
 
     def _ask(self, child: subprocess.Popen[bytes], item: list[Any]) -> dict[str, Any] | None:
@@ -134,7 +135,7 @@ class Worker:
 
 
 def _read(child: subprocess.Popen[bytes], seconds: float) -> dict[str, Any] | None:
-    """The child's next line, or None where it died, wrote nonsense or took longer than `seconds`."""
+    """The child's next line, or None where it died, wrote no JSON object or took longer than `seconds`."""
     assert child.stdout is not None
     poll = select.poll()  # not select(): a training process may hold more than 1024 descriptors
     poll.register(child.stdout, select.POLLIN)
@@ -165,7 +166,7 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 
 
 def serve(load: Callable[[], Compare] | None = None) -> None:
-    """Answers questions until the end of input.  `load` returns the comparison (default: math-verify's).
+    """Replies to questions until the end of input.  `load` returns the comparison (default: math-verify's).
 
     A test's own child is `serve(lambda: lambda gold, answer: gold == answer)`.
     """
@@ -204,8 +205,8 @@ def serve(load: Callable[[], Compare] | None = None) -> None:
 def load_math_verify() -> Compare:
     """math-verify's comparison of two LaTeX (or plain) expressions, gold first.
 
-    Its own timeouts are off (they need the main thread; `serve` has better ones), and so is what guesses in the
-    model's favour: repair of malformed operators, equation splitting, removal of unit words.
+    Its own timeouts are off (they need the main thread; `serve` has its own), and so is everything lenient: repair of
+    malformed operators, equation splitting, removal of unit words.
     An answer that it cannot parse is not equal; a gold answer that it cannot parse is an error.
     """
     from latex2sympy2_extended.latex2sympy2 import NormalizationConfig  # type: ignore[import-untyped]

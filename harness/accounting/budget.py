@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 UNITS = ("prompts", "completions", "generated_tokens", "trained_tokens", "updates", "flops", "device_seconds")
@@ -20,6 +21,18 @@ class Spend:
     flops: float = 0.0  # the model's, by formula (harness/flops.py), not the machine's
     device_seconds: float = 0.0
     verifier_calls: int = 0
+
+    def charge_rollout(self, prompts: int, lengths: Sequence[int], flops: float, generated: bool = True) -> None:
+        """Enter completions of `lengths` tokens: of `prompts` new prompts, and what `flops` it took to have and read
+        them.
+
+        Every completion is verified once.  `generated` is false where they were written, not sampled.
+        """
+        self.prompts += prompts
+        self.completions += len(lengths)
+        self.generated_tokens += sum(lengths) if generated else 0
+        self.flops += flops
+        self.verifier_calls += len(lengths)
 
     def as_dict(self) -> dict[str, float]:
         return asdict(self)

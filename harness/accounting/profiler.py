@@ -11,8 +11,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 PHASES = ("rollout", "reward", "annotate", "update", "eval", "checkpoint")
-BRANCH = "branch"  # training that a curve's point needs and the run does not; entered only where there is any
-MEASURED = "measure"  # what is read for the eye alone: never charged; entered only where there is any
+CURVE_BRANCH = (
+    "curve_branch"  # training that a curve's point needs and the run does not; entered only where there is any
+)
+MONITORING = "monitoring"  # what is read for the eye alone: never charged; entered only where there is any
 CHARGED = (
     "rollout",
     "reward",
@@ -32,7 +34,7 @@ class Phase:
     reserved_bytes: int = 0  # on CUDA: at most held by the allocator, what lay idle or in fragments included
 
 
-class Meter:
+class PhaseProfiler:
     """`with meter("rollout"): ...` adds to that phase, with the device synchronised at both ends.
 
     peak_bytes is the allocator's high-water mark on CUDA and the process's on the CPU (the kernel's, reset

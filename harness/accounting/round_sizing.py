@@ -8,7 +8,7 @@ from harness.accounting.budget import Budget, Spend
 
 
 @dataclass
-class Planner:
+class RoundSizer:
     """How many groups the next round may draw, so that spend ends at or just under the limit.
 
     A group's cost is estimated from the groups before it; before the first, `bound` (the most that one group
@@ -19,9 +19,9 @@ class Planner:
     completions: the last round is of half to two rounds' groups (of prompts and completions one and a half).  (Seconds
     are known too late: there, rounds shrink.)
 
-    >>> Planner(Budget("completions", 2048), prompts=32, bound=16).groups(Spend(completions=1536))
+    >>> RoundSizer(Budget("completions", 2048), prompts=32, bound=16).groups(Spend(completions=1536))
     32
-    >>> Planner(Budget("completions", 2000), prompts=32, bound=16).groups(Spend(completions=1536))
+    >>> RoundSizer(Budget("completions", 2000), prompts=32, bound=16).groups(Spend(completions=1536))
     29
     """
 

@@ -1,4 +1,4 @@
-"""The models that are timed: public shapes with random weights, and the embedded one with its own.
+"""The models for benchmarks: public shapes with random weights, and the embedded model with its trained ones.
 
 A shape becomes a folder that both sides load with `from_pretrained`: the same weights, the same tokenizer.
 """
@@ -47,7 +47,7 @@ def _llama(hidden: int, layers: int, heads: int, groups: int, inner: int) -> dic
 
 
 SHAPES: dict[str, dict[str, Any]] = {
-    "nano": {},  # the embedded model: what it is, is in its folder
+    "nano": {},  # the embedded model: its config is in its folder
     "tiny": _llama(32, 2, 4, 2, 64),
     "trl-llama": _llama(192, 4, 6, 1, 512),  # 1.58 M parameters
     "qwen2.5-0.5b": _qwen(896, 24, 14, 2, 4864, 151936, tied=True),
@@ -63,7 +63,7 @@ def check(name: str) -> None:
 
 
 def parameters(name: str) -> int:
-    """How many parameters a random-weight shape has, tied ones counted once.  Nothing is allocated."""
+    """The parameter count of a random-weight shape, tied ones counted once.  Nothing is allocated."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -74,9 +74,9 @@ def parameters(name: str) -> int:
 
 
 def tokenizer(vocabulary: int) -> Any:
-    """Byte-level, with an end and a pad; the ids above the bytes are words that no text encodes to.
+    """Byte-level, with an end and a pad token; ids above the bytes are words that no text encodes to.
 
-    So every id that a random model says decodes to text of its own, and two completions differ as text.
+    So every id of a random model decodes to its own text, and different completions differ as text.
     """
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
@@ -96,7 +96,7 @@ def tokenizer(vocabulary: int) -> Any:
 
 
 def folder(name: str, where: Path) -> Path:
-    """Saves the shape's model and tokenizer in `where`, weights in fp32; the same bits every time."""
+    """Save the shape's model and tokenizer in `where`, weights in fp32; bitwise the same every time."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 

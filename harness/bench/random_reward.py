@@ -1,4 +1,4 @@
-"""A reward for random weights: a coin that the completion's text tosses, so that groups differ."""
+"""A reward for random weights: 0 or 1 by a hash of the completion's text, so that rewards within a group differ."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 from evals.tasks import Problem
 from evals.verification.verifier import Verdict
 
-NAME = f"{Path(__file__)}:coin"  # as `--reward` takes it
+NAME = f"{Path(__file__)}:coin"  # for `--reward`
 
 
 def coin(problem: Problem, completion: str, verdict: Verdict) -> float:
-    """0 or 1, by the text alone: the lowest bit of its SHA-256."""
+    """0 or 1: the lowest bit of the text's SHA-256."""
     return float(hashlib.sha256(completion.encode()).digest()[-1] & 1)

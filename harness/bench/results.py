@@ -1,4 +1,4 @@
-"""The record of a suite: OUT/SUITE.json, with what a number needs beside it, and a plain table."""
+"""The record of a suite: OUT/SUITE.json, with the environment of the measurements; and plain text tables."""
 
 from __future__ import annotations
 
@@ -32,28 +32,28 @@ def hardware() -> dict[str, Any]:
 
 
 def surroundings(device: str, threads: int, packages: Sequence[str] = ()) -> dict[str, Any]:
-    """Command, date, versions (`packages`: beside the harness's own), commit, machine.  `device` in words."""
-    found = environment(device, threads)
+    """Command, date, versions (`packages`: in addition to the harness's own), commit, machine."""
+    software = environment(device, threads)
     for name in packages:
         try:
-            found["packages"][name] = metadata.version(name)
+            software["packages"][name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            found["packages"][name] = "absent"
+            software["packages"][name] = "absent"
     return {
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "environment": {**found, "hardware": hardware()},
+        "environment": {**software, "hardware": hardware()},
     }
 
 
 def commit() -> str | None:
-    """Of the code that runs."""
-    found: str | None = environment("", 0)["commit"]
-    return found
+    """The commit of the running code."""
+    current: str | None = environment("", 0)["commit"]
+    return current
 
 
 def write(out: Path, suite: str, record: dict[str, Any]) -> Path:
-    """OUT/SUITE.json, whole or not at all."""
+    """Write OUT/SUITE.json, completely or not at all."""
     out.mkdir(parents=True, exist_ok=True)
     file = out / f"{suite}.json"
     write_json(file, {"suite": suite, **record})

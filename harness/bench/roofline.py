@@ -1,13 +1,13 @@
-"""How near the loop comes to the machine: its necessary work at the rate that the same matrix products reach alone.
+"""Roofline: the loop's necessary work at the rate of the same matrix products alone, against the measured time.
 
-necessary   matrix products of the tokens that had to be read: a prompt once a group, a completion without its last
-            token, the head on chosen tokens alone; backward twice the forward; attention by its own tokens
-alone       the same shapes, timed by themselves in the same process: forward, and the two products of the backward.
-            `alone_rows` tokens at a time: those decoded at once, and of a micro-batch 4,096 on the CPU, on CUDA the
-            run's micro_tokens.  On CUDA many launches lie between two synchronisations, and matrices take turns, so
-            that none is in the cache when its turn comes; a product shorter than its launch counts as long as that
+necessary   matrix products of the tokens that must be processed: a prompt once per group, a completion without its last
+            token, the head on completion tokens only; backward twice the forward; attention by its own tokens
+alone       the same shapes, timed separately in the same process: forward, and the two products of the backward.
+            `alone_rows` tokens at a time: as many as are decoded at once, and for micro-batches 4,096 on the CPU and
+            the run's micro_batch_tokens on CUDA.  On CUDA there are many launches between two synchronisations, and the
+            operands alternate, so that none is in the cache; a product shorter than its launch counts as the launch
 share       necessary FLOPs / alone's rate / the seconds that the phase took
-decode      beside it, the bytes that a step must read (weights and keys) at the measured copy bandwidth
+decode      in addition, the bytes that a step must read (weights and keys) at the measured copy bandwidth
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from pathlib import Path
 from typing import Any
 
 from harness.bench import model_shapes, random_reward, results, workload
-from harness.bench.workload import Cell, Options
+from harness.bench.workload import Options, Workload
 
 Say = Callable[[str], None]
-ROWS = 4096  # of the matrices that products are timed at on the CPU: a micro-batch
-FLOOR = 0.02  # seconds of work between two synchronisations on CUDA: what a launch and a wait take is little beside it
-CACHED = 2**28  # bytes that no cache of a GPU holds: operands that take turns are as many together
+ROWS = 4096  # of the matrices timed on the CPU: a micro-batch
+FLOOR = 0.02  # seconds of work between two synchronisations on CUDA: long compared with a launch and a wait
+CACHED = 2**28  # more bytes than a GPU's cache: the total size of alternating operands
 
 
 def bench(options: Options, say: Say) -> Path:
-    """Writes OUT/limit-MODEL.json after each arm (`partial` until the last) and says the table.  A model with weights
-    of its own is judged as in a run."""
+    """Write OUT/limit-MODEL.json after each arm (`partial` until the last), and print the table.  A model with trained
+    weights gets the rule reward, random weights a random one."""
     rows, random, arms = (
         list[dict[str, Any]](),
         bool(model_shapes.SHAPES[options.model]),
@@ -41,9 +41,9 @@ def bench(options: Options, say: Say) -> Path:
         folder = model_shapes.folder(options.model, Path(scratch) / options.model)
         for arm in arms:
             probe = "harness.bench.roofline:against_the_machine"
-            one = options.cell(arm, folder, random, random_reward.NAME if random else "rule", probe)
-            measured = workload.run(one)
-            rows.append({"arm": arm, "cell": workload.as_row(one), **measured})
+            work = options.workload(arm, folder, random, random_reward.NAME if random else "rule", probe)
+            measured = workload.run(work)
+            rows.append({"arm": arm, "cell": workload.as_row(work), **measured})
             record = {
                 **results.surroundings(measured["device"], measured["threads"]),
                 "model": options.model,
@@ -81,8 +81,8 @@ def table(rows: list[dict[str, Any]]) -> str:
 # ---------------------------------------------------------------- in the child
 
 
-def against_the_machine(one: Cell, trainer: Any, measured: dict[str, Any]) -> dict[str, Any]:
-    """The limits of the machine, measured now, and how near the rounds came."""
+def against_the_machine(work: Workload, trainer: Any, measured: dict[str, Any]) -> dict[str, Any]:
+    """The limits of the machine, measured now, and the share of them that the rounds reached."""
     rounds = max(len(measured["turns"]["update"]), 1)
     tokens = _tokens(trainer)
     products, attention = _products(trainer.policy.lm.model), trainer.flops.policy.attention
@@ -93,7 +93,7 @@ def against_the_machine(one: Cell, trainer: Any, measured: dict[str, Any]) -> di
         "annotate": read * len(trainer.algo.needs & {"reference", "values"}),
         "update": 3 * read,
     }
-    micro = trainer.micro_tokens if trainer.policy.device.type == "cuda" else ROWS
+    micro = trainer.micro_batch_tokens if trainer.policy.device.type == "cuda" else ROWS
     live = max(1, min(trainer.sampler.rows, trainer.schedule.prompts * trainer.schedule.group_size))
     at_once = {"update": micro, "annotate": micro, "rollout": live}
     alone = {p: _rate(trainer, products, rows, p == "update") for p, rows in at_once.items()}
@@ -115,36 +115,40 @@ def against_the_machine(one: Cell, trainer: Any, measured: dict[str, Any]) -> di
 
 
 def _tokens(trainer: Any) -> dict[str, float]:
-    """Of a round like those measured: one more is sampled and counted."""
+    """Token counts of a round like those measured: one more is sampled."""
     import torch
 
     with torch.no_grad():
-        r, _ = trainer.sample(trainer.draws.take(0, trainer.schedule.prompts), 0)
-    prompt_N, length_N = (r.attend_NS.sum(1) - r.mask_NT.sum(1)).double(), r.mask_NT.sum(1).double()
+        rollouts, _ = trainer.completions.complete(trainer.prompt_stream.take(0, trainer.schedule.prompts), 0)
+    prompt_N, length_N = (
+        (rollouts.attention_mask_NS.sum(1) - rollouts.completion_mask_NT.sum(1)).double(),
+        rollouts.completion_mask_NT.sum(1).double(),
+    )
     prompts = float(prompt_N[:: trainer.schedule.group_size].sum())
-    own = length_N - 1
-    once = prompt_N[:: trainer.schedule.group_size]
+    read_N = length_N - 1
+    prompt_P = prompt_N[:: trainer.schedule.group_size]
     return {
-        "packed": prompts + float(own.sum()),
+        "packed": prompts + float(read_N.sum()),
         "chosen": float(length_N.sum()),
-        "context": float((once * (once + 1) / 2).sum() + (own * prompt_N + own * (own + 1) / 2).sum()),
+        "context": float((prompt_P * (prompt_P + 1) / 2).sum() + (read_N * prompt_N + read_N * (read_N + 1) / 2).sum()),
         "steps": float(length_N.max()) - 1,
-        "keys": float((own * (own + 1) / 2).sum()) + float(own.max()) * prompts,  # own columns; prompts once a group
+        "keys": float((read_N * (read_N + 1) / 2).sum())
+        + float(read_N.max()) * prompts,  # completion columns; prompts once per group
     }
 
 
 def _products(model: Any) -> list[tuple[int, int]]:
-    """(inputs, outputs) of every matrix product of a token, the output head last."""
+    """The shape of every matrix that multiplies a token, the output head last."""
     from harness.models.half_precision import _matrices
 
     head = model.get_output_embeddings()
-    found = [m for m in _matrices(model) if m is not head]
-    return [tuple(m.weight.shape) for m in [*found, head]]
+    matrices = [m for m in _matrices(model) if m is not head]
+    return [tuple(m.weight.shape) for m in [*matrices, head]]
 
 
 def _rate(trainer: Any, products: list[tuple[int, int]], rows: int, backward: bool) -> float:
-    """FLOPs a second of these products alone, `rows` tokens at a time, in the precision of the run; each shape's best
-    of several."""
+    """FLOPs per second of these products alone, `rows` tokens at a time, in the precision of the run; the best of
+    several timings per shape."""
     import torch
 
     from harness.models.half_precision import autocast_dtype
@@ -166,12 +170,12 @@ def _rate(trainer: Any, products: list[tuple[int, int]], rows: int, backward: bo
 
 
 def _next(kind: Callable[..., Any], turns: Iterator[list[Any]]) -> None:
-    """A product of the operands whose turn it is."""
+    """A product of the next operands."""
     kind(*next(turns))
 
 
 def _bandwidth(device: Any) -> float:
-    """Bytes a second that a large copy reads and writes."""
+    """Bytes per second that a large copy reads and writes."""
     import torch
 
     count = 2**28 if device.type == "cuda" else 2**25
@@ -180,7 +184,7 @@ def _bandwidth(device: Any) -> float:
 
 
 def _best(work: Callable[[], Any], device: Any, times: int = 7) -> float:
-    """Seconds of one call, the least of several timings: on CUDA of as many calls as take FLOOR, elsewhere of one."""
+    """Seconds per call, the least of several timings: on CUDA of as many calls as take FLOOR, elsewhere of work."""
     import torch
 
     cuda = device.type == "cuda"
@@ -201,7 +205,7 @@ def _best(work: Callable[[], Any], device: Any, times: int = 7) -> float:
 
 
 def _calls(took: Callable[[int], float], floor: float) -> int:
-    """How many calls take the floor together: doubled until they do."""
+    """The number of calls that take `floor` seconds together, by doubling."""
     calls = 1
     while took(calls) < floor:
         calls *= 2
@@ -209,7 +213,7 @@ def _calls(took: Callable[[int], float], floor: float) -> int:
 
 
 def _floor(trainer: Any, tokens: dict[str, float]) -> float:
-    """Bytes that a rollout must read: the weights once a step, the keys and values that each token looks at."""
+    """Bytes that a rollout must read: the weights once per step, and the keys and values that each token attends to."""
     lm = trainer.sampler.engine.lm
     config = lm.model.config.get_text_config()
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
@@ -217,6 +221,6 @@ def _floor(trainer: Any, tokens: dict[str, float]) -> float:
     weights = sum(p.nbytes for p in {id(p): p for p in lm.model.parameters()}.values())
     embedding = lm.model.get_input_embeddings().weight
     if embedding is not lm.head.weight:
-        weights -= embedding.nbytes  # a token reads its own row of it
+        weights -= embedding.nbytes  # only one row is read per token
     width = lm.head.weight.element_size()
     return float(tokens["steps"] * weights + tokens["keys"] * config.num_hidden_layers * 2 * heads * size * width)

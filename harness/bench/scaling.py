@@ -1,6 +1,6 @@
-"""What a completion costs as groups, lengths and rounds grow: seconds and FLOPs, and the exponents fitted to them.
+"""Cost per completion by group size, length and prompts per round: seconds and FLOPs, and fitted exponents.
 
-cost ~ size ** exponent      least squares in logarithms; 0: it costs no more, 1: in proportion
+cost ~ size ** exponent      least squares in logarithms; 0: constant, 1: proportional
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.bench import model_shapes, results, workload
-from harness.bench.workload import Cell, Options
+from harness.bench.workload import Options, Workload
 
 Say = Callable[[str], None]
 SIZES: dict[str, tuple[int, ...]] = {
@@ -24,37 +24,37 @@ SIZES: dict[str, tuple[int, ...]] = {
 
 
 def bench(options: Options, say: Say) -> Path:
-    """One axis at a time from the options' shape, as far as a round generates no more than `most` tokens; writes
-    OUT/scale-MODEL.json after each size: `partial` until the last."""
+    """Vary one axis at a time from the options' shape, up to `most` generated tokens per round; write
+    OUT/scale-MODEL.json after each size, `partial` until the last."""
     context = int(model_shapes.SHAPES[options.model].get("max_position_embeddings", 256))
     rows: list[dict[str, Any]] = []
-    where = options.device, 0
+    machine = options.device, 0
 
-    def written(partial: bool) -> Path:
-        found = {"model": options.model, "partial": partial, "rows": rows, "exponents": exponents(rows)}
-        return results.write(options.out, f"scale-{options.model}", {**results.surroundings(*where), **found})
+    def write(partial: bool) -> Path:
+        record = {"model": options.model, "partial": partial, "rows": rows, "exponents": exponents(rows)}
+        return results.write(options.out, f"scale-{options.model}", {**results.surroundings(*machine), **record})
 
     with tempfile.TemporaryDirectory() as scratch:
         folder = model_shapes.folder(options.model, Path(scratch) / options.model)
         for arm, axis in ((arm, axis) for arm in options.arms or ("grpo",) for axis in SIZES):
             for size in SIZES[axis]:
-                wanted: dict[str, Any] = {axis: size}
-                one = replace(options.cell(arm, folder), **wanted)
-                room = one.max_new_tokens + max(one.prompt_tokens, 32) <= context
-                if room and one.prompts * one.group_size * one.max_new_tokens <= options.most:
-                    measured = workload.run(one)
-                    where = measured["device"], measured["threads"]
-                    rows.append({"arm": arm, "axis": axis, "size": size, **costs(one, measured)})
-                    say(f"{arm} {axis}={size}: {1e3 * float(rows[-1]['seconds']):.2f} ms a completion")
-                    written(partial=True)
-    file = written(partial=False)
+                size_field: dict[str, Any] = {axis: size}
+                work = replace(options.workload(arm, folder), **size_field)
+                fits = work.max_new_tokens + max(work.prompt_tokens, 32) <= context
+                if fits and work.prompts * work.group_size * work.max_new_tokens <= options.most:
+                    measured = workload.run(work)
+                    machine = measured["device"], measured["threads"]
+                    rows.append({"arm": arm, "axis": axis, "size": size, **costs(work, measured)})
+                    say(f"{arm} {axis}={size}: {1e3 * float(rows[-1]['seconds']):.2f} ms per completion")
+                    write(partial=True)
+    file = write(partial=False)
     say("\n" + table(exponents(rows)) + f"\n{file}")
     return file
 
 
-def costs(one: Cell, measured: dict[str, Any]) -> dict[str, float]:
-    """Of a completion: seconds, by phase and whole, and FLOPs."""
-    count = one.prompts * one.group_size
+def costs(work: Workload, measured: dict[str, Any]) -> dict[str, float]:
+    """Per completion: seconds, by phase and in total, and FLOPs."""
+    count = work.prompts * work.group_size
     phases = {p: results.middle([t["seconds"] for t in turns]) / count for p, turns in measured["turns"].items()}
     return {"seconds": sum(phases.values()), "flops": measured["flops_a_round"] / count, **phases}
 
@@ -72,17 +72,17 @@ def exponent(sizes: Sequence[float], values: Sequence[float]) -> float:
 
 
 def exponents(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One an arm and axis, of seconds, FLOPs and each phase; axes with fewer than three sizes are left out."""
-    found = []
+    """One per arm and axis, of seconds, FLOPs and each phase; axes with fewer than three sizes are left out."""
+    fits = []
     for arm, axis in dict.fromkeys((r["arm"], r["axis"]) for r in rows):
-        here = [r for r in rows if (r["arm"], r["axis"]) == (arm, axis)]
-        if len(here) < 3:
+        points = [r for r in rows if (r["arm"], r["axis"]) == (arm, axis)]
+        if len(points) < 3:
             continue
-        sizes = [r["size"] for r in here]
-        named = [k for k, v in here[0].items() if isinstance(v, float) and all(r.get(k, 0) > 0 for r in here)]
-        fit = {k: exponent(sizes, [r[k] for r in here]) for k in named}
-        found.append({"arm": arm, "axis": axis, "sizes": sizes, **fit})
-    return found
+        sizes = [r["size"] for r in points]
+        costs = [k for k, v in points[0].items() if isinstance(v, float) and all(r.get(k, 0) > 0 for r in points)]
+        fit = {k: exponent(sizes, [r[k] for r in points]) for k in costs}
+        fits.append({"arm": arm, "axis": axis, "sizes": sizes, **fit})
+    return fits
 
 
 def table(fitted: Sequence[dict[str, Any]]) -> str:
@@ -95,4 +95,4 @@ def table(fitted: Sequence[dict[str, Any]]) -> str:
         ]
         for f in fitted
     ]
-    return results.table(["cost a completion", "sizes", *shown], rows)
+    return results.table(["cost per completion", "sizes", *shown], rows)

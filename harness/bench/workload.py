@@ -1,6 +1,6 @@
-"""One arm at one shape, in a process of its own, so that its memory is its own: rounds of the real loop, by phase.
+"""One algorithm at one shape, measured by phase in rounds of the real training loop, in its own process for its memory.
 
-python -m harness.bench.workload CELL     CELL as `Cell.dumps` writes it; the last line of its output is the answer
+python -m harness.bench.workload WORKLOAD     as `Workload.dumps` writes it; the last line of the output is the result
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ from harness.config.errors import RunFailed
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cell:
-    """What is run: an arm, a model's folder, and the shape of a round."""
+class Workload:
+    """An algorithm with its settings, a model's folder, and the shape of a round."""
 
-    arm: str  # for tables
+    arm: str  # its name in tables
     algo: str
     settings: tuple[str, ...]  # `--set` words
     folder: str
     reward: str
     prompts: int
     group_size: int
-    prompt_tokens: int  # every prompt's, at least; 0: as the task has them
+    prompt_tokens: int  # minimum tokens of every prompt; 0: the task's own length
     max_new_tokens: int
     forced: bool  # every completion has exactly max_new_tokens tokens
-    rounds: int  # that count; one more goes before
+    rounds: int  # measured rounds, after one warm-up round
     device: str
     dtype: str
-    probe: str = ""  # a function `module:name` of (cell, trainer, measured), whose answer is added
+    probe: str = ""  # a function `module:name` of (workload, trainer, measured), whose result is added
 
     def dumps(self) -> str:
         return json.dumps(dataclasses.asdict(self))
 
     @classmethod
-    def loads(cls, text: str) -> Cell:
+    def loads(cls, text: str) -> Workload:
         fields = json.loads(text)
         return cls(**{**fields, "settings": tuple(fields["settings"])})
 
@@ -62,7 +62,7 @@ ARMS: dict[str, tuple[str, tuple[str, ...]]] = {  # name -> algorithm and settin
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What a suite runs.  Checked when made: ValueError, one line, on anything unusable."""
+    """The options of a suite.  Raises ValueError, one line, on invalid values."""
 
     model: str
     arms: tuple[str, ...]
@@ -71,7 +71,7 @@ class Options:
     prompt_tokens: int = 0
     max_new_tokens: int = 56
     rounds: int = 3
-    most: int = 65536  # tokens that a round of `scale` may generate
+    most: int = 65536  # maximum tokens generated per round of `scale`
     device: str = "auto"
     dtype: str = "auto"
     settings: tuple[str, ...] = ()
@@ -91,82 +91,90 @@ class Options:
             if getattr(self, name) < least:
                 raise ValueError(f"{name}: must be at least {least}, not {getattr(self, name)}")
 
-    def cell(
+    def workload(
         self, arm: str, folder: Path, forced: bool = True, reward: str = random_reward.NAME, probe: str = ""
-    ) -> Cell:
-        algo, own = ARMS[arm]
-        shape = {k: v for k, v in vars(self).items() if k in {f.name for f in dataclasses.fields(Cell)}}
-        given = {**shape, "settings": (*own, *self.settings), "folder": str(folder)}
-        return Cell(arm=arm, algo=algo, forced=forced, reward=reward, probe=probe, **given)
+    ) -> Workload:
+        algo, arm_settings = ARMS[arm]
+        shape = {k: v for k, v in vars(self).items() if k in {f.name for f in dataclasses.fields(Workload)}}
+        given = {**shape, "settings": (*arm_settings, *self.settings), "folder": str(folder)}
+        return Workload(arm=arm, algo=algo, forced=forced, reward=reward, probe=probe, **given)
 
 
-def run(cell: Cell) -> dict[str, Any]:
-    """The cell's numbers, from a child process.  RunFailed with its last words where it fails."""
-    words = [sys.executable, "-m", "harness.bench.workload", cell.dumps()]
+def run(work: Workload) -> dict[str, Any]:
+    """The measurements, from a child process.  RunFailed with the last line of its stderr where it fails."""
+    words = [sys.executable, "-m", "harness.bench.workload", work.dumps()]
     done = subprocess.run(words, capture_output=True, text=True, env={**os.environ, **OFFLINE})
     if done.returncode:
         last = [line for line in done.stderr.splitlines() if line.strip()]
-        raise RunFailed(f"{cell.arm}: {last[-1].strip() if last else f'ended with {done.returncode}'}"[:300])
+        raise RunFailed(f"{work.arm}: {last[-1].strip() if last else f'ended with {done.returncode}'}"[:300])
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
-def config_of(cell: Cell) -> Any:
-    """The cell as a run of ours, with a budget for one round more than those that count."""
+def config_of(work: Workload) -> Any:
+    """The configuration of a run, with a budget for the measured rounds and the warm-up round."""
     from harness.config.run_config import resolve
 
     flags: dict[str, Any] = {
-        "algo_name": cell.algo,
-        "model": cell.folder,
-        "reward": cell.reward,
-        "budget": f"prompts={cell.prompts * (cell.rounds + 1)}",
-        "prompts": cell.prompts,
-        "group_size": cell.group_size,
-        "max_new_tokens": cell.max_new_tokens,
+        "algo_name": work.algo,
+        "model": work.folder,
+        "reward": work.reward,
+        "budget": f"prompts={work.prompts * (work.rounds + 1)}",
+        "prompts": work.prompts,
+        "group_size": work.group_size,
+        "max_new_tokens": work.max_new_tokens,
         "lr": 1e-6,
         "warmup": 0,
         "decay": "constant",
-        "device": cell.device,
-        "dtype": cell.dtype,
+        "device": work.device,
+        "dtype": work.dtype,
         "eval_limit": 1,
         "keep_checkpoints": 0,
     }
-    return resolve(flags, list(cell.settings), None)
+    return resolve(flags, list(work.settings), None)
 
 
-def trainer_of(cell: Cell) -> Any:
-    """The run's trainer, over prompts of the length asked for."""
-    from harness.rollout.prompts import Draws
+def prepare_run(work: Workload) -> Any:
+    """The prepared run, over prompts of the given length."""
+    from harness.rollout.prompts import PromptStream
     from harness.training.setup import prepare
 
-    trainer = prepare(config_of(cell)).trainer
-    if cell.prompt_tokens:
-        problems = [dataclasses.replace(p, prompt=_lengthened(p.prompt, cell)) for p in trainer.draws.problems]
-        trainer.draws = Draws(problems, trainer.draws.seed)
-    if cell.forced:
-        trainer.sampler.ends = []
-        trainer.sampling = dataclasses.replace(trainer.sampling, stop=())
-    return trainer
+    prepared = prepare(config_of(work))
+    trainer = prepared.trainer
+    if work.prompt_tokens:
+        problems = [dataclasses.replace(p, prompt=_lengthened(p.prompt, work)) for p in trainer.prompt_stream.problems]
+        trainer.prompt_stream = PromptStream(problems, trainer.prompt_stream.seed)
+    if work.forced:
+        force_full_length(trainer)
+    return prepared
 
 
-def _lengthened(prompt: str, cell: Cell) -> str:
-    """The prompt after itself, over and over: a character is a token of the benchmark's tokenizer."""
-    return (prompt * (cell.prompt_tokens // len(prompt) + 1))[-cell.prompt_tokens :]
+def force_full_length(trainer: Any) -> None:
+    """Completions end only at the token limit: no end tokens, no stop strings."""
+    trainer.sampler.ends = []
+    trainer.sampling = dataclasses.replace(trainer.sampling, stop=())
+    trainer.completions = dataclasses.replace(trainer.completions, sampling=trainer.sampling)
 
 
-def measure(cell: Cell) -> dict[str, Any]:
-    """Run the rounds.  A phase's first turn is warm-up and left out; tokens are those the phase's work is for."""
+def _lengthened(prompt: str, work: Workload) -> str:
+    """The prompt repeated to the given length: a character is a token of the benchmark's tokenizer."""
+    return (prompt * (work.prompt_tokens // len(prompt) + 1))[-work.prompt_tokens :]
+
+
+def measure(work: Workload) -> dict[str, Any]:
+    """Run the rounds.  The first time in each phase is warm-up and left out."""
     import importlib
 
     import torch
 
     from harness.training.run import memory_of
 
-    trainer = trainer_of(cell)
+    prepared = prepare_run(work)
+    trainer = prepared.trainer
     turns: defaultdict[str, list[dict[str, float]]] = defaultdict(list)
-    before = trainer.meter.as_dict()
+    before = trainer.profiler.as_dict()
     spent = [trainer.spend.as_dict()]
-    while trainer.round() is not None:
-        after = trainer.meter.as_dict()
+    while prepared.loop.train_round() is not None:
+        after = trainer.profiler.as_dict()
         for name, phase in after.items():
             last = before.get(name, {"seconds": 0.0, "tokens": 0})
             if phase["seconds"] > last["seconds"]:
@@ -182,36 +190,36 @@ def measure(cell: Cell) -> dict[str, Any]:
         "spend": spent[-1],
         "flops_a_round": (spent[-1]["flops"] - spent[1]["flops"]) / max(len(spent) - 2, 1),
         "checks": dict(trainer.checks),
-        "reads": "packed, ragged" if trainer.policy.lm.ragged else "packed" if trainer.policy.lm.packs else "padded",
+        "reads": "packed, varlen" if trainer.policy.lm.varlen else "packed" if trainer.policy.lm.packs else "padded",
         "device": torch.cuda.get_device_name(device) if cuda else str(device),
         "threads": torch.get_num_threads(),
     }
-    if cell.probe:
-        module, _, name = cell.probe.partition(":")
-        measured["probe"] = getattr(importlib.import_module(module), name)(cell, trainer, measured)
+    if work.probe:
+        module, _, name = work.probe.partition(":")
+        measured["probe"] = getattr(importlib.import_module(module), name)(work, trainer, measured)
     return measured
 
 
 def rate(turns: Sequence[dict[str, float]]) -> float:
-    """Tokens a second over a phase's turns."""
+    """Tokens per second over a phase's turns."""
     return sum(t["tokens"] for t in turns) / max(sum(t["seconds"] for t in turns), 1e-9)
 
 
 def seconds(measured: dict[str, Any]) -> float:
-    """Of a round: the medians of its phases, added."""
+    """Seconds per round: the sum of the medians of its phases."""
     from harness.bench.results import middle
 
     return sum(middle([t["seconds"] for t in found]) for found in measured["turns"].values())
 
 
-def as_row(cell: Cell) -> dict[str, Any]:
-    """The cell as a record keeps it: no folder of the machine it ran on."""
-    fields = dataclasses.asdict(cell)
-    return {k: v for k, v in fields.items() if k != "folder"} | {"reward": Path(cell.reward.partition(":")[0]).stem}
+def as_row(work: Workload) -> dict[str, Any]:
+    """The workload as a record keeps it: without the folder on this machine."""
+    fields = dataclasses.asdict(work)
+    return {k: v for k, v in fields.items() if k != "folder"} | {"reward": Path(work.reward.partition(":")[0]).stem}
 
 
 def main() -> None:
-    print(json.dumps(measure(Cell.loads(sys.argv[1]))))
+    print(json.dumps(measure(Workload.loads(sys.argv[1]))))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The commands that measure speed and memory."""
+"""`harness bench`: commands that measure speed and memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typer import Option as Opt
 from harness.cli.options import Set
 
 bench = typer.Typer(
-    help="Speed and memory, alone and against peers; each suite leaves a record.",
+    help="Speed and memory, alone and against TRL; each suite writes a record.",
     rich_markup_mode=None,
 )
 
@@ -27,20 +27,20 @@ def _bench(context: typer.Context) -> None:
 def peers(
     model: Annotated[str, Opt(help="nano, tiny, trl-llama, qwen2.5-0.5b, qwen2.5-1.5b, qwen2.5-7b.")] = "nano",
     cases: Annotated[str, Opt(help="natural, forced (all completions at the token limit). [as the model allows]")] = "",
-    betas: Annotated[str, Opt(help="KL coefficients.")] = "0,0.04",
-    engines: Annotated[str, Opt(help="How the peer generates.")] = "generate,static,continuous",
-    checkpointing: Annotated[bool, Opt(help="Try it with gradient checkpointing too.")] = True,
-    parts: Annotated[str, Opt(help="Micro-batches that its fastest mode is tried with.")] = "4,16",
-    prompts: Annotated[int, Opt(help="P, a step.")] = 32,
-    group_size: Annotated[int, Opt(help="G, completions a prompt.")] = 16,
-    max_new_tokens: Annotated[int, Opt(help="Token limit of a completion.")] = 56,
-    repeats: Annotated[int, Opt(help="Pairs of steps a mode.")] = 5,
+    betas: Annotated[str, Opt(help="KL coefficients, comma-separated.")] = "0,0.04",
+    engines: Annotated[str, Opt(help="TRL's ways to generate.")] = "generate,static,continuous",
+    checkpointing: Annotated[bool, Opt(help="Also try TRL with gradient checkpointing.")] = True,
+    parts: Annotated[str, Opt(help="Numbers of micro-batches to try TRL's fastest mode with.")] = "4,16",
+    prompts: Annotated[int, Opt(help="P, prompts per step.")] = 32,
+    group_size: Annotated[int, Opt(help="G, completions per prompt.")] = 16,
+    max_new_tokens: Annotated[int, Opt(help="Maximum tokens per completion.")] = 56,
+    repeats: Annotated[int, Opt(help="Pairs of steps per mode.")] = 5,
     device: Annotated[str, Opt(help="auto, cpu, cuda.")] = "auto",
     dtype: Annotated[str, Opt(help="auto: fp32 on CPU, bf16 autocast on CUDA; float32, bfloat16.")] = "auto",
     set_: Set = None,
-    out: Annotated[Path, Opt(help="Where peers.json goes.")] = Path("results/bench"),
+    out: Annotated[Path, Opt(help="Folder of peers.json.")] = Path("results/bench"),
 ) -> None:
-    """Our GRPO against TRL's GRPOTrainer, step by step in alternation."""
+    """Time our GRPO and TRL's GRPOTrainer, in alternating steps."""
     from harness.bench.vs_trl.comparison import Options, bench
 
     options = Options(
@@ -77,17 +77,17 @@ SUITES = {  # command -> its module in harness.bench, its default model, what it
     "algos": (
         "algorithms",
         "nano",
-        "Memory by part, tokens a second by phase and FLOPs of every algorithm at one shape.",
+        "Memory by part, tokens per second by phase, and FLOPs of every algorithm at one shape.",
     ),
     "limit": (
         "roofline",
         "nano",
-        "Necessary work against the rate of the same matrix products alone, and decode against bandwidth.",
+        "Roofline: necessary FLOPs against the rate of the same matrix products alone; decoding against bandwidth.",
     ),
     "scale": (
         "scaling",
         "trl-llama",
-        "Cost of a completion over group size, length and prompts a round, with fitted exponents.",
+        "Cost per completion by group size, length and prompts per round, with fitted exponents.",
     ),
 }
 
@@ -96,16 +96,18 @@ def _command(module: str, default: str) -> Callable[..., None]:
     def run(
         model: Annotated[str, Opt(help="nano, tiny, trl-llama, qwen2.5-0.5b, qwen2.5-1.5b, qwen2.5-7b.")] = default,
         arms: Annotated[str, Opt(help="grpo, grpo_kl, ppo_shared, ppo, ppo_kl, online_rft, rft.")] = "",
-        prompts: Annotated[int, Opt(help="P, a round.")] = 32,
-        group_size: Annotated[int, Opt(help="G, completions a prompt.")] = 16,
-        prompt_tokens: Annotated[int, Opt(help="Tokens of every prompt; 0: as the task has them.")] = 0,
-        max_new_tokens: Annotated[int, Opt(help="Tokens of every completion (of nano's in `limit`: at most).")] = 56,
-        rounds: Annotated[int, Opt(help="Rounds that are timed, after one that is not.")] = 3,
-        most: Annotated[int, Opt(help="Tokens that a round of `scale` may generate.")] = 65536,
+        prompts: Annotated[int, Opt(help="P, prompts per round.")] = 32,
+        group_size: Annotated[int, Opt(help="G, completions per prompt.")] = 16,
+        prompt_tokens: Annotated[int, Opt(help="Tokens of every prompt; 0: the task's own length.")] = 0,
+        max_new_tokens: Annotated[
+            int, Opt(help="Tokens of every completion (with nano in `limit`: the maximum).")
+        ] = 56,
+        rounds: Annotated[int, Opt(help="Timed rounds, after one warm-up round.")] = 3,
+        most: Annotated[int, Opt(help="Maximum tokens generated per round of `scale`.")] = 65536,
         device: Annotated[str, Opt(help="auto, cpu, cuda.")] = "auto",
         dtype: Annotated[str, Opt(help="auto: fp32 on CPU, bf16 autocast on CUDA; float32, bfloat16.")] = "auto",
         set_: Set = None,
-        out: Annotated[Path, Opt(help="Where the record goes.")] = Path("results/bench"),
+        out: Annotated[Path, Opt(help="Folder of the record.")] = Path("results/bench"),
     ) -> None:
         from importlib import import_module
 

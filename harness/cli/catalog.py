@@ -1,4 +1,4 @@
-"""`harness list`: what there is, with its fields and their defaults, read from the code."""
+"""`harness list`: algorithms, tasks, models, studies and fields with their defaults, read from the code."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ def _fields(cls: Any) -> list[str]:
 def _described(name: str, cls: Any, module: str) -> list[str]:
     import sys
 
-    about = (sys.modules[cls.__module__].__doc__ or "").strip().splitlines()[0]
-    return [f"  {name}  ({module}.py): {about}", *_fields(cls)]
+    summary = (sys.modules[cls.__module__].__doc__ or "").strip().splitlines()[0]
+    return [f"  {name}  ({module}.py): {summary}", *_fields(cls)]
 
 
 DATA = {  # by Schedule.source
     "live": "q; o ~ the live policy",
-    "start": "q; o ~ the start model",
+    "initial": "q; o ~ the initial policy",
     "dataset": "q, o: the task's written solutions",
 }
 
 
 def paradigm() -> str:
-    """DeepSeekMath's Table 10, of the algorithms that have a row in it: a Markdown table, by their files.
+    """Table 10 of DeepSeekMath for our algorithms, in Markdown.
 
-    What stands under "data source" is read from the schedule that the algorithm makes of a run's defaults.
+    The column "data source" is read from the schedule that the algorithm returns for a run's defaults.
     """
     rows = [("method", "data source", "reward", "gradient coefficient (2402.03300)", "file")]
     for name in algos.names():
@@ -59,8 +59,8 @@ def paradigm() -> str:
 
 
 def _model(name: str) -> str:
-    made = f"a recipe without weights: `harness pretrain {name} --device cuda` makes them"
-    return f"  {name}  ({made if is_recipe_alone(name) else 'embedded'})"
+    note = f"a recipe without weights: `harness pretrain {name} --device cuda` creates them"
+    return f"  {name}  ({note if is_recipe_alone(name) else 'embedded'})"
 
 
 def listing(what: str) -> str:

@@ -1,4 +1,4 @@
-"""The command line.  Each command is a few lines; what it does lives elsewhere, and is imported when it is asked for.
+"""The command line.  Each command is a few lines; the work is done in other packages, imported when a command runs.
 
 Exit codes: 0 done, 1 the run failed, 2 the user's input is wrong (one plain line), 130 interrupted.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer import Option as Opt
@@ -43,14 +43,17 @@ from harness.cli.plan import plan
 from harness.cli.study import ablate, calibrate, compare, report
 from harness.config.errors import RunFailed
 
+if TYPE_CHECKING:
+    from harness.records.schema import Record
+
 app = typer.Typer(
-    help="GRPO, PPO or rejection sampling: matched budgets, one loop, records you can trust.",
+    help="Compare GRPO, PPO and rejection sampling under matched budgets, with one training loop.",
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 
-# Newer Typers carry a click of their own, older ones use click: its exceptions are reached through what both export.
+# Newer versions of Typer bundle click, older ones import it: this works with both.
 ClickException: type[Exception] = typer.BadParameter.__mro__[2]
 
 
@@ -73,7 +76,7 @@ def run(
     eval_limit: EvalLimit = None,
     reward: Reward = None,
     budget: BudgetText = None,
-    seed: Annotated[int | None, Opt(help="Of prompts, noise and everything else. [0]")] = None,
+    seed: Annotated[int | None, Opt(help="Seed of all random numbers. [0]")] = None,
     name: Name = None,
     out: Out = None,
     config: Config = None,
@@ -83,11 +86,11 @@ def run(
     device: Device = None,
     dtype: Dtype = None,
     keep_checkpoints: KeepCheckpoints = None,
-    resume: Annotated[bool, Opt("--resume", help="Go on with the run of that name.")] = False,
+    resume: Annotated[bool, Opt("--resume", help="Resume the run of that name.")] = False,
     dry_run: DryRun = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train one arm under one budget, and leave its record."""
+    """Train one algorithm under one budget, and write its record."""
     flags: dict[str, Any] = {
         "algo_name": algo, "task_name": task, "group_size": group_size, "model": model, "eval_tasks": eval_tasks,
         "eval_limit": eval_limit, "reward": reward, "budget": budget, "seed": seed, "name": name, "out": out,
@@ -108,18 +111,18 @@ def run(
 
         typer.echo(json.dumps(prepared.record["config"], indent=1))
         return
-    from harness.cli.progress import Display
+    from harness.cli.progress import Progress
     from harness.records.lock import held
 
     with held(prepared.folder):
         if not resolved.resume:
-            check_free(prepared.folder)  # once more: somebody may have been faster
+            check_free(prepared.folder)  # again, under the lock: another process may have been faster
         elif finished(prepared.folder):
             typer.echo(f"{prepared.folder} is finished")
             return
-        with Display(quiet=quiet) as display:
-            record = _guarded(lambda: execute(prepared, display), prepared.folder)
-            display.finish(record, prepared.folder)
+        with Progress(quiet=quiet) as progress:
+            record = _guarded(lambda: execute(prepared, progress), prepared.folder)
+            progress.finish(record, prepared.folder)
 
 
 app.command(epilog="Example: harness compare --algos grpo,ppo,rft --seeds 5 --budget generated_tokens=200000")(compare)
@@ -133,7 +136,7 @@ app.add_typer(bench, name="bench")
 @app.command("list")
 def list_(
     what: Annotated[str, typer.Argument(help="algos, tasks, models, studies or fields.")] = "all",
-    paradigm: Annotated[bool, Opt("--paradigm", help="How the algorithms differ: a table, from the code.")] = False,
+    paradigm: Annotated[bool, Opt("--paradigm", help="A table of how the algorithms differ, from the code.")] = False,
 ) -> None:
     """Algorithms, tasks, models and studies, with their fields."""
     from harness.cli import catalog
@@ -143,12 +146,12 @@ def list_(
 
 @app.command()
 def pretrain(
-    model: Annotated[str | None, typer.Argument(help="An embedded model, nano or micro; none with --task.")] = None,
+    model: Annotated[str | None, typer.Argument(help="An embedded model, nano or micro; omit with --task.")] = None,
     task: Annotated[str | None, Opt(help="Pretrain on this task's training solutions.")] = None,
     train_file: TrainFile = None,
-    out: Annotated[Path | None, Opt(help="Where to write. [MODEL-rebuilt, or TASK-small]")] = None,
+    out: Annotated[Path | None, Opt(help="Output folder. [MODEL-rebuilt, or TASK-small]")] = None,
     updates: Annotated[
-        int | None, Opt(min=1, help="Updates with --task [400]; of a recipe, at most so many a stage.")
+        int | None, Opt(min=1, help="Updates with --task [400]; of a recipe, the maximum per stage.")
     ] = None,
     device: Annotated[str, Opt(help="auto, cpu, cuda. [auto]")] = "auto",
 ) -> None:
@@ -187,8 +190,8 @@ def eval_(
     typer.echo(rescore(resolve(flags, set_ or [], None), scorer))
 
 
-def _guarded(execute: Callable[[], dict[str, Any]], folder: Path) -> dict[str, Any]:
-    """Run, and turn whatever goes wrong into one line and a traceback in the run's folder."""
+def _guarded(execute: Callable[[], Record], folder: Path) -> Record:
+    """Run, and turn any exception into one line, with the traceback in the run's folder."""
     try:
         return execute()
     except KeyboardInterrupt:
@@ -196,16 +199,16 @@ def _guarded(execute: Callable[[], dict[str, Any]], folder: Path) -> dict[str, A
     except Exception as error:
         import traceback
 
-        said = f"{type(error).__name__}: {error}"
+        message = f"{type(error).__name__}: {error}"
         try:
             (folder / "traceback.txt").write_text(traceback.format_exc())
-        except OSError:  # a full disk: the reason is in the record, and here
-            raise RunFailed(said) from error
-        raise RunFailed(f"{said} (see {folder / 'traceback.txt'})") from error
+        except OSError:  # e.g. a full disk: the reason is in the record and in the message
+            raise RunFailed(message) from error
+        raise RunFailed(f"{message} (see {folder / 'traceback.txt'})") from error
 
 
 def main() -> None:
-    """The console script: one plain line for what is wrong, and the exit code that says whose fault it is."""
+    """The console script: an error is one plain line and an exit code."""
     try:
         code = app(standalone_mode=False)
     except ClickException as error:
@@ -213,11 +216,11 @@ def main() -> None:
         if message.startswith("No such command"):
             within = error.ctx  # type: ignore[attr-defined]
             message += f" Valid: {', '.join(within.command.list_commands(within))}."
-        code = _say(message, 2)
+        code = _fail(message, 2)
     except ValueError as error:
-        code = _say(str(error), 2)
+        code = _fail(str(error), 2)
     except RunFailed as error:
-        code = _say(f"the run failed: {error}", 1)
+        code = _fail(f"the run failed: {error}", 1)
     except (KeyboardInterrupt, typer.Abort):
         code = 130
     if code == 130:  # Typer may turn the interrupt into a code itself
@@ -225,7 +228,8 @@ def main() -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _say(message: str, code: int) -> int:
+def _fail(message: str, code: int) -> int:
+    """Print the error as one line on stderr."""
     typer.echo(f"error: {' '.join(message.split())}", err=True)
     return code
 

@@ -1,4 +1,4 @@
-"""The command that says what a run will need before anything is downloaded or started."""
+"""`harness plan`: predicted memory and cost of a run, before anything is downloaded or started."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def plan(
     group_size: GroupSize = None,
     model: Annotated[str | None, Opt(help="nano, a hub id, a folder, or a config.json. [nano]")] = None,
     budget: BudgetText = None,
-    prompt_tokens: Annotated[int, Opt(help="The longest prompt.")] = 128,
+    prompt_tokens: Annotated[int, Opt(help="Tokens of the longest prompt.")] = 128,
     limit_gib: Annotated[
-        float | None, Opt(help="Say what makes it fit. [the CUDA device's, where there is one]")
+        float | None, Opt(help="Memory limit; suggests what makes the run fit. [the CUDA device's, if any]")
     ] = None,
     out: Out = None,
     profile: ProfileName = None,
@@ -40,7 +40,7 @@ def plan(
     max_new_tokens: MaxNewTokens = None,
     device: Device = None,
     dtype: Dtype = None,
-    json_: Annotated[bool, Opt("--json", help="For a machine: bytes, FLOPs, counts.")] = False,
+    json_: Annotated[bool, Opt("--json", help="Print JSON: bytes, FLOPs, counts.")] = False,
 ) -> None:
     """Predict memory and cost of a run from its model's config.json alone."""
     flags: dict[str, Any] = {
@@ -48,8 +48,8 @@ def plan(
         "temperature": temperature, "max_new_tokens": max_new_tokens, "device": device, "dtype": dtype,
     }  # fmt: skip
     from harness.config.run_config import RunConfig, resolve
-    from harness.planner.command import planned
+    from harness.planner.command import plan_text
     from harness.studies import scale_profiles
 
     under = scale_profiles.load(profile).of(Path(algo or RunConfig.algo_name).stem) if profile else None
-    typer.echo(planned(resolve(flags, set_ or [], config, under), prompt_tokens, limit_gib, json_))
+    typer.echo(plan_text(resolve(flags, set_ or [], config, under), prompt_tokens, limit_gib, json_))

@@ -1,4 +1,4 @@
-"""What the user sees during a run: a live view on a terminal, plain lines elsewhere, the summary tables at the end."""
+"""Console output during a run: a live view on a terminal, plain lines elsewhere, the summary tables at the end."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from evals.scoring.scorer import EvalRow
 from harness.accounting.format import clock, percent, point, size
 from harness.cli.summary import WIDE, Tables, eval_rows
+from harness.records.schema import EvaluationRow
 
-POINTS = 5  # evaluations that the live view shows: the first and the latest
+POINTS = 5  # evaluations in the live view: the first and the latest
 NUMBER = re.compile(r"[-+]?\d[\d.,]*(e[-+]?\d+)?|\bnan\b|\binf\b")
 
 
@@ -44,7 +44,7 @@ def small(x: float | None) -> str:
 
 
 def cells(metrics: Mapping[str, float]) -> dict[str, str]:
-    """The numbers of a round that are shown, as text; what is not there is "-", and KL "off"."""
+    """The displayed numbers of a round, as text; a missing one is "-", a missing KL "off"."""
     get = metrics.get
     clips = [metrics[k] for k in ("clip_ratio/low", "clip_ratio/high") if k in metrics]
     peaks = [x for name, x in metrics.items() if name.startswith("mem/peak_")]
@@ -55,7 +55,7 @@ def cells(metrics: Mapping[str, float]) -> dict[str, str]:
         "KL": small(get("kl")) if "kl" in metrics else "off",
         "entropy": _fixed(get("entropy"), 2),
         "clip": percent(sum(clips)) if clips else "-",
-        "silent": percent(get("frac_reward_zero_std"), 0),
+        "zero-var": percent(get("frac_reward_zero_std"), 0),
         "unparseable": percent(get("unparseable")),
         "lr": "-" if "learning_rate" not in metrics else f"{metrics['learning_rate']:.1e}",
         "rollout": rate(get("perf/rollout_tok_s")),
@@ -69,7 +69,7 @@ def _fixed(x: float | None, digits: int) -> str:
 
 
 def split_line(split: dict[str, Any]) -> str:
-    """How a run that samples first and trains after has divided its spend."""
+    """How a run that samples first and trains afterwards divided its spend."""
     shares = []
     for unit, name in (("flops", "FLOPs"), ("device_seconds", "device time")):
         whole = split["sampling"][unit] + split["training"][unit]
@@ -78,11 +78,12 @@ def split_line(split: dict[str, Any]) -> str:
     return f"sampling took {' and '.join(shares)}; training {passes} passes over {kept:,} kept completions"
 
 
-class Display:
-    """`with Display() as display: ...`: start, then phases, rounds and evaluations, then finish.
+class Progress:
+    """The console as a run's listener (`harness.training.run.RunListener`).
 
-    On a terminal a view that is redrawn twice a second, elsewhere a line an event.  A warning is told once, when
-    it is new (numbers aside), and stands in the live view while it holds.  quiet=True shows nothing.
+    `with Progress() as progress: ...`: start, then phases, rounds and evaluations, then finish.  On a terminal it is a
+    view that is redrawn twice per second, elsewhere one line per event.  A warning is logged once, when it is new
+    (ignoring its numbers), and stays in the live view while it holds.  quiet=True shows nothing.
     """
 
     def __init__(
@@ -94,16 +95,16 @@ class Display:
         self.quiet, self.now = quiet, now
         self.interactive = self.console.is_terminal and not self.console.is_dumb_terminal
         self.live: Live | None = None
-        self.doing, self.before = "", ""  # this phase and the one before it
+        self.activity, self.previous_activity = "", ""  # the current phase and the one before it
         self.rounds, self.metrics = 0, dict[str, float]()
-        self.began = self.at = now()  # of the run, and of the last round (or the phase before the first)
-        self.base: tuple[float, float] | None = None  # time and fraction that the rate is measured from
+        self.began = self.at = now()  # start of the run; end of the last round (or start of the phase before the first)
+        self.base: tuple[float, float] | None = None  # time and fraction from which the rate is measured
         self.left: float | None = None  # seconds, as of `at`
-        self.warnings: list[str] = []  # that hold now
-        self.told: dict[str, tuple[int, str]] = {}  # warning without its numbers -> round and text, when it was new
+        self.warnings: list[str] = []  # current ones
+        self.logged: dict[str, tuple[int, str]] = {}  # warning without its numbers -> first round and text
         self.points: dict[float, dict[str, str]] = {}  # fraction -> task -> strict accuracy
 
-    def __enter__(self) -> Display:
+    def __enter__(self) -> Progress:
         return self
 
     def __exit__(
@@ -118,7 +119,7 @@ class Display:
         self._show()
 
     def phase(self, text: str) -> None:
-        self.before, self.doing = self.doing, text
+        self.previous_activity, self.activity = self.activity, text
         if not self.rounds:
             self.at = self.now()
         if self.interactive:
@@ -137,21 +138,22 @@ class Display:
             self._print(self._line())
         for text in warnings:
             key = NUMBER.sub("#", text)
-            if key not in self.told:
-                self.told[key] = self.rounds, text
+            if key not in self.logged:
+                self.logged[key] = self.rounds, text
                 if not self.interactive:
                     self._print(f"warning: {text}")
         self._show()
 
-    def evaluation(self, fraction: float, rows: Sequence[EvalRow]) -> None:
-        self.doing = self.before
-        found = eval_rows([{"fraction": fraction, **row} for row in rows])
-        self.points[fraction] = {r["task"]: r["strict_first"] for r in reversed(found)}  # a task's first line counts
+    def evaluation(self, fraction: float, rows: Sequence[EvaluationRow]) -> None:
+        self.activity = self.previous_activity
+        table_rows = eval_rows([{"fraction": fraction, **row} for row in rows])
+        # a task with several rows is shown by its first
+        self.points[fraction] = {r["task"]: r["strict_first"] for r in reversed(table_rows)}
         if self.interactive:
             self._show()
             return
-        width = max((len(r["task"]) for r in found), default=0)
-        for r in found:
+        width = max((len(r["task"]) for r in table_rows), default=0)
+        for r in table_rows:
             self._print(
                 f"eval {point(fraction):<5}  {r['task']:<{width}}  strict {r['strict_first']:>7}  "
                 f"{r['interval_first']:>10}  lenient {r['lenient_first']:>7}  "
@@ -159,7 +161,7 @@ class Display:
             )
 
     def finish(self, record: dict[str, Any], folder: Path | str) -> None:
-        """The summary in the place of the live view, and where the record is."""
+        """Replace the live view by the summary, and print the path of the record."""
         self._stop(keep=False)
         if not self.quiet:
             self.console.print()
@@ -170,18 +172,18 @@ class Display:
         self._print(f"record: {Path(folder) / 'record.json'}")
 
     def _estimate(self, fraction: float | None) -> None:
-        """Seconds left, from the time since the first round (where there is only one: since the phase began)."""
+        """Estimate the seconds left, from the time since the first round (in it: since the phase began)."""
         now = self.now()
-        since, before = self.base or (self.at, 0.0)
+        start, fraction_then = self.base or (self.at, 0.0)
         self.left = None
         if fraction is not None:
-            gained = fraction - before
-            self.left = (now - since) * max(0.0, 1 - fraction) / gained if gained > 0 else None
+            gained = fraction - fraction_then
+            self.left = (now - start) * max(0.0, 1 - fraction) / gained if gained > 0 else None
             self.base = self.base or (now, fraction)
         self.at = now
 
     def _print(self, text: str, style: str = "") -> None:
-        """A line, as it is: no markup, not broken at the console's width."""
+        """Print a line unchanged: no markup, no line breaks at the console's width."""
         if not self.quiet:
             self.console.print(Text(text, style=style), soft_wrap=True)
 
@@ -190,7 +192,7 @@ class Display:
         return (
             f"round {self.rounds:<4}  budget {percent(self.metrics.get('budget/fraction'), 0):>5}  "
             f"eta {clock(self.left):>5}  reward {c['reward']:>6}  acc {c['accuracy']:>7}  len {c['length']:>6}  "
-            f"kl {c['KL']:>7}  H {c['entropy']:>5}  clip {c['clip']:>6}  silent {c['silent']:>5}  "
+            f"kl {c['KL']:>7}  H {c['entropy']:>5}  clip {c['clip']:>6}  zero-var {c['zero-var']:>5}  "
             f"rollout {c['rollout']:>11}  update {c['update']:>11}  mem {c['memory']}"
         )
 
@@ -205,15 +207,15 @@ class Display:
         self.live.refresh()
 
     def _stop(self, keep: bool) -> None:
-        """End the live view, its last state left on the screen or not, and tell what was warned of."""
+        """End the live view (`keep`: leave its last state on the screen), and print the warnings."""
         if self.live is None:
             return
         live, self.live, self.warnings = self.live, None, []
         live.transient = not keep
         live.stop()
-        if self.told:
+        if self.logged:
             self._print("")
-        for number, text in self.told.values():
+        for number, text in self.logged.values():
             self._print(f"warning (from round {number}): {text}", "yellow")
 
     def view(self) -> RenderableType:
@@ -229,24 +231,28 @@ class Display:
     def _bar(self) -> RenderableType:
         now, fraction = self.now(), self.metrics.get("budget/fraction", 0.0)
         fraction = fraction if 0 <= fraction <= 1 else 0.0  # NaN is neither
-        left = None if self.left is None else max(0.0, self.left - (now - self.at))
+        remaining = None if self.left is None else max(0.0, self.left - (now - self.at))
         bar = Table.grid(padding=(0, 2, 0, 0), expand=True)
         bar.add_column(no_wrap=True)
         bar.add_column(ratio=1)
         bar.add_column(no_wrap=True, justify="right")
-        said = Text.assemble(
-            f"{percent(fraction, 0)}  ", ("elapsed ", "dim"), clock(now - self.began), ("  left ", "dim"), clock(left)
+        times = Text.assemble(
+            f"{percent(fraction, 0)}  ",
+            ("elapsed ", "dim"),
+            clock(now - self.began),
+            ("  left ", "dim"),
+            clock(remaining),
         )
-        bar.add_row("budget", ProgressBar(1.0, fraction, complete_style="cyan", finished_style="cyan"), said)
-        doing = f"round {self.rounds}, {self.doing}" if self.rounds else self.doing
+        bar.add_row("budget", ProgressBar(1.0, fraction, complete_style="cyan", finished_style="cyan"), times)
+        doing = f"round {self.rounds}, {self.activity}" if self.rounds else self.activity
         return Group(bar, Text(doing, style="dim"))
 
     def _grid(self) -> Table:
         c = cells(self.metrics)
         wide = self.console.width >= WIDE
-        names = {"clip": "clip fraction", "silent": "silent groups", "lr": "learning rate"} if wide else {}
+        names = {"clip": "clip fraction", "zero-var": "zero-variance groups", "lr": "learning rate"} if wide else {}
         grid = Table.grid(padding=(0, 1, 0, 0))
-        for width in (7, 7, 7, 11):  # of the values, so that nothing moves when they change
+        for width in (7, 7, 7, 11):  # fixed widths, so that the columns do not move when values change
             grid.add_column()
             grid.add_column(justify="right", min_width=width)
             grid.add_column()

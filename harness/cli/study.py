@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer import Option as Opt
@@ -37,6 +37,9 @@ from harness.cli.options import (
     named,
 )
 from harness.config.errors import RunFailed
+
+if TYPE_CHECKING:
+    from harness.studies.study import Study
 
 
 def compare(
@@ -76,10 +79,10 @@ def compare(
     }  # fmt: skip
     files = {"train_file": train_file, "test_file": test_file, "eval_files": named(eval_file, "--eval-file")}
     base["task"] = {k: v for k, v in files.items() if v} or None
-    from harness.studies.ad_hoc import compared
+    from harness.studies.ad_hoc import study_from_flags
 
-    study = compared(algos, seeds, base, set_ or [], config, name)
-    _conduct(study, out, workers, retry, dry_run, quiet)
+    study = study_from_flags(algos, seeds, base, set_ or [], config, name)
+    _launch(study, out, workers, retry, dry_run, quiet)
 
 
 def ablate(
@@ -100,46 +103,52 @@ def ablate(
 ) -> None:
     """A study file: its trials, its runs, its report; resumable."""
     if list_:
-        from harness.cli.study_catalog import listed
+        from harness.cli.study_catalog import list_studies
 
-        typer.echo("\n".join(listed(out or "results", workers)))
+        typer.echo("\n".join(list_studies(out or "results", workers)))
         return
     if study is None:
         raise ValueError("study: which one?  `harness ablate --list` names them")
-    from harness.studies.ad_hoc import varied
+    from harness.studies.ad_hoc import override_study
     from harness.studies.study import load
 
     settings = [*(set_ or []), *([f"budget={budget}"] if budget else [])]
-    _conduct(varied(load(study), seeds, settings, name, profile), out, workers, retry, dry_run, quiet)
+    _launch(override_study(load(study), seeds, settings, name, profile), out, workers, retry, dry_run, quiet)
 
 
-def _conduct(study: Any, out: str | None, workers: int, retry: bool, dry_run: bool, quiet: bool) -> None:
-    """Run what is left of a study, and report what has finished."""
+def _launch(study: Study, out: str | None, workers: int, retry: bool, dry_run: bool, quiet: bool) -> None:
+    """Start the runs that are left, and report those that have finished.  Raises RunFailed where one did not finish."""
     from harness.studies import launcher
 
-    say: Callable[[str], None] = (lambda _: None) if quiet else typer.echo
+    out = out or "results"
     if dry_run:
-        typer.echo("\n".join(launcher.rehearse(study, out or "results", workers)))
+        typer.echo("\n".join(launcher.dry_run(study, out, workers)))
         return
-    broken = launcher.conduct(study, out or "results", workers, retry, say)
-    _report(Path(out or "results", study.name), say)
-    if broken:
-        cells = "1 cell" if len(broken) == 1 else f"{len(broken)} cells"
-        raise RunFailed(f"{cells} did not finish: {'; '.join(broken)}")
+    say: Callable[[str], None] = (lambda _: None) if quiet else typer.echo
+    failures = launcher.launch(study, out, workers, retry, say)
+    _report_finished(Path(out, study.name), say)
+    if failures:
+        count = "1 run" if len(failures) == 1 else f"{len(failures)} runs"
+        raise RunFailed(f"{count} did not finish: {'; '.join(failures)}")
 
 
-def _report(folder: Path, say: Callable[[str], None]) -> None:
-    """The report of a study of which any run has finished."""
-    from harness.records.io import read_record
+def _report_finished(folder: Path, say: Callable[[str], None]) -> None:
+    """Write the study's report, where any of its runs has finished."""
+    from harness.records.io import status_of
 
-    if any((read_record(file.parent) or {}).get("status") == "finished" for file in folder.glob("*/seed*/record.json")):
-        from harness.reports.render.text import headline
-        from harness.reports.report import report
-
-        findings = report(folder)
-        for block in findings.blocks:
-            say(headline(findings, block))
+    if any(status_of(file.parent) == "finished" for file in folder.glob("*/seed*/record.json")):
+        for line in _write_report(folder):
+            say(line)
         say(f"report: {folder / 'report.html'}")
+
+
+def _write_report(folder: Path) -> list[str]:
+    """Returns the headline of each block."""
+    from harness.reports.render.text import headline
+    from harness.reports.report import write_report
+
+    findings = write_report(folder)
+    return [headline(findings, block) for block in findings.blocks]
 
 
 def report(
@@ -147,27 +156,24 @@ def report(
     into: Annotated[Path | None, Opt(help="A document whose parts marked `<!-- report DIR PART -->` to renew.")] = None,
 ) -> None:
     """Tables and figures from the records in a folder, written into it."""
-    from harness.reports.collection import is_shelf
-    from harness.reports.render.text import headline
-    from harness.reports.report import report as written
+    from harness.reports.collection import is_collection
 
     if into is not None:
-        _document(into)  # before anything is written
-    if is_shelf(folder):
-        from harness.reports.collection_page import overview
+        _read_document(into)  # before anything is written
+    if is_collection(folder):
+        from harness.reports.collection_page import write_overview
 
-        said = [str(overview(folder))]
+        lines = [str(write_overview(folder))]
     else:
-        findings = written(folder)
-        said = [*(headline(findings, block) for block in findings.blocks), str(folder / "report.html")]
+        lines = [*_write_report(folder), str(folder / "report.html")]
     if into is not None:
-        from harness.reports.includes import refresh
+        from harness.reports.includes import update_includes
 
-        into.write_text(refresh(_document(into), into.parent), encoding="utf-8")
-    typer.echo("\n".join(said))
+        into.write_text(update_includes(_read_document(into), into.parent), encoding="utf-8")
+    typer.echo("\n".join(lines))
 
 
-def _document(into: Path) -> str:
+def _read_document(into: Path) -> str:
     if not into.is_file():
         raise ValueError(f"--into: no file {into}")
     try:
@@ -182,7 +188,7 @@ def calibrate(
     folder: Annotated[Path, typer.Argument(help="Where the control runs lie and the page goes.")] = Path(
         "results/calibration"
     ),
-    trials: Annotated[int, Opt(help="Simulated studies of each cell.")] = 10_000,
+    trials: Annotated[int, Opt(help="Simulated studies per setting.")] = 10_000,
 ) -> None:
     """Are the intervals as wide as they say?  Simulation, A/A, positive and negative controls, as one page."""
     from harness.reports.calibration.calibrate import calibrate as calibrated

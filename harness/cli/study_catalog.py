@@ -1,47 +1,47 @@
-"""`harness ablate --list`: every study that ships, what it asks, what it would cost here, and what is recorded."""
+"""`harness ablate --list`: every study that ships, its question, what it would cost here, and what is recorded."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from harness.records.io import read_record
-from harness.studies.cost_estimate import taken, total
-from harness.studies.planned_run import Cell
-from harness.studies.status import choose
+from harness.records.io import status_of
+from harness.studies.cost_estimate import finished_runs, total_seconds
+from harness.studies.planned_run import PlannedRun
+from harness.studies.status import select_trials
 from harness.studies.study import Study, load, names
 
-SHELF = "deepseekmath"  # a folder under OUT that holds several studies' folders
+COLLECTION = "deepseekmath"  # a folder under OUT that holds several studies' folders
 
 
-def listed(out: str, workers: int = 1) -> list[str]:
-    """A line a study: name, question, cost of what is left, record under OUT or OUT/deepseekmath.
+def list_studies(out: str, workers: int = 1) -> list[str]:
+    """One line per study: name, question, cost of what is left, record under OUT or OUT/deepseekmath.
 
-    The cost goes by finished runs under OUT; "unknown" where no run of the model has finished.
+    The cost is estimated from finished runs under OUT; "unknown" where no run of the model has finished.
     """
     if workers < 1:
         raise ValueError(f"workers: at least 1, not {workers}")
-    known = taken(out)
+    finished = finished_runs(out)
     lines = []
     for study in map(load, names()):
-        place, left, whole = _recorded(study, out)
-        seconds = total(left, place, known)
+        root, left, total = _recorded(study, out)
+        seconds = total_seconds(left, root, finished)
         time = "unknown" if seconds is None else f"about {seconds / 60 / workers:.0f} min"
-        cost = f"{len(left)} cells to run, {time}" if left else "nothing to run"
-        done = whole - len(left)
-        record = f"{done} of {whole} cells in {place}/{study.name}" if done else "no record"
+        cost = f"{len(left)} runs to do, {time}" if left else "nothing to do"
+        done = total - len(left)
+        record = f"{done} of {total} runs in {root}/{study.name}" if done else "no record"
         lines.append(f"{study.name}: {study.question}  [{cost}; {record}]")
     return lines
 
 
-def _recorded(study: Study, out: str) -> tuple[str, list[Cell], int]:
-    """Where most of its cells have finished, those that have not there, and how many it has, trials among them."""
-    found = []
-    for place in (out, f"{out}/{SHELF}"):
+def _recorded(study: Study, out: str) -> tuple[str, list[PlannedRun], int]:
+    """The root under which most of its runs have finished, those that have not, and how many it has, with trials."""
+    candidates = []
+    for root in (out, f"{out}/{COLLECTION}"):
         try:
-            chosen = choose(study, place)
-        except ValueError:  # its trials have not finished: what they will choose changes no cost
-            chosen = {}
-        cells = [*study.trials(), *study.runs(chosen)]
-        left = [cell for cell in cells if (read_record(Path(place, cell.path)) or {}).get("status") != "finished"]
-        found.append((place, left, len(cells)))
-    return min(found, key=lambda x: len(x[1]))
+            tuned = select_trials(study, root)
+        except ValueError:  # its trials have not finished; the fields that they will select change no cost
+            tuned = {}
+        runs = [*study.trials(), *study.runs(tuned)]
+        left = [run for run in runs if status_of(Path(root, run.path)) != "finished"]
+        candidates.append((root, left, len(runs)))
+    return min(candidates, key=lambda candidate: len(candidate[1]))

@@ -1,7 +1,6 @@
-"""The end of a run as tables: one set of cells (`rows`), laid out for a terminal (`Tables`) and as a file (`markdown`).
+"""The summary of a run as tables: all cells as text (`rows`), and their layout on a terminal (`Tables`).
 
-Every cell is finished text before anything is laid out, so that the two cannot disagree.  What is not there is "-":
-an interrupted run, an evaluation that never came, a phase of zero seconds.
+A missing value is "-": of an interrupted run, an evaluation that was not made, a phase of zero seconds.
 """
 
 from __future__ import annotations
@@ -25,13 +24,14 @@ Point = dict[str, Mapping[str, Any]]  # measure -> the record's row: one set at 
 DOMAINS = {"in": "in domain", "out": "out of domain", "retention": "retention"}
 MEASURES = ("strict", "lenient", "unparseable", "truncated", "verifier_error")
 NAMES = {"flops": "FLOPs", "device_seconds": "device time", "kv_cache": "KV cache", "eval": "evaluation"}
-WORDS = ("how", "result", "charged", "domain", "decoding", "scorer")  # columns of words, not of numbers
+PART_NAMES = {**NAMES, "critic": "value model"}
+WORDS = ("how", "result", "charged", "domain", "decoding", "scorer")  # columns of words, not numbers
 FOLDED = {"unparseable": "un-\nparseable", "truncated": "trun-\ncated", "95 % interval": "95 %\ninterval"}
-WIDE = 96  # columns from which on the tables have their full spacing
+WIDE = 96  # console columns from which tables have their full spacing
 
 
 def heading(record: Record) -> str:
-    """What ran and how it ended: "grpo, arithmetic, nano, seed 0: finished"."""
+    """The run and its status: "grpo, arithmetic, nano, seed 0: finished"."""
     config = record.get("config") or {}
     words = [record.get("algo"), config.get("task_name"), config.get("model"), f"seed {record.get('seed', '-')}"]
     status, reason = str(record.get("status", "unknown")), str(record.get("reason") or "")
@@ -41,7 +41,7 @@ def heading(record: Record) -> str:
 
 
 def rows(record: Record) -> dict[str, list[Row]]:
-    """Everything that is shown, as text: the keys are evals, spend, phases, memory, checks."""
+    """All tables, as text: the keys are evals, spend, phases, memory, checks."""
     device = str((record.get("environment") or {}).get("device") or "")
     exact = device.startswith("cpu") and (record.get("config") or {}).get("dtype") != "bfloat16"
     return {
@@ -49,15 +49,17 @@ def rows(record: Record) -> dict[str, list[Row]]:
         "spend": _spend_rows(record.get("spend") or {}, record.get("budget") or {}),
         "phases": _phase_rows(record.get("phases") or {}),
         "memory": _memory_rows(record.get("memory") or {}, device),
-        "checks": _check_rows(record.get("checks") or {}, 1e-3 if exact else 0.5),  # as harness.metrics.warnings
+        "checks": _check_rows(
+            record.get("checks") or {}, 1e-3 if exact else 0.5
+        ),  # as `harness.training.metrics.warnings`
     }
 
 
 def eval_rows(evals: Sequence[Mapping[str, Any]]) -> list[Row]:
-    """A row a task and decoding, in-domain first: its first and its last point side by side.
+    """One row per task and decoding, in-domain first, with its first and its last evaluation.
 
-    Tasks of ours have their strict and lenient accuracy in one row; a stock lm-eval task has one row for each of
-    its metrics and filters.  Where there is only one point, it is the first.
+    Our own tasks have their strict and lenient accuracy in one row; a stock lm-eval task has one row for each of
+    its metrics and filters.  A single evaluation counts as the first.
     """
     ours = {e["task"] for e in evals if e["filter"] == "strict"}
     lines: dict[tuple[Any, ...], dict[float, Point]] = {}
@@ -67,34 +69,42 @@ def eval_rows(evals: Sequence[Mapping[str, Any]]) -> list[Row]:
         measure = (e["filter"] if metric == "exact_match" else metric) if own else "strict"
         lines.setdefault(key, {}).setdefault(e["fraction"], {})[measure] = e
     places = sorted({e["fraction"] for e in evals})
-    found = [_eval_row(key, points, places[0], places[-1]) for key, points in lines.items()]
+    table_rows = [_eval_row(key, points, places[0], places[-1]) for key, points in lines.items()]
     order = list(DOMAINS.values())
-    return sorted(found, key=lambda r: order.index(r["domain"]) if r["domain"] in order else len(order))
+    return sorted(table_rows, key=lambda r: order.index(r["domain"]) if r["domain"] in order else len(order))
 
 
 def _eval_row(key: tuple[Any, ...], points: dict[float, Point], start: float, end: float) -> Row:
     task, decoding, temperature, stock = key
-    seen = [e for measures in points.values() for e in measures.values()]
-    spoken = stock.removesuffix(" none") or (f"sampled T={temperature:g}" if decoding == "sampled" else decoding)
-    domain, n, scorer = (seen[-1][name] for name in ("domain", "n", "scorer"))
-    row = {"task": task, "domain": DOMAINS.get(domain, domain), "decoding": spoken, "n": count(n), "scorer": scorer}
+    entries = [e for measures in points.values() for e in measures.values()]
+    decoding_name = stock.removesuffix(" none") or (f"sampled T={temperature:g}" if decoding == "sampled" else decoding)
+    domain, n, scorer = (entries[-1][name] for name in ("domain", "n", "scorer"))
+    row = {
+        "task": task,
+        "domain": DOMAINS.get(domain, domain),
+        "decoding": decoding_name,
+        "n": count(n),
+        "scorer": scorer,
+    }
     row |= {"at_first": point(start), "at_last": point(end) if end > start else ""}
-    share = all(0 <= e["value"] <= 1 for e in seen)  # a stock metric may be anything
+    is_fraction = all(0 <= e["value"] <= 1 for e in entries)  # a stock metric may be anything
     ends = {"first": points.get(start, {}), "last": points.get(end, {}) if end > start else {}}
     for where, measures in ends.items():
         for name in MEASURES:
             value = measures[name]["value"] if name in measures else None
-            row[f"{name}_{where}"] = percent(value) if share or value is None else f"{value:.4g}"
-        row[f"interval_{where}"] = _interval(measures["strict"]) if "strict" in measures and share else "-"
+            row[f"{name}_{where}"] = percent(value) if is_fraction or value is None else f"{value:.4g}"
+        row[f"interval_{where}"] = _interval(measures["strict"]) if "strict" in measures and is_fraction else "-"
     strict = [measures["strict"]["value"] for measures in ends.values() if "strict" in measures]
     change = strict[-1] - strict[0] if len(strict) == 2 else None
-    row["change"] = "-" if change is None else f"{round(100 * change, 1) + 0.0:+.1f}" if share else f"{change:+.4g}"
+    row["change"] = (
+        "-" if change is None else f"{round(100 * change, 1) + 0.0:+.1f}" if is_fraction else f"{change:+.4g}"
+    )
     return row
 
 
 def _interval(e: Mapping[str, Any]) -> str:
     hits = e["value"] * e["n"]
-    if abs(hits - round(hits)) > 1e-6 * max(1, e["n"]):  # the mean of something else than rights and wrongs
+    if abs(hits - round(hits)) > 1e-6 * max(1, e["n"]):  # not a mean of 0s and 1s
         return "-"
     low, high = wilson(round(hits), e["n"])
     return f"{100 * low:.1f}-{100 * high:.1f}"
@@ -106,14 +116,14 @@ def _spend_rows(spend: dict[str, float], budget: dict[str, Any]) -> list[Row]:
             return f"{x:,.1f} s"
         return flops(x) if unit == "flops" else count(x)
 
-    found = []
+    table_rows = []
     for unit in (*UNITS, *(u for u in spend if u not in UNITS)):
         used, limit = spend.get(unit), budget.get("limit") if unit == budget.get("unit") else None
         row = {"unit": NAMES.get(unit, unit.replace("_", " ")), "spent": text(unit, used), "budget": "", "used": ""}
         if limit:
             row |= {"budget": text(unit, limit), "used": percent(used / limit if used is not None else None)}
-        found.append(row)
-    return found
+        table_rows.append(row)
+    return table_rows
 
 
 def _phase_rows(phases: dict[str, dict[str, float]]) -> list[Row]:
@@ -133,77 +143,77 @@ def _phase_rows(phases: dict[str, dict[str, float]]) -> list[Row]:
         }
 
     order = [n for n in (*PHASES, *(n for n in entered if n not in PHASES)) if n in entered]
-    found = [row(n, entered[n], "yes" if n in CHARGED else "no") for n in order]
+    table_rows = [row(n, entered[n], "yes" if n in CHARGED else "no") for n in order]
     peak = max((p.get("peak_bytes", 0) for p in entered.values()), default=0)
-    return [*found, row("total", {"seconds": total, "peak_bytes": peak}, "")] if found else []
+    return [*table_rows, row("total", {"seconds": total, "peak_bytes": peak}, "")] if table_rows else []
 
 
 def _memory_rows(memory: dict[str, Any], device: str) -> list[Row]:
     parts = memory.get("parts") or {}
     names = [n for n in (*PARTS, *(n for n in parts if n not in PARTS)) if n in parts]
-    found = [(NAMES.get(n, n.replace("_", " ")), parts[n].get("bytes"), parts[n].get("how", "-")) for n in names]
+    sizes = [(PART_NAMES.get(n, n.replace("_", " ")), parts[n].get("bytes"), parts[n].get("how", "-")) for n in names]
     if memory.get("peak_bytes"):
         whole = "allocator" if device.startswith("cuda") else "whole process"
-        found.append(("peak", memory["peak_bytes"], f"measured, {whole}" if device else "measured"))
-    return [{"part": name, "size": size(x), "how": how} for name, x, how in found]
+        sizes.append(("peak", memory["peak_bytes"], f"measured, {whole}" if device else "measured"))
+    return [{"part": name, "size": size(x), "how": how} for name, x, how in sizes]
 
 
 def _check_rows(checks: dict[str, float], allowed: float) -> list[Row]:
-    found = []
+    table_rows = []
     for name, value in checks.items():
-        says = f"{value:.3g}" if isinstance(value, int | float) else str(value)
+        result = f"{value:.3g}" if isinstance(value, int | float) else str(value)
         if name == "first_update_max_abs_logratio":
             verdict = "agree, log-probabilities within" if value <= allowed else "DISAGREE, log-probabilities apart by"
-            name, says = "first update", f"sampler and trainer {verdict} {says} ({allowed:g} allowed)"
-        found.append({"check": name.replace("_", " "), "result": says})
-    return found
+            name, result = "first update", f"sampler and trainer {verdict} {result} ({allowed:g} allowed)"
+        table_rows.append({"check": name.replace("_", " "), "result": result})
+    return table_rows
 
 
 def notes(evals: list[Row]) -> list[str]:
-    """What is said below the table of evaluations."""
+    """The lines below the table of evaluations."""
     if not evals:
         return ["No evaluation was made."]
     scorers = " and ".join(sorted({r["scorer"] for r in evals}))
-    said = ["95 % Wilson intervals; change in points of strict accuracy.", f"Scored by {scorers}."]
+    lines = ["95 % Wilson intervals; change in points of strict accuracy.", f"Scored by {scorers}."]
     for r in evals:
         failed = {r[f"at_{w}"]: r[f"verifier_error_{w}"] for w in ("first", "last")}
-        told = [f"{rate} ({place})" for place, rate in failed.items() if rate not in ("-", "0.0 %")]
-        if told:
-            said.append(f"The verifier failed in {r['task']}, {r['decoding']}: {', '.join(told)}.")
-    return said
+        rates = [f"{rate} ({place})" for place, rate in failed.items() if rate not in ("-", "0.0 %")]
+        if rates:
+            lines.append(f"The verifier failed in {r['task']}, {r['decoding']}: {', '.join(rates)}.")
+    return lines
 
 
 class Tables:
-    """The tables of a record, as something that a rich console prints at any width from 80 on."""
+    """The tables of a record as a rich renderable, for any console width from 80."""
 
     def __init__(self, record: Record) -> None:
         self.heading, self.good = heading(record), record.get("status") in ("finished", "running")
         self.rows = rows(record)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        found, wide = self.rows, options.max_width >= WIDE
+        tables, wide = self.rows, options.max_width >= WIDE
         yield Text(f"{self.heading}\n", style="bold" if self.good else "bold red")
-        if found["evals"]:
-            yield from (_eval_table(found["evals"], wide), "")
-        yield Text("\n".join([*notes(found["evals"]), ""]), style="dim")
-        blocks = [_plain_table(found[name], "budget") for name in ("spend", "memory", "phases") if found[name]]
-        if wide and found["memory"]:
-            beside = Table.grid(padding=(0, 6, 0, 0))
-            beside.add_row(*blocks[:2])
-            blocks[:2] = [beside]
+        if tables["evals"]:
+            yield from (_eval_table(tables["evals"], wide), "")
+        yield Text("\n".join([*notes(tables["evals"]), ""]), style="dim")
+        blocks = [_plain_table(tables[name], "budget") for name in ("spend", "memory", "phases") if tables[name]]
+        if wide and tables["memory"]:
+            pair = Table.grid(padding=(0, 6, 0, 0))
+            pair.add_row(*blocks[:2])
+            blocks[:2] = [pair]
         for block in blocks:
             yield from (block, "")
-        for r in found["checks"]:
+        for r in tables["checks"]:
             yield Text(f"{r['check']}: {r['result']}", style="bold red" if "DISAGREE" in r["result"] else "")
 
 
 def _table(gap: int) -> Table:
-    """Columns `gap` apart; the box itself takes one of them."""
+    """A table whose columns are `gap` characters apart; the box itself takes one of them."""
     return Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, gap - 1, 0, 0), header_style="dim")
 
 
 def _eval_table(evals: list[Row], wide: bool) -> Table:
-    """Two lines a row, its first point above its last, so that what belongs together is aligned."""
+    """Two lines per row, the first evaluation above the last."""
     table = _table(2 if wide else 1)
     table.add_column("task", overflow="fold")
     table.add_column("")
@@ -223,11 +233,11 @@ def _eval_table(evals: list[Row], wide: bool) -> Table:
     return table
 
 
-def _plain_table(found: list[Row], bold_if: str = "") -> Table:
-    """A column a key; a row in bold where its `bold_if` cell says something."""
+def _plain_table(table_rows: list[Row], bold_if: str = "") -> Table:
+    """One column per key; rows whose `bold_if` cell is not empty are bold."""
     table = _table(2)
-    for i, key in enumerate(found[0]):
+    for i, key in enumerate(table_rows[0]):
         table.add_column(key, justify="left" if i == 0 or key in WORDS else "right")
-    for r in found:
+    for r in table_rows:
         table.add_row(*(Text(x) for x in r.values()), style="bold" if r.get(bold_if) else "")
     return table

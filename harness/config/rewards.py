@@ -106,27 +106,27 @@ class RewardModelFields:
             raise ValueError(f"reward_model.replay: must lie in 0..1, 1 excluded, not {self.replay}")
 
 
-def reward_model_of(config: RunConfig) -> RewardModelFields:
+def reward_model_of(config: RunConfig, budget: Budget) -> RewardModelFields:
     """Raises ValueError where a field is wrong, or what it samples alone would be more than the budget pays for."""
-    fields, budget = build(RewardModelFields, config.reward_model, "reward_model."), Budget.parse(config.budget)
+    fields = build(RewardModelFields, config.reward_model, "reward_model.")
     prompts = 0 if fields.name else fields.prompts  # a later training stays out where it is not paid for
-    wanted = {"prompts": prompts, "completions": prompts * fields.samples}.get(budget.unit, 0)
-    if wanted > budget.limit:
+    needed = {"prompts": prompts, "completions": prompts * fields.samples}.get(budget.unit, 0)
+    if needed > budget.limit:
         raise ValueError(
-            f"reward_model.prompts: it would sample {wanted:,} {budget.unit}, and the budget is {budget.limit:,.0f}"
+            f"reward_model.prompts: it would sample {needed:,} {budget.unit}, and the budget is {budget.limit:,.0f}"
         )
     return fields
 
 
-def unread(config: RunConfig, steps: bool) -> list[str]:
-    """A line for each thing of a reward that was asked for and is not read; `steps`: the algorithm reads them."""
-    said = []
-    asked = [name for name in config.reward_model if config.sources.get(f"reward_model.{name}") != "profile"]
-    if asked and config.reward not in LEARNED:
-        said.append(f"reward_model.{asked[0]}: nothing reads it, for reward={config.reward} is not learned")
+def unused_settings(config: RunConfig, steps: bool) -> list[str]:
+    """A line for each setting of a reward that has no effect; `steps`: the algorithm reads rewards of steps."""
+    notices = []
+    given = [name for name in config.reward_model if config.sources.get(f"reward_model.{name}") != "profile"]
+    if given and config.reward not in LEARNED:
+        notices.append(f"reward_model.{given[0]} has no effect: reward={config.reward} is not learned")
     if config.reward in STEPWISE and not steps:
-        said.append(f"{config.algo_name} reads the last step's reward alone: {config.reward} rates others in vain")
-    return said
+        notices.append(f"{config.algo_name} reads the last step's reward alone: {config.reward} rates others in vain")
+    return notices
 
 
 def trainings_of(config: RunConfig, fields: RewardModelFields) -> int:
@@ -134,11 +134,9 @@ def trainings_of(config: RunConfig, fields: RewardModelFields) -> int:
     return (0 if fields.name else 1) + (config.iterations - 1 if config.refresh_reward else 0)
 
 
-def check_drawn(config: RunConfig, problems: int) -> None:
+def check_problem_count(config: RunConfig, fields: RewardModelFields, problems: int) -> None:
     """Raises ValueError where a reward model would meet a problem twice: once to learn from, once to be measured on."""
-    if config.reward in LEARNED:
-        fields = reward_model_of(config)
-        if (wanted := trainings_of(config, fields) * fields.prompts) > problems:
-            raise ValueError(
-                f"reward_model.prompts: its {wanted:,} problems must differ, and the task has {problems:,} to train on"
-            )
+    if (needed := trainings_of(config, fields) * fields.prompts) > problems:
+        raise ValueError(
+            f"reward_model.prompts: its {needed:,} problems must differ, and the task has {problems:,} to train on"
+        )

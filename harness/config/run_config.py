@@ -1,7 +1,7 @@
-"""What a run is asked to do: defaults < the model's profile < a TOML file < the command line.
+"""The configuration of a run: defaults < the model's defaults < a TOML file < the command line.
 
-Scale fields (learning rate, prompts a round, G, lengths) come from the model's profile; fields that define an
-algorithm from the algorithm's own file.  A field that nobody knows is an error that lists the valid ones.
+Scale fields (learning rate, prompts per round, G, lengths) come from the model's defaults file, fields that define an
+algorithm from the algorithm's own file.  An unknown field is an error that lists the valid ones.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from harness.accounting.budget import Budget
 from harness.config.coercion import build
-from harness.config.overrides import GROUPS, _nested, put
+from harness.config.overrides import GROUPS, flatten_names, parse_setting, set_field
 from harness.config.start_models import defaults_of, load_toml
 
 
@@ -27,17 +27,17 @@ class RunConfig:
     algo: dict[str, Any] = field(default_factory=dict)
     task: dict[str, Any] = field(default_factory=dict)
     reward: str = "rule"
-    reward_model: dict[str, Any] = field(default_factory=dict)  # harness/reward_models/fields.py
-    reward_weights: dict[str, float] = field(default_factory=dict)  # of terms (harness/terms.py)
+    reward_model: dict[str, Any] = field(default_factory=dict)  # its fields: config/rewards.py
+    reward_weights: dict[str, float] = field(default_factory=dict)  # by term (rewards/shaping.py)
     reward_noise: float = 0.0  # share of the rule's labels that are flipped, 0 to 0.5
     iterations: int = 1  # equal shares of the budget, between which the next two act (2402.03300, Algorithm 1)
     reset_reference: bool = False  # the reference becomes the policy
     refresh_reward: bool = False  # the reward model is trained on
-    measure_kl: bool = False  # KL to the start model is measured where nothing else asks for a reference
+    log_reference_kl: bool = False  # measure KL to the start model even where the loss needs no reference
     budget: str = "completions=8192"
     seed: int = 0
-    # scale: the model's profile has the last word on these defaults
-    prompts: int = 32  # P, a round
+    # scale: a model's defaults file may set other defaults
+    prompts: int = 32  # P, per round
     group_size: int = 16  # G
     max_new_tokens: int = 512
     lr: float = 1e-6
@@ -54,18 +54,22 @@ class RunConfig:
     # machine
     device: str = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float64"] = "auto"  # auto: fp32 on CPU, bf16 autocast on CUDA
-    micro_tokens: int = 4096  # tokens of one forward and backward
-    gradient_checkpointing: bool = False  # a third more work, few activations
+    micro_batch_tokens: int = 4096  # tokens of one forward and backward
+    gradient_checkpointing: bool = False  # a third more compute, few activations
     optimizer: Literal["adamw", "adamw8bit", "paged_adamw8bit"] = "adamw"  # the 8-bit ones are bitsandbytes'
-    reference_on: Literal["device", "cpu"] = "device"  # cpu: parked there, and brought in for its reading of a round
-    rollout_rows: int = 256  # completions decoded at once
+    reference_device: Literal["device", "cpu"] = "device"  # cpu: on the device for its forward passes alone
+    rollout_batch_size: int = 256  # completions decoded at once
     # where
     name: str | None = None
     out: str = "results"
-    keep_checkpoints: int = 1  # the newest so many; 0 writes none
+    keep_checkpoints: int = 1  # number to keep; 0 writes none
     checkpoint_every: int = 10  # rounds
-    resume: bool = False  # go on with the run in the folder
+    resume: bool = False  # continue the run in the folder
     sources: dict[str, str] = field(default_factory=dict)  # field -> profile | file | flag; the rest is default
+
+    @property
+    def parsed_budget(self) -> Budget:
+        return Budget.parse(self.budget)
 
     def as_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -74,28 +78,25 @@ class RunConfig:
 def resolve(
     flags: dict[str, Any], settings: list[str], file: str | None, under: dict[str, Any] | None = None
 ) -> RunConfig:
-    """Merge the four layers.  `settings` are the `--set field=value` words; flags that are None are unset; `under` lies
-    under the file."""
+    """Merge the layers.  `settings` are the `--set field=value` words.  Flags that are None are unset.  `under` is one
+    more layer, below the file."""
     layers: list[tuple[str, dict[str, Any]]] = [("file", under)] if under else []
     if file is not None:
         layers.append(("file", load_toml(Path(file))))
-    asked = {k: v for k, v in flags.items() if v is not None}
+    overrides = {k: v for k, v in flags.items() if v is not None}
     for word in settings:
-        name, equals, value = word.partition("=")
-        if not equals:
-            raise ValueError(f"--set: '{word}' is not field=value")
-        put(asked, name, value)
-    layers.append(("flag", asked))
+        set_field(overrides, *parse_setting(word))
+    layers.append(("flag", overrides))
     return merge(layers)
 
 
 def merge(layers: list[tuple[str, dict[str, Any]]]) -> RunConfig:
-    """(source, table) layers, later ones over earlier ones, under them the profile of the model that they name."""
-    layers = [(source, _nested(layer)) for source, layer in layers]
+    """(source, table) layers, later ones over earlier ones, and below them the defaults of the model that they name."""
+    layers = [(source, flatten_names(layer)) for source, layer in layers]
     model = next((layer["model"] for _, layer in reversed(layers) if "model" in layer), RunConfig.model)
     if not isinstance(model, str):
         raise ValueError(f"model: must be an embedded model's name, a folder or a hub id, not {model!r}")
-    layers.insert(0, ("profile", _nested(defaults_of(model))))
+    layers.insert(0, ("profile", flatten_names(defaults_of(model))))
     merged: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for source, layer in layers:
@@ -110,9 +111,9 @@ def merge(layers: list[tuple[str, dict[str, Any]]]) -> RunConfig:
 
 
 def check(config: RunConfig) -> RunConfig:
-    """Ranges that a type does not say.  Raises ValueError naming the field."""
+    """Check what a type cannot express.  Raises ValueError naming the field."""
     Budget.parse(config.budget)
-    sizes = ("prompts", "group_size", "max_new_tokens", "micro_tokens", "rollout_rows", "checkpoint_every")
+    sizes = ("prompts", "group_size", "max_new_tokens", "micro_batch_tokens", "rollout_batch_size", "checkpoint_every")
     for least, names in ((1, (*sizes, "iterations")), (0, ("warmup", "keep_checkpoints"))):
         for name in names:
             if getattr(config, name) < least:

@@ -6,8 +6,8 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-DEFAULTS = "model_defaults.toml"  # beside a model's weights: learning rate, prompts a round, lengths
-FORMER = "profile.toml"  # what that file was called; folders of earlier runs have it
+DEFAULTS = "model_defaults.toml"  # beside a model's weights: learning rate, prompts per round, lengths
+FORMER = "profile.toml"  # its former name, in folders of earlier runs
 MODELS = Path(__file__).parent.parent / "models" / "embedded"
 
 
@@ -18,7 +18,7 @@ def defaults_file(model: str) -> Path | None:
 
 
 def defaults_of(model: str) -> dict[str, Any]:
-    """What it says; nothing, and the general defaults stand, where there is none."""
+    """Its fields; none, so that the general defaults hold, where there is no such file."""
     file = defaults_file(model)
     return load_toml(file) if file else {}
 
@@ -28,15 +28,15 @@ def embedded_models() -> list[str]:
 
 
 def is_recipe_alone(model: str) -> bool:
-    """An embedded model whose weights do not ship."""
+    """True for an embedded model whose weights do not ship."""
     return model in embedded_models() and not (MODELS / model / "config.json").is_file()
 
 
 def embedded(model: str) -> Path | None:
     """The folder of an embedded model, None for any other.  Raises ValueError where it is a recipe alone."""
     if is_recipe_alone(model):
-        made = f"`harness pretrain {model} --device cuda` makes them"
-        raise ValueError(f"model: {model} has no weights here: {made}; then --model FOLDER")
+        command = f"`harness pretrain {model} --device cuda`"
+        raise ValueError(f"model: {model} has no weights here: {command} makes them; then --model FOLDER")
     return MODELS / model if model in embedded_models() else None
 
 

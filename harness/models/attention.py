@@ -25,12 +25,12 @@ NAME = "harness"
 class Layout(Protocol):
     """Which keys each query sees."""
 
-    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, how: How) -> Tensor:
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, params: AttentionParams) -> Tensor:
         """(B, H, Q, D), (B, K, Q, D) twice -> (B, Q, H, D), as transformers' attention functions return it."""
         ...
 
 
-class How:
+class AttentionParams:
     """What a layer says of its own attention: the scale of the scores, a window, a soft cap on the scores."""
 
     def __init__(self, scale: float | None, window: int | None = None, softcap: float | None = None) -> None:
@@ -53,10 +53,10 @@ def _forward(
 ) -> tuple[Tensor, None]:
     if rest.get("s_aux") is not None or rest.get("position_bias") is not None:
         raise NotImplementedError("attention sinks and position biases are not read by the packed pass")
-    how, dtype = How(scaling, sliding_window, softcap), value.dtype
+    params, dtype = AttentionParams(scaling, sliding_window, softcap), value.dtype
     query, key = query.to(dtype), key.to(dtype)  # under autocast the rotary embedding leaves them in fp32, and they
     # would be cast at every product: once is enough, half as much to keep, and what a kernel in 16 bits takes
-    return _current[-1].attend(int(module.layer_idx), query, key, value, how), None  # type: ignore[arg-type]
+    return _current[-1].attend(int(module.layer_idx), query, key, value, params), None  # type: ignore[arg-type]
 
 
 AttentionInterface.register(NAME, _forward)
@@ -83,37 +83,39 @@ def held(model: Any) -> AbstractContextManager[None]:
     return attending(model, _current[-1]) if _current else nullcontext()
 
 
-def attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, how: How) -> Tensor:
+def attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, params: AttentionParams) -> Tensor:
     """softmax(scale q k' + mask) v, with grouped key heads.  (B, H, Q, D) and (B, K, C, D) twice -> (B, H, Q, D).
 
     `mask` is additive or boolean, broadcast to (B, 1, Q, C).  A soft cap c makes each score s c tanh(s / c), before the
     mask.
     """
     fold = query.shape[1] // key.shape[1]
-    if how.softcap is not None:
-        return _capped(query, _repeat(key, fold), _repeat(value, fold), mask, how)
+    if params.softcap is not None:
+        return _capped(query, _repeat(key, fold), _repeat(value, fold), mask, params)
     sdpa = nn.functional.scaled_dot_product_attention
     if fold > 1 and query.shape[2] == 1:  # one query a row: the heads that share a key stand where queries do
         shape = query.shape
         folded = query.reshape(shape[0], key.shape[1], fold, shape[3])
-        return sdpa(folded, key, value, attn_mask=mask, scale=how.scale).reshape(shape)
+        return sdpa(folded, key, value, attn_mask=mask, scale=params.scale).reshape(shape)
     if fold > 1:
         key, value = _repeat(key, fold), _repeat(value, fold)
-    return sdpa(query, key, value, attn_mask=mask, scale=how.scale)
+    return sdpa(query, key, value, attn_mask=mask, scale=params.scale)
 
 
-def ragged(query: Tensor, key: Tensor, value: Tensor, ends_Q: Tensor, ends_C: Tensor, widest: int, how: How) -> Tensor:
+def varlen(
+    query: Tensor, key: Tensor, value: Tensor, ends_Q: Tensor, ends_C: Tensor, widest: int, params: AttentionParams
+) -> Tensor:
     """Causal attention of sequences that lie end to end, by torch's flash kernel: CUDA, 16 bits, no window, no cap.
 
     Sequence i has the queries ends_Q[i] .. ends_Q[i+1] and the keys ends_C[i] .. ends_C[i+1], and its last query sees
     all of them.  (queries, H, D), (keys, K, D) twice -> (queries, H, D).
     """
-    if how.window is not None or how.softcap is not None:
+    if params.window is not None or params.softcap is not None:
         raise NotImplementedError("no window and no soft cap here")
     fold = query.shape[1] // key.shape[1]
     key, value = (x if fold == 1 else x.repeat_interleave(fold, 1) for x in (key, value))
     ends_Q, ends_C = ends_Q.int(), ends_C.int()
-    return _kernel(query, key, value, ends_Q, ends_C, widest, widest, scale=how.scale)
+    return _kernel(query, key, value, ends_Q, ends_C, widest, widest, scale=params.scale)
 
 
 def _kernel(*given: Any, scale: float | None) -> Tensor:
@@ -131,11 +133,11 @@ def _repeat(x: Tensor, fold: int) -> Tensor:
     return x if fold == 1 else x.repeat_interleave(fold, 1)
 
 
-def _capped(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, how: How) -> Tensor:
+def _capped(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, params: AttentionParams) -> Tensor:
     """Gemma 2's attention, written out: no fused kernel has the cap."""
-    assert how.softcap is not None
-    scale = how.scale if how.scale is not None else query.shape[-1] ** -0.5
-    scores = how.softcap * torch.tanh(query @ key.transpose(2, 3) * scale / how.softcap)
+    assert params.softcap is not None
+    scale = params.scale if params.scale is not None else query.shape[-1] ** -0.5
+    scores = params.softcap * torch.tanh(query @ key.transpose(2, 3) * scale / params.softcap)
     if mask is not None:
         scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask
     return torch.softmax(scores, -1, dtype=torch.promote_types(scores.dtype, torch.float32)).to(value.dtype) @ value

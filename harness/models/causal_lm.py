@@ -22,58 +22,61 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from algos import Rollouts
 from harness.models.attention import attending, held
+from harness.models.limits import logit_rows
 from harness.models.packing import Packed
 
-LOGIT_BYTES = 2**28  # of fp32 logits held at once; what is beyond is computed again in the backward pass
-RAGGED_LOGIT_BYTES = 2**30  # the same on CUDA in 16 bits, where each piece casts the whole head anew
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}  # of the trial, relative to the largest logit; 0.03 in 16 bits
 
 Autocast = Callable[[], AbstractContextManager[Any]]
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """What a reading says of the M chosen tokens; `spread` lays one number a token out as (N, T), 0 elsewhere."""
+class SelectedTokens:
+    """What a reading says of the M chosen tokens; `scatter` lays one number per token out as (N, T), 0 elsewhere."""
 
     state_MH: Tensor  # the trunk's state that foresaw each
     target_M: Tensor
     mask_NT: Tensor
 
-    def spread(self, x_M: Tensor) -> Tensor:
+    def scatter(self, x_M: Tensor) -> Tensor:
         return x_M.new_zeros(self.mask_NT.shape).masked_scatter(self.mask_NT, x_M)
 
 
-class Trunk:
+class Backbone:
     """States of a decoder stack, packed where it can be."""
 
-    def __init__(self, module: Any, packs: bool = True, autocast: Autocast = nullcontext, ragged: bool = False) -> None:
-        self.module, self.packs, self.autocast, self.ragged = module, packs, autocast, ragged
+    def __init__(self, module: Any, packs: bool = True, autocast: Autocast = nullcontext, varlen: bool = False) -> None:
+        self.module, self.packs, self.autocast, self.varlen = module, packs, autocast, varlen
 
-    def read(self, r: Rollouts) -> Chosen:
+    def hidden_states(self, r: Rollouts) -> SelectedTokens:
         """The state in which each chosen token was chosen.  Gradient flows where it is enabled."""
         with self.autocast():
             return self._packed(r) if self.packs else self._padded(r)
 
-    def _packed(self, r: Rollouts) -> Chosen:
-        packed = Packed.of(r, self.ragged)
+    def _packed(self, r: Rollouts) -> SelectedTokens:
+        packed = Packed.of(r, self.varlen)
         with attending(self.module, packed):
             states = self.module(
                 input_ids=packed.token_K[None], position_ids=packed.position_K[None], use_cache=False
             ).last_hidden_state[0]
-        return Chosen(states.index_select(0, packed.state_M), packed.target_M, r.mask_NT)
+        return SelectedTokens(states.index_select(0, packed.state_M), packed.target_M, r.completion_mask_NT)
 
-    def _padded(self, r: Rollouts) -> Chosen:
-        width = r.mask_NT.shape[1]
+    def _padded(self, r: Rollouts) -> SelectedTokens:
+        width = r.completion_mask_NT.shape[1]
         states = self.module(
             input_ids=r.tokens_NS,
-            attention_mask=r.attend_NS.long(),
-            position_ids=positions(r.attend_NS),
+            attention_mask=r.attention_mask_NS.long(),
+            position_ids=positions(r.attention_mask_NS),
             use_cache=False,
         ).last_hidden_state
-        return Chosen(states[:, -(width + 1) : -1][r.mask_NT], r.tokens_NS[:, -width:][r.mask_NT], r.mask_NT)
+        return SelectedTokens(
+            states[:, -(width + 1) : -1][r.completion_mask_NT],
+            r.tokens_NS[:, -width:][r.completion_mask_NT],
+            r.completion_mask_NT,
+        )
 
 
-class LM(Trunk):
+class CausalLM(Backbone):
     """A trunk and its head.  Raises ValueError where the model's logits are not its head's, scaled or capped."""
 
     def __init__(self, model: Any, autocast: Autocast = nullcontext) -> None:
@@ -93,13 +96,15 @@ class LM(Trunk):
             logits = logits * self.scale
         return logits if self.cap is None else self.cap * torch.tanh(logits / self.cap)
 
-    def judge(self, chosen: Chosen, temperature: float, entropy: bool = False) -> tuple[Tensor, Tensor]:
+    def token_logprobs(
+        self, chosen: SelectedTokens, temperature: float, entropy: bool = False
+    ) -> tuple[Tensor, Tensor]:
         """Log-probability and entropy of each chosen token, at `temperature`, in fp32 at least.  Two (M,) tensors.
 
         log pi(o) = z_o - log sum_v exp z_v with z = logits / temperature.  The entropy has a gradient where `entropy`.
         """
         states, targets = chosen.state_MH, chosen.target_M
-        rows = max(1, logit_bytes(self.ragged) // (4 * self.head.weight.shape[0]))
+        rows = logit_rows(self.head.weight.shape[0], self.varlen)
 
         def part(state: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
             with self.autocast():
@@ -121,10 +126,10 @@ class LM(Trunk):
         try:
             with self.autocast():
                 r, theirs = self._trial()
-                for self.packs, self.ragged in ((True, True), (True, False))[0 if on_cuda else 1 :]:
+                for self.packs, self.varlen in ((True, True), (True, False))[0 if on_cuda else 1 :]:
                     if self._agrees(r, theirs):
                         return
-                self.packs = self.ragged = False
+                self.packs = self.varlen = False
         finally:
             self.model.train(training)
 
@@ -133,12 +138,12 @@ class LM(Trunk):
         r = _example(self.head.weight.device, self.head.weight.shape[0])
         whole = self.model(
             input_ids=r.tokens_NS,
-            attention_mask=r.attend_NS.long(),
-            position_ids=positions(r.attend_NS),
+            attention_mask=r.attention_mask_NS.long(),
+            position_ids=positions(r.attention_mask_NS),
             use_cache=False,
         ).logits
-        width = r.mask_NT.shape[1]
-        theirs = whole[:, -(width + 1) : -1][r.mask_NT]
+        width = r.completion_mask_NT.shape[1]
+        theirs = whole[:, -(width + 1) : -1][r.completion_mask_NT]
         if not _near(self.logits(self._padded(r).state_MH), theirs):
             name = type(self.model).__name__
             raise ValueError(f"model: {name} makes more of its head's output than a scale or a cap: it cannot be read")
@@ -149,11 +154,6 @@ class LM(Trunk):
             return _near(self.logits(self._packed(r).state_MH), theirs)
         except Exception:  # whatever an architecture stumbles over: there is another way to read it
             return False
-
-
-def logit_bytes(ragged: bool) -> int:
-    """Of a piece of the head's work, by how the trunk is read: ragged rows are CUDA's, in 16 bits."""
-    return RAGGED_LOGIT_BYTES if ragged else LOGIT_BYTES
 
 
 def checkpointed(module: Any) -> None:
@@ -178,9 +178,9 @@ def _always(self: Any, mode: bool = True) -> Any:
     return self
 
 
-def positions(attend_NS: Tensor) -> Tensor:
+def positions(attention_mask_NS: Tensor) -> Tensor:
     """Position ids that ignore padding: the k-th real token of a row is at k, wherever it stands."""
-    return (attend_NS.cumsum(1) - 1).clamp(min=0)
+    return (attention_mask_NS.cumsum(1) - 1).clamp(min=0)
 
 
 def log_chosen(logits_MV: Tensor, target_M: Tensor, entropy: bool) -> tuple[Tensor, Tensor]:
@@ -229,8 +229,8 @@ def _example(device: torch.device, vocabulary: int) -> Rollouts:
     )
     return Rollouts(
         tokens_NS=own_NS % vocabulary,
-        attend_NS=left | right,
-        mask_NT=right[:, 5:],
+        attention_mask_NS=left | right,
+        completion_mask_NT=right[:, 5:],
         logp_NT=torch.zeros(4, 4, device=device),
         group_N=group_N,
     )

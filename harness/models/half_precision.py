@@ -26,19 +26,19 @@ def _matrices(model: Any) -> list[Any]:
     return [m for m in model.modules() if isinstance(m, nn.Linear | Conv1D)]
 
 
-def narrowed(model: Any, dtype: torch.dtype) -> Any:
+def to_half_precision(model: Any, dtype: torch.dtype) -> Any:
     """The model itself, its matrices now in `dtype` (an output head tied to the embedding gets one of its own)."""
     for module in _matrices(model):
         module.weight = nn.Parameter(module.weight.detach().to(dtype), requires_grad=False)
     return model
 
 
-def shadow(model: Any, dtype: torch.dtype) -> Any:
+def half_precision_copy(model: Any, dtype: torch.dtype) -> Any:
     """A copy with its matrices in `dtype`; every other tensor is the model's own."""
     embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
     copied = {id(m.weight) for m in _matrices(model)} - embeddings
     memo = {id(x): x for x in [*model.parameters(), *model.buffers()] if id(x) not in copied}
-    return narrowed(copy.deepcopy(model, memo), dtype)
+    return to_half_precision(copy.deepcopy(model, memo), dtype)
 
 
 def refresh(twin: Any, model: Any) -> None:

@@ -9,7 +9,7 @@ import torch
 
 
 @dataclass(frozen=True)
-class Optim:
+class OptimizerSettings:
     """AdamW for every arm: weight decay 0, gradient norm clipped at 1, one schedule."""
 
     lr: float

@@ -18,20 +18,20 @@ from torch import Tensor
 
 from algos import Rollouts
 from harness.models import attention
-from harness.models.attention import How
+from harness.models.attention import AttentionParams
 
 WIDER = 1.5  # attention pads completions to at most so many times the shortest beside them
 
 
 @dataclass(frozen=True)
-class Grid:
+class PaddedView:
     """Some packed tokens as a padded grid of rows, and the way back.  Every token stands in exactly one cell."""
 
     cell_RC: Tensor  # the packed token of each cell; 0 in padding
     flat_K: Tensor  # the cell of each of these tokens, in their order
 
     @classmethod
-    def of(cls, length_R: Tensor, start: Tensor | int) -> Grid:
+    def of(cls, length_R: Tensor, start: Tensor | int) -> PaddedView:
         """Rows of these lengths, whose tokens follow one another from `start` on."""
         column = torch.arange(int(length_R.max()), device=length_R.device)
         real_RC = column < length_R[:, None]
@@ -60,21 +60,21 @@ class Packed:
     position_K: Tensor
     state_M: Tensor  # the packed token whose state foresees each chosen token
     target_M: Tensor
-    prompts: Grid
-    bins: list[tuple[Tensor, Grid]]  # completions of like length: the prompt of each, and its tokens
+    prompts: PaddedView
+    length_buckets: list[tuple[Tensor, PaddedView]]  # completions of like length: the prompt of each, and its tokens
     length_P: Tensor
-    rows: Ragged | None = None  # how a kernel for ragged rows sees them
+    rows: VarlenRows | None = None  # how a kernel for varlen rows sees them
     masks: dict[int | None, list[Tensor]] = field(default_factory=dict)  # by window; every layer asks
 
     @classmethod
-    def of(cls, r: Rollouts, ragged: bool = False) -> Packed:
-        """A completion of one token has no token of its own in the pack.  `ragged`: for the kernel of that name."""
-        width = r.mask_NT.shape[1]
+    def of(cls, r: Rollouts, varlen: bool = False) -> Packed:
+        """A completion of one token has no token of its own in the pack.  `varlen`: for the kernel of that name."""
+        width = r.completion_mask_NT.shape[1]
         left_NS, right_NT = r.tokens_NS[:, :-width], r.tokens_NS[:, -width:]
         owner_N, first_P = _owners(r.group_N)
-        attend_PL = r.attend_NS[first_P, :-width]
+        attend_PL = r.attention_mask_NS[first_P, :-width]
         length_P = attend_PL.sum(1)
-        length_N, order_N = torch.sort((r.attend_NS[:, -width:].sum(1) - 1).clamp(min=0), stable=True)
+        length_N, order_N = torch.sort((r.attention_mask_NS[:, -width:].sum(1) - 1).clamp(min=0), stable=True)
         own_NT = torch.arange(width, device=length_N.device) < length_N[:, None]
         start_N = length_P.sum() + length_N.cumsum(0) - length_N
         state_NT = torch.empty_like(right_NT)
@@ -85,28 +85,33 @@ class Packed:
         return cls(
             token_K=torch.cat([left_NS[first_P][attend_PL], right_NT[order_N][own_NT]]),
             position_K=torch.cat([(attend_PL.cumsum(1) - 1)[attend_PL], places_NT[own_NT]]),
-            state_M=state_NT[r.mask_NT],
-            target_M=right_NT[r.mask_NT],
-            prompts=Grid.of(length_P, 0),
-            bins=[(owner_N[a:b], Grid.of(length_N[a:b], start_N[a])) for a, b in _bins(length_N.tolist())],
+            state_M=state_NT[r.completion_mask_NT],
+            target_M=right_NT[r.completion_mask_NT],
+            prompts=PaddedView.of(length_P, 0),
+            length_buckets=[
+                (owner_N[a:b], PaddedView.of(length_N[a:b], start_N[a])) for a, b in _length_buckets(length_N.tolist())
+            ],
             length_P=length_P,
-            rows=Ragged.of(length_P, owner_N, length_N) if ragged else None,
+            rows=VarlenRows.of(length_P, owner_N, length_N) if varlen else None,
         )
 
-    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, how: How) -> Tensor:
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, params: AttentionParams) -> Tensor:
         """Prompts see themselves; completions their prompt and themselves.  (1, heads, K, D) -> (1, K, heads, D)."""
         q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))  # (K, heads, D): as they lie in memory
         if self.rows is not None:
-            return self.rows.attend(q, k, v, how)[None]
-        if how.window not in self.masks:
-            self.masks[how.window] = [self._prompt_mask(how.window), *(self._mask(*b, how.window) for b in self.bins)]
-        mask_P, *masks = self.masks[how.window]
+            return self.rows.attend(q, k, v, params)[None]
+        if params.window not in self.masks:
+            self.masks[params.window] = [
+                self._prompt_mask(params.window),
+                *(self._mask(*b, params.window) for b in self.length_buckets),
+            ]
+        mask_P, *masks = self.masks[params.window]
         k_P, v_P = self.prompts.spread(k), self.prompts.spread(v)
-        said = [_among(self.prompts, q, k_P, v_P, mask_P, how)]
-        for (owner_N, grid), mask in zip(self.bins, masks, strict=True):
+        said = [_among(self.prompts, q, k_P, v_P, mask_P, params)]
+        for (owner_N, grid), mask in zip(self.length_buckets, masks, strict=True):
             k_N = torch.cat([k_P.index_select(0, owner_N), grid.spread(k)], 1)
             v_N = torch.cat([v_P.index_select(0, owner_N), grid.spread(v)], 1)
-            said.append(_among(grid, q, k_N, v_N, mask, how))
+            said.append(_among(grid, q, k_N, v_N, mask, params))
         return torch.cat(said)[None]
 
     def _prompt_mask(self, window: int | None) -> Tensor:
@@ -114,7 +119,7 @@ class Packed:
         place = torch.arange(self.prompts.cell_RC.shape[1], device=self.length_P.device)
         return _near(place[:, None] - place, window).expand(len(self.length_P), 1, -1, -1)
 
-    def _mask(self, owner_N: Tensor, grid: Grid, window: int | None) -> Tensor:
+    def _mask(self, owner_N: Tensor, grid: PaddedView, window: int | None) -> Tensor:
         """(N, 1, R, L + R): the prompt's tokens that there are, then one's own up to oneself."""
         prompt_N = self.length_P[owner_N][:, None, None, None]
         wide, long = self.prompts.cell_RC.shape[1], grid.cell_RC.shape[1]
@@ -125,7 +130,7 @@ class Packed:
 
 
 @dataclass(frozen=True)
-class Ragged:
+class VarlenRows:
     """The packed tokens as sequences end to end: prompts see themselves, completions their prompt and themselves."""
 
     ends_Q: Tensor
@@ -134,7 +139,7 @@ class Ragged:
     widest: int
 
     @classmethod
-    def of(cls, length_P: Tensor, owner_N: Tensor, length_N: Tensor) -> Ragged:
+    def of(cls, length_P: Tensor, owner_N: Tensor, length_N: Tensor) -> VarlenRows:
         """Completions without a token of their own ask nothing, and are left out."""
         owner_N, length_N = owner_N[length_N > 0], length_N[length_N > 0]
         prompt_N = length_P[owner_N]
@@ -147,10 +152,10 @@ class Ragged:
         widest = int(ends_C.diff().max())
         return cls(ends_Q, ends_C, torch.where(place_C < shared_C, from_P, own_C), widest)
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, how: How) -> Tensor:
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, params: AttentionParams) -> Tensor:
         """(K, heads, D) thrice -> (K, H, D)."""
         k, v = (x.index_select(0, self.key_C) for x in (k, v))
-        return attention.ragged(q, k, v, self.ends_Q, self.ends_C, self.widest, how)
+        return attention.varlen(q, k, v, self.ends_Q, self.ends_C, self.widest, params)
 
 
 def _ends(length: Tensor) -> Tensor:
@@ -158,10 +163,12 @@ def _ends(length: Tensor) -> Tensor:
     return torch.nn.functional.pad(length.cumsum(0), (1, 0))
 
 
-def _among(grid: Grid, q_KHD: Tensor, k_RCHD: Tensor, v_RCHD: Tensor, mask: Tensor, how: How) -> Tensor:
+def _among(
+    grid: PaddedView, q_KHD: Tensor, k_RCHD: Tensor, v_RCHD: Tensor, mask: Tensor, params: AttentionParams
+) -> Tensor:
     """The grid's tokens among keys that are laid out by its rows.  (its tokens, H, D)."""
     q, k, v = (x.transpose(1, 2) for x in (grid.spread(q_KHD), k_RCHD, v_RCHD))
-    return grid.collect(attention.attention(q, k, v, mask, how).transpose(1, 2))
+    return grid.collect(attention.attention(q, k, v, mask, params).transpose(1, 2))
 
 
 def _near(distance: Tensor, window: int | None) -> Tensor:
@@ -177,10 +184,10 @@ def _owners(group_N: Tensor) -> tuple[Tensor, Tensor]:
     return owner_N, first_P
 
 
-def _bins(lengths: list[int]) -> list[tuple[int, int]]:
+def _length_buckets(lengths: list[int]) -> list[tuple[int, int]]:
     """Ascending lengths -> stretches from..to whose longest is at most WIDER times their shortest; no empty rows.
 
-    >>> _bins([0, 4, 5, 9, 9])
+    >>> _length_buckets([0, 4, 5, 9, 9])
     [(1, 3), (3, 5)]
     """
     stretches: list[tuple[int, int]] = []

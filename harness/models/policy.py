@@ -11,12 +11,12 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from algos import Batch, Critic, Fresh, Need, Policy, Rollouts
-from harness.models.causal_lm import LM, Chosen, Trunk, checkpointed
-from harness.models.half_precision import autocast_dtype, narrowed
+from algos import Batch, Critic, Policy, PolicyOutputs, Requirement, Rollouts
+from harness.models.causal_lm import Backbone, CausalLM, SelectedTokens, checkpointed
+from harness.models.half_precision import autocast_dtype, to_half_precision
 from harness.models.microbatching import cut
-from harness.models.optimizer import Optim
-from harness.models.value_model import LMCritic
+from harness.models.optimizer import OptimizerSettings
+from harness.models.value_model import ValueModel
 
 
 class LMPolicy(Policy):
@@ -31,21 +31,25 @@ class LMPolicy(Policy):
         self,
         model: Any,
         accelerator: Accelerator,
-        optim: Optim,
+        optim: OptimizerSettings,
         temperature: float,
         reference: bool,
-        micro_tokens: int,
+        micro_batch_tokens: int,
         critic: Critic = "none",
         critic_lr: float = 1.0,
         gradient_checkpointing: bool = False,
-        reference_on: Literal["device", "cpu"] = "device",
+        reference_device: Literal["device", "cpu"] = "device",
     ) -> None:
         self.accelerator, self.optim, self.temperature = accelerator, optim, temperature
-        self.micro_tokens, self.progress, self.gradient_bytes = micro_tokens, 0.0, {"policy": 0, "critic": 0}
+        self.micro_batch_tokens, self.progress, self.gradient_bytes = (
+            micro_batch_tokens,
+            0.0,
+            {"policy": 0, "critic": 0},
+        )
         model.eval()
-        self.parked = torch.device("cpu") if reference_on == "cpu" else accelerator.device
+        self.reference_device = torch.device("cpu") if reference_device == "cpu" else accelerator.device
         self.reference = self._frozen(model).to(accelerator.device) if reference else None
-        self.critic = None if critic == "none" else LMCritic(model, critic).to(accelerator.device)
+        self.critic = None if critic == "none" else ValueModel(model, critic).to(accelerator.device)
         groups: list[dict[str, Any]] = [{"params": list(model.parameters()), "scale": 1.0, "taken": 0}]
         if self.critic is not None:
             groups.append({"params": list(self.critic.parameters()), "scale": critic_lr, "taken": 0})
@@ -54,18 +58,20 @@ class LMPolicy(Policy):
                 checkpointed(trunk)
         self.model, self.optimizer = accelerator.prepare(model, optim.build(groups, accelerator.device))
         self.model.eval()
-        self.lm = LM(accelerator.unwrap_model(self.model), accelerator.autocast)
+        self.lm = CausalLM(accelerator.unwrap_model(self.model), accelerator.autocast)
         trunk = self.critic.trunk if self.critic is not None else None
-        self.critic_trunk = None if trunk is None else Trunk(trunk, self.lm.packs, accelerator.autocast, self.lm.ragged)
-        self.reference_lm = None if self.reference is None else LM(self.reference, accelerator.autocast)
+        self.critic_trunk = (
+            None if trunk is None else Backbone(trunk, self.lm.packs, accelerator.autocast, self.lm.varlen)
+        )
+        self.reference_lm = None if self.reference is None else CausalLM(self.reference, accelerator.autocast)
         if self.reference is not None:
-            self.reference.to(self.parked)
+            self.reference.to(self.reference_device)
 
     def _frozen(self, model: Any) -> Any:
         """A copy of the model to read alone: under autocast its matrices need no more than 16 bits."""
         twin = copy.deepcopy(model).requires_grad_(False)
         dtype = autocast_dtype(self.accelerator.autocast, self.device)
-        return twin if dtype is None else narrowed(twin, dtype)
+        return twin if dtype is None else to_half_precision(twin, dtype)
 
     def reset_reference(self) -> None:
         """reference <- policy, as a new iteration begins (2402.03300, Algorithm 1)."""
@@ -75,21 +81,21 @@ class LMPolicy(Policy):
         for name, kept in self.reference.state_dict().items():
             kept.copy_(live[name])
 
-    def annotate(self, rollouts: Rollouts, needs: frozenset[Need]) -> Rollouts:
+    def annotate(self, rollouts: Rollouts, needs: frozenset[Requirement]) -> Rollouts:
         if "reference" in needs:
             assert self.reference_lm is not None
             self.reference_lm.model.to(self.device)
             rollouts = replace(rollouts, ref_logp_NT=self.score(rollouts, self.reference_lm))
-            self.reference_lm.model.to(self.parked)
+            self.reference_lm.model.to(self.reference_device)
         if "values" in needs:
             rollouts = replace(rollouts, value_NT=self.values(rollouts))
         return rollouts
 
     @torch.inference_mode()
-    def score(self, rollouts: Rollouts, lm: LM | None = None) -> Tensor:
+    def score(self, rollouts: Rollouts, lm: CausalLM | None = None) -> Tensor:
         """log pi of every sampled token under `lm` (default: the live one), without gradient.  (N, T)."""
         lm = lm or self.lm
-        return self._over(rollouts, lambda part: _spread(lm, lm.read(part), self.temperature)[0])
+        return self._over(rollouts, lambda part: _token_outputs(lm, lm.hidden_states(part), self.temperature)[0])
 
     @torch.inference_mode()
     def values(self, rollouts: Rollouts) -> Tensor:
@@ -98,21 +104,21 @@ class LMPolicy(Policy):
 
     def _over(self, rollouts: Rollouts, read: Callable[[Rollouts], Tensor]) -> Tensor:
         """`read` of all rows, so many at a time."""
-        rows = cut(rollouts, torch.arange(len(rollouts.group_N), device=self.device), self.micro_tokens)
-        out_NT = torch.zeros(rollouts.mask_NT.shape, dtype=rollouts.logp_NT.dtype, device=self.device)
+        rows = cut(rollouts, torch.arange(len(rollouts.group_N), device=self.device), self.micro_batch_tokens)
+        out_NT = torch.zeros(rollouts.completion_mask_NT.shape, dtype=rollouts.logp_NT.dtype, device=self.device)
         for part in rows:
             said = read(rollouts.take(part))
             out_NT = out_NT.to(torch.promote_types(out_NT.dtype, said.dtype)).index_copy(0, part, said)
         return out_NT
 
-    def forward(self, batch: Batch, needs: frozenset[Need]) -> Fresh:
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            chosen = self.lm.read(batch.rollouts)
-            logp_NT, entropy_NT = _spread(self.lm, chosen, self.temperature, "entropy" in needs)
+    def forward(self, batch: Batch, needs: frozenset[Requirement]) -> PolicyOutputs:
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.value_only):
+            chosen = self.lm.hidden_states(batch.rollouts)
+            logp_NT, entropy_NT = _token_outputs(self.lm, chosen, self.temperature, "entropy" in needs)
         value_NT = self._value(batch.rollouts, chosen) if "values" in needs else None
-        return Fresh(logp_NT=logp_NT, entropy_NT=entropy_NT, value_NT=value_NT)
+        return PolicyOutputs(logp_NT=logp_NT, entropy_NT=entropy_NT, value_NT=value_NT)
 
-    def passes(self, batch: Batch, needs: frozenset[Need]) -> Iterator[Fresh]:
+    def forward_passes(self, batch: Batch, needs: frozenset[Requirement]) -> Iterator[PolicyOutputs]:
         """A critic that is a model of its own is read first, beside the sampler's log-probabilities, and goes back
         before the policy is read beside its values: the activations of one model are held at a time, not of two.
 
@@ -120,12 +126,12 @@ class LMPolicy(Policy):
 
         ValueError where the loss is no such sum: the two gradients are compared.
         """
-        if self.critic_trunk is None or self.frozen or "values" not in needs:
+        if self.critic_trunk is None or self.value_only or "values" not in needs:
             yield self.forward(batch, needs)
             return
         value_NT = self._value(batch.rollouts)
         value_NT.retain_grad()
-        yield replace(noted(batch), value_NT=value_NT)
+        yield replace(sampler_outputs(batch), value_NT=value_NT)
         beside_NT = value_NT.detach().requires_grad_()
         yield replace(self.forward(batch, needs - {"values"}), value_NT=beside_NT)
         there, here = value_NT.grad, beside_NT.grad
@@ -133,12 +139,14 @@ class LMPolicy(Policy):
         if there is None or here is None or bool(((there - here).abs() > 1e-4 * here.abs() + 1e-8).any()):
             raise ValueError("algo.loss: with critic=separate, a sum of a term of values and one of log-probabilities")
 
-    def _value(self, r: Rollouts, shared: Chosen | None = None) -> Tensor:
+    def _value(self, r: Rollouts, shared: SelectedTokens | None = None) -> Tensor:
         """The critic's view of a batch; `shared` are the policy's states, where they are at hand.  (N, T)."""
         if self.critic is None:
             raise ValueError("this policy has no value head")
-        chosen = self.critic_trunk.read(r) if self.critic_trunk is not None else shared or self.lm.read(r)
-        return chosen.spread(self.critic(chosen.state_MH))
+        chosen = (
+            self.critic_trunk.hidden_states(r) if self.critic_trunk is not None else shared or self.lm.hidden_states(r)
+        )
+        return chosen.scatter(self.critic(chosen.state_MH))
 
     def backward(self, loss: Tensor) -> None:
         self.accelerator.backward(loss)
@@ -146,7 +154,7 @@ class LMPolicy(Policy):
     def step(self) -> dict[str, float]:
         told: dict[str, float] = {}
         for name, group in zip(("policy", "critic"), self.optimizer.param_groups, strict=False):
-            if name == "policy" and self.frozen:
+            if name == "policy" and self.value_only:
                 continue
             for p in group["params"]:  # an update in which nothing had a gradient is a step all the same
                 p.grad = torch.zeros_like(p) if p.grad is None else p.grad
@@ -193,13 +201,15 @@ class LMPolicy(Policy):
         }
 
 
-def noted(batch: Batch) -> Fresh:
+def sampler_outputs(batch: Batch) -> PolicyOutputs:
     """What the sampler said of a batch, in the place of the policy's reading."""
     r = batch.rollouts
-    return Fresh(r.logp_NT, torch.zeros_like(r.logp_NT) if r.entropy_NT is None else r.entropy_NT)
+    return PolicyOutputs(r.logp_NT, torch.zeros_like(r.logp_NT) if r.entropy_NT is None else r.entropy_NT)
 
 
-def _spread(lm: LM, chosen: Chosen, temperature: float, entropy: bool = False) -> tuple[Tensor, Tensor]:
+def _token_outputs(
+    lm: CausalLM, chosen: SelectedTokens, temperature: float, entropy: bool = False
+) -> tuple[Tensor, Tensor]:
     """Log-probability and entropy of each completion token, 0 where the policy chose none.  Two (N, T)."""
-    logp_M, entropy_M = lm.judge(chosen, temperature, entropy)
-    return chosen.spread(logp_M), chosen.spread(entropy_M)
+    logp_M, entropy_M = lm.token_logprobs(chosen, temperature, entropy)
+    return chosen.scatter(logp_M), chosen.scatter(entropy_M)

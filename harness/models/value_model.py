@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from algos import Critic, ValueHead
 
 
-class LMCritic(nn.Module):
+class ValueModel(nn.Module):
     """V of the state in which each completion token was chosen.
 
     `shared`: a head on the hidden states that the policy's own output head reads.  `separate`: a copy of the start

@@ -1,13 +1,13 @@
-"""What one pass over a micro-batch keeps alive, moment by moment: derived from what each operation saves for backward.
+"""Memory of one pass over a micro-batch, derived from the tensors that each operation saves for backward.
 
-A pass reads K = P L + N R packed tokens: P prompts of L tokens, and of N completions R = T - 1 tokens each, the last
-foreseeing nothing; M = N T tokens are chosen (harness/packed.py).  e is the bytes of a master number (4; 8 in fp64), c
-of one in a matrix product (2 under autocast, otherwise e).  H, A, C, I, V as in harness/planner/anatomy.py.
+A pass reads K = P L + N R packed tokens: P prompts of L tokens, and R = T - 1 tokens of each of N completions (the last
+one predicts nothing); it predicts M = N T tokens (`harness.models.packing`).  e is the bytes of a number (4; 8 in
+fp64), c of one in a matrix product (2 under autocast, otherwise e).  H, A, C, I, V as in `architecture.py`.
 
-A layer keeps, a token (RMS norms, gate):
+A layer keeps, per token (RMS norms, gated MLP):
 
     norm, twice        e (2 H + 1)   its input, for the square and the product; the normalised input, for its weight
-    q, k, v            e H           their common input; under autocast 3 c H: each makes a copy of its own
+    q, k, v            e H           their common input; under autocast 3 c H: each makes its own copy
     attention          c (2 A + 2 C') + 4 heads, on the grids below: queries, output, keys, values, log-sum-exp
     o                  c A           its input
     gate, up           e H           as q, k, v; under autocast 2 c H
@@ -18,18 +18,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from harness.planner.architecture import Anatomy
+from harness.planner.architecture import Architecture
 
 PARTS = ("activations", "logits", "casts", "gradients", "optimizer", "kv_cache")
 
 
 @dataclass(frozen=True)
 class Numbers:
-    """e and c, in bytes; `casts` where autocast makes c of e, `ragged` where attention is the kernel of that name."""
+    """e and c, in bytes; `casts`: autocast converts e to c; `varlen`: attention uses torch's varlen kernel."""
 
     master: int = 4
     product: int = 4
-    ragged: bool = False
+    varlen: bool = False
 
     @property
     def casts(self) -> bool:
@@ -38,7 +38,7 @@ class Numbers:
 
 @dataclass(frozen=True)
 class Load:
-    """One micro-batch, the longest there can be.
+    """One micro-batch with the longest possible rows.
 
     >>> Load(prompts=1, rows=4, prompt=10, own=21).packed
     90
@@ -47,7 +47,7 @@ class Load:
     prompts: int
     rows: int
     prompt: int  # L
-    own: int  # T, the completion whole
+    own: int  # T, tokens of a whole completion
 
     @property
     def packed(self) -> int:
@@ -60,24 +60,24 @@ class Load:
         return self.rows * self.own
 
     @property
-    def asked(self) -> int:
-        """Cells of queries among the completions, N R."""
+    def completion_queries(self) -> int:
+        """Queries of the completions, N R."""
         return self.rows * (self.own - 1)
 
     @property
-    def seen(self) -> int:
-        """Cells of keys that completions see, N (L + R)."""
+    def completion_keys(self) -> int:
+        """Keys that completions attend to, N (L + R)."""
         return self.rows * (self.prompt + self.own - 1) if self.own > 1 else 0
 
     @property
     def pairs(self) -> int:
-        """Cells of the completions' masks, N R (L + R)."""
-        return (self.own - 1) * self.seen
+        """Entries of the completions' masks, N R (L + R)."""
+        return (self.own - 1) * self.completion_keys
 
 
 @dataclass(frozen=True)
-class Moment:
-    """Bytes alive at one moment, beyond what lives through the whole phase."""
+class Snapshot:
+    """Bytes held at one point in time, beyond what is held through the whole phase."""
 
     name: str
     activations: float = 0.0
@@ -91,17 +91,17 @@ class Moment:
     def bytes(self) -> float:
         return float(sum(getattr(self, name) for name in PARTS))
 
-    def over(self, base: Moment) -> Moment:
-        """This moment, while `base` is held as well."""
+    def over(self, base: Snapshot) -> Snapshot:
+        """This snapshot, with `base` held as well."""
         sums = {name: getattr(self, name) + getattr(base, name) for name in PARTS}
         return replace(self, **sums)
 
 
 @dataclass(frozen=True)
 class Layer:
-    """What one layer keeps, and what its backward pass needs beside that.  Bytes."""
+    """Bytes that one layer keeps, and that its backward pass needs beyond that."""
 
-    entry: float  # its input, which is all that a checkpointed layer keeps
+    entry: float  # its input: all that a checkpointed layer keeps
     attention: float  # kept up to the output projection, `entry` included
     mlp: float  # kept from there on
     forward_rise: float  # above what is kept up to there, while attention is computed
@@ -115,14 +115,14 @@ class Layer:
         return self.attention + self.mlp
 
     @classmethod
-    def of(cls, a: Anatomy, load: Load, n: Numbers) -> Layer:
+    def of(cls, a: Architecture, load: Load, n: Numbers) -> Layer:
         e, c, K, H = n.master, n.product, load.packed, a.hidden
         norm = e * K * (2 * H + 1) if a.family.scaled else e * K * (H + 2)
         reads = 1 if a.family.fused or not n.casts else 3
         entered = c * K * H * reads
         between = _head_norms(a, K, n) if a.family.head_norms else 0
         grids, grids_rise = attention_cells(a, load, n)
-        out = 0 if n.ragged else c * K * a.attended  # the ragged kernel's output is the projection's input
+        out = 0 if n.varlen else c * K * a.attended  # the varlen kernel's output is the projection's input
         into = c * K * H * (2 if n.casts and a.family.gated else 1)
         inner = c * K * a.inner * (4 if a.family.gated else 2 + a.family.wide)
         return cls(
@@ -137,37 +137,36 @@ class Layer:
         )
 
 
-def _head_norms(a: Anatomy, tokens: int, n: Numbers) -> float:
+def _head_norms(a: Architecture, tokens: int, n: Numbers) -> float:
     """Two norms over heads: input and normalised input; under autocast an fp32 copy of each and a 16-bit one."""
     return tokens * (a.attended + a.keyed) * (n.master + n.product if n.casts else 2 * n.master)
 
 
-def attention_cells(a: Anatomy, load: Load, n: Numbers) -> tuple[float, float]:
-    """Kept for backward, and what the gradient rises above that, of attention over the packed layout.  Bytes.
+def attention_cells(a: Architecture, load: Load, n: Numbers) -> tuple[float, float]:
+    """Bytes that attention over the packed layout keeps for backward, and that its gradient needs beyond that.
 
-    Prompts among themselves are P L cells; completions ask from N R cells and see N (L + R), their prompt's keys copied
-    to each.  Shared key heads are written out (C' = A).  A mask of P L^2 + N R (L + R) numbers is kept beside them.
-    The ragged kernel has all keys in one row, and no mask.
+    Prompts attend among themselves, P L positions; completions have N R queries and N (L + R) keys, their prompt's keys
+    copied to each.  Shared key heads are expanded (C' = A).  A mask of P L^2 + N R (L + R) numbers is kept as well.
+    The varlen kernel has all keys in one row, and no mask.
     """
     c, A = n.product, a.attended
-    prompts, own = load.prompts * load.prompt, load.asked
-    if n.ragged:
-        cells = c * A * 2 * (prompts + own + prompts + load.seen)
+    prompts, own = load.prompts * load.prompt, load.completion_queries
+    if n.varlen:
+        cells = c * A * 2 * (prompts + own + prompts + load.completion_keys)
         return cells + 4 * a.heads * (prompts + own), cells
-    cells = c * A * 2 * (own + load.seen)
+    cells = c * A * 2 * (own + load.completion_keys)
     mask = c * (load.prompts * load.prompt**2 + load.pairs)
     return cells + c * A * 4 * prompts + 4 * a.heads * (prompts + own) + mask, cells
 
 
-def attention_forward(a: Anatomy, load: Load, n: Numbers) -> float:
-    """What attention holds and does not keep: queries, keys and values as they lie in the pack, under autocast also the
-    fp32 queries and keys that the rotary embedding made; on the grids, keys and values before shared heads are written
-    out.  Bytes."""
+def attention_forward(a: Architecture, load: Load, n: Numbers) -> float:
+    """Bytes that attention holds and does not keep: packed queries, keys and values, under autocast also fp32 queries
+    and keys from the rotary embedding; in padded layout, keys and values before shared heads are expanded."""
     c, K = n.product, load.packed
-    prompts, asked, seen = load.prompts * load.prompt, load.asked, load.seen
-    if n.ragged:
+    prompts, asked, seen = load.prompts * load.prompt, load.completion_queries, load.completion_keys
+    if n.varlen:
         prompts, asked, seen = 0, prompts + asked, prompts + seen
     turned = n.master if n.casts and not a.family.places else 0  # before the cast to 16 bits
     held = K * ((c + turned) * (a.attended + a.keyed) + c * a.keyed)
     grids = 2 * c * (prompts + seen) * a.keyed if a.heads > a.key_heads else 0
-    return float(held + grids + (0 if n.ragged else load.pairs))
+    return float(held + grids + (0 if n.varlen else load.pairs))

@@ -1,4 +1,4 @@
-"""What a decoder is made of, read from its config.json alone: sizes, parameters, and how its parts are computed.
+"""The architecture of a decoder, read from its config.json: sizes, parameter counts, and how its parts are computed.
 
 H hidden size, A = heads x head size, C = key heads x head size, I the MLP's inner size, V vocabulary.
 """
@@ -16,16 +16,16 @@ from harness.config.start_models import embedded, embedded_models
 
 @dataclass(frozen=True)
 class Family:
-    """What a config.json does not say and the architecture does."""
+    """Properties of an architecture that its config.json does not contain."""
 
-    gated: bool = True  # down(act(gate x) * up x), against out(act(in x))
-    scaled: bool = True  # RMS norms, written out; against layer norms, one operation
-    tied: bool = False  # where the file is silent
-    biased: str = ""  # which projections have a bias whatever the file says: any of "qkvo", "m" the MLP's
+    gated: bool = True  # MLP: down(act(gate x) * up x), otherwise out(act(in x))
+    scaled: bool = True  # RMS norms, written out; otherwise layer norms, one operation
+    tied: bool = False  # default where the file has no tie_word_embeddings
+    biased: str = ""  # projections that always have a bias: any of "qkvo", and "m" for the MLP's
     head_norms: bool = False  # norms over each query and key head
-    fused: bool = False  # q, k and v by one projection, read once
-    wide: int = 0  # act as one operation keeps its input; written out, so many of the inner size more
-    places: bool = False  # learned positions, no rotary embedding
+    fused: bool = False  # one projection for q, k and v
+    wide: int = 0  # tensors of the inner size that a written-out activation keeps, beyond one operation's
+    places: bool = False  # learned position embeddings instead of rotary ones
 
 
 FAMILIES = {
@@ -48,8 +48,8 @@ NEEDED = ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size
 
 
 @dataclass(frozen=True)
-class Anatomy:
-    """The sizes of one decoder.  `family` is the nearest known one; `known` says that it is its own."""
+class Architecture:
+    """The sizes of one decoder.  `family` is its own if `known`, otherwise the nearest one."""
 
     model_type: str
     family: Family
@@ -64,7 +64,7 @@ class Anatomy:
     positions: int
     tied: bool
     biased: str
-    plain: bool  # attention without window and soft cap, which torch's ragged kernel can do
+    plain: bool  # attention without window and soft cap, as torch's varlen kernel requires
 
     @property
     def attended(self) -> int:
@@ -88,14 +88,14 @@ class Anatomy:
 
     @property
     def matrices(self) -> int:
-        """Parameters of a layer that multiply a token's state."""
+        """Parameters of a layer's matrices."""
         return self.attention_matrices + self.mlp_matrices
 
     @property
     def layer(self) -> int:
         """All parameters of a layer: matrices, biases, norms."""
-        of = {"q": self.attended, "k": self.keyed, "v": self.keyed, "o": self.hidden}
-        biases = sum(size for name, size in of.items() if name in self.biased)
+        outputs = {"q": self.attended, "k": self.keyed, "v": self.keyed, "o": self.hidden}
+        biases = sum(size for name, size in outputs.items() if name in self.biased)
         if "m" in self.biased:
             biases += self.inner * (2 if self.family.gated else 1) + self.hidden
         norms = self.hidden * (2 if self.family.scaled else 4) + (2 * self.head if self.family.head_norms else 0)
@@ -103,72 +103,82 @@ class Anatomy:
 
     @property
     def embedding(self) -> int:
-        """V H: also the output head's size, its own or tied."""
+        """V H: also the size of the output head, tied or not."""
         return self.vocabulary * self.hidden
 
     @property
-    def trunk(self) -> int:
-        """All but an output head of its own."""
-        places = self.positions * self.hidden if self.family.places else 0
-        last = self.hidden * (1 if self.family.scaled else 2)
-        return self.embedding + places + self.layers * self.layer + last
+    def backbone(self) -> int:
+        """Parameters without an untied output head."""
+        positions = self.positions * self.hidden if self.family.places else 0
+        final_norm = self.hidden * (1 if self.family.scaled else 2)
+        return self.embedding + positions + self.layers * self.layer + final_norm
 
     @property
     def parameters(self) -> int:
-        """Of the whole model, a tied head counted once."""
-        return self.trunk + (0 if self.tied else self.embedding)
+        """Parameters of the whole model, a tied head counted once."""
+        return self.backbone + (0 if self.tied else self.embedding)
 
     @property
     def narrow(self) -> int:
-        """Parameters that a 16-bit copy makes 16-bit: every matrix, and an output head even where it is tied."""
+        """Parameters that are 16-bit in a 16-bit copy: every matrix, and the output head even where it is tied."""
         return self.layers * self.matrices + self.embedding
 
     @classmethod
-    def of(cls, config: Mapping[str, Any]) -> Anatomy:
-        """From the table of a config.json.  Raises ValueError naming what it lacks."""
-        text = config.get("text_config")
-        c = {**config, **text, "model_type": config.get("model_type")} if isinstance(text, Mapping) else dict(config)
-        c |= {ours: c[theirs] for ours, theirs in OTHER_NAMES.items() if c.get(ours) is None and theirs in c}
-        kind = str(c.get("model_type") or "")
-        family = FAMILIES.get(kind, Family())
+    def of(cls, config: Mapping[str, Any]) -> Architecture:
+        """From the table of a config.json.  Raises ValueError naming a missing field."""
+        nested = config.get("text_config")
+        fields = (
+            {**config, **nested, "model_type": config.get("model_type")}
+            if isinstance(nested, Mapping)
+            else dict(config)
+        )
+        fields |= {
+            ours: fields[theirs]
+            for ours, theirs in OTHER_NAMES.items()
+            if fields.get(ours) is None and theirs in fields
+        }
+        model_type = str(fields.get("model_type") or "")
+        family = FAMILIES.get(model_type, Family())
         for name in NEEDED:
-            if not isinstance(c.get(name), int) or c[name] < 1:
+            if not isinstance(fields.get(name), int) or fields[name] < 1:
                 raise ValueError(f"model: its config.json has no {name}, so that nothing can be planned from it")
         for name in SIZES:
-            if c.get(name) is not None and (not isinstance(c[name], int) or c[name] < 1):
-                raise ValueError(f"model: {name} in its config.json must be a positive whole number, not {c[name]!r}")
-        hidden, heads = c["hidden_size"], c["num_attention_heads"]
+            if fields.get(name) is not None and (not isinstance(fields[name], int) or fields[name] < 1):
+                raise ValueError(
+                    f"model: {name} in its config.json must be a positive whole number, not {fields[name]!r}"
+                )
+        hidden, heads = fields["hidden_size"], fields["num_attention_heads"]
         biased = set(family.biased)
-        biased |= set("qkv" if kind == "qwen2" else "qkvo") if c.get("attention_bias") else set()
-        biased |= {"m"} if c.get("mlp_bias") else set()
-        window = c.get("sliding_window") if c.get("use_sliding_window", True) else None
+        biased |= set("qkv" if model_type == "qwen2" else "qkvo") if fields.get("attention_bias") else set()
+        biased |= {"m"} if fields.get("mlp_bias") else set()
+        window = fields.get("sliding_window") if fields.get("use_sliding_window", True) else None
         return cls(
-            kind or "unnamed",
+            model_type or "unnamed",
             family,
-            kind in FAMILIES and not _odd(c),
+            model_type in FAMILIES and not _odd(fields),
             hidden,
-            c["num_hidden_layers"],
+            fields["num_hidden_layers"],
             heads,
-            c.get("num_key_value_heads") or heads,
-            c.get("head_dim") or hidden // heads,
-            c.get("intermediate_size") or 4 * hidden,
-            c["vocab_size"],
-            c.get("max_position_embeddings") or 0,
-            bool(family.tied if c.get("tie_word_embeddings") is None else c["tie_word_embeddings"]),
+            fields.get("num_key_value_heads") or heads,
+            fields.get("head_dim") or hidden // heads,
+            fields.get("intermediate_size") or 4 * hidden,
+            fields["vocab_size"],
+            fields.get("max_position_embeddings") or 0,
+            bool(family.tied if fields.get("tie_word_embeddings") is None else fields["tie_word_embeddings"]),
             "".join(sorted(biased)),
-            window is None and c.get("attn_logit_softcapping") is None,
+            window is None and fields.get("attn_logit_softcapping") is None,
         )
 
 
 def _odd(config: Mapping[str, Any]) -> bool:
-    """A known name with what its family does not have: a mixture of experts, a function that is written out."""
+    """Does a known model type have what its family has not: a mixture of experts, a written-out activation?"""
     experts = any(config.get(name) for name in ("num_experts", "num_local_experts", "n_routed_experts"))
     written = config.get("activation_function", "gelu_new") != "gelu_new"
     return experts or written
 
 
-def read(model: str) -> Anatomy:
-    """Of an embedded name, a folder, a config file or a hub id.  Raises ValueError, one line, where there is none."""
+def read(model: str) -> Architecture:
+    """Of an embedded model, a folder, a config file or a hub id.  Raises ValueError, one line, where there is none."""
     path = embedded(model) or Path(model)
     file = path / "config.json" if path.is_dir() else path
     if file.is_file():
@@ -178,10 +188,10 @@ def read(model: str) -> Anatomy:
             raise ValueError(f"model: {file} is not a config.json: {str(error).splitlines()[0]}") from error
         if not isinstance(table, dict):
             raise ValueError(f"model: {file} is not a config.json: it holds no table")
-        return Anatomy.of(table)
+        return Architecture.of(table)
     if path.exists() or model.startswith((".", "/")) or model.endswith(".json"):
         raise ValueError(f"model: {model} has no config.json")
-    return Anatomy.of(_from_hub(model))
+    return Architecture.of(_from_hub(model))
 
 
 def _from_hub(model: str) -> dict[str, Any]:
@@ -194,7 +204,7 @@ def _from_hub(model: str) -> dict[str, Any]:
             return dict(AutoConfig.from_pretrained(model).to_dict())
     except Exception as error:  # transformers raises many kinds; the user needs the model's name and the reason
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        known = f"embedded: {', '.join(embedded_models())}"
+        valid = f"embedded: {', '.join(embedded_models())}"
         raise ValueError(
-            f"model: no configuration of '{model}' ({known}; a folder; a file; a hub id): {reason}"
+            f"model: no configuration of '{model}' ({valid}; a folder; a file; a hub id): {reason}"
         ) from error

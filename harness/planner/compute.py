@@ -1,6 +1,6 @@
-"""What a run will cost, from configurations alone: FLOPs by harness/flops.py's formula, tokens, and rounds.
+"""The predicted cost of a run, from configurations alone: FLOPs (`harness.accounting.flops`), tokens, and rounds.
 
-Every completion is taken to be at the token limit and every prompt to be as long as the longest: a round costs no more.
+Every completion is assumed to be at the token limit and every prompt as long as the longest: an upper bound per round.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from algos import Schedule
-from harness.accounting.budget import Budget, sampling_budget
+from harness.accounting.budget import FILLED, SHARED, Budget, sampling_budget
 from harness.accounting.flops import FlopsModel, RunFlops
-from harness.planner.architecture import Anatomy
-from harness.planner.memory import Setting, critic_parameters, reward_parameters
+from harness.planner.architecture import Architecture
+from harness.planner.memory import Setting, reward_model_parameters, value_model_parameters
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of a round and of the run.  `rounds` and `flops` are None where the budget is in seconds and no record helps."""
+    """Of a round and of the run.  `rounds` and `flops` are None where the budget is in seconds and no rate is known."""
 
     parameters: int
     round_tokens: int  # generated
@@ -30,37 +30,43 @@ class Cost:
     rounds: float | None = None
     flops: float | None = None
     seconds: float | None = None
-    rate: float | None = None  # FLOPs a second, of a finished run
-    source: str = ""  # whose
+    rate: float | None = None  # FLOPs per second, of a finished run
+    source: str = ""  # the folder of that run
 
 
 def flops_of(s: Setting) -> RunFlops:
-    """As the run's own models would say it."""
-    policy = _model(s.anatomy, s.anatomy.parameters - (0 if s.anatomy.tied else s.anatomy.embedding))
-    critic = None
+    """Equal to `FlopsModel.of` of the run's own models."""
+    policy = _model(
+        s.architecture, s.architecture.parameters - (0 if s.architecture.tied else s.architecture.embedding)
+    )
+    value_model = None
     if s.schedule.critic == "separate":
-        critic = FlopsModel(2.0 * (critic_parameters(s) - s.anatomy.embedding), policy.attention)
+        value_model = FlopsModel(2.0 * (value_model_parameters(s) - s.architecture.embedding), policy.attention)
     elif s.schedule.critic == "shared":
-        critic = FlopsModel(2.0 * critic_parameters(s), 0.0)
-    judge = FlopsModel(2.0 * (reward_parameters(s) - s.anatomy.embedding), policy.attention) if s.judged else None
-    return RunFlops(policy, policy if "reference" in s.algo.needs else None, critic, judge)
+        value_model = FlopsModel(2.0 * value_model_parameters(s), 0.0)
+    reward_model = (
+        FlopsModel(2.0 * (reward_model_parameters(s) - s.architecture.embedding), policy.attention)
+        if s.learned_reward
+        else None
+    )
+    return RunFlops(policy, policy if "reference" in s.algo.needs else None, value_model, reward_model)
 
 
-def _model(a: Anatomy, multiplied: int) -> FlopsModel:
-    """`multiplied`: parameters that a token meets; an embedding that is no head is looked up, a tied one is both."""
+def _model(a: Architecture, multiplied: int) -> FlopsModel:
+    """`multiplied`: parameters in matrix products.  An input embedding is not one, unless it is tied to the head."""
     return FlopsModel(2.0 * multiplied, 4.0 * a.layers * a.attended)
 
 
 def cost_of(s: Setting) -> Cost:
-    """A round, the rounds that the budget pays for, and the run."""
+    """The cost of a round, the number of rounds within the budget, and the cost of the run."""
     schedule, own, model = s.schedule, s.config.max_new_tokens, flops_of(s)
     rows = schedule.prompts * schedule.group_size
-    lengths, live = [s.prompt + own] * rows, schedule.source != "start"
-    explored = model.explore([s.prompt] * schedule.prompts, [[own] * schedule.group_size] * schedule.prompts)
-    explored = explored if s.sampled else model.annotate(lengths)
-    a_pass = model.update(lengths)
-    each = explored + (schedule.epochs * a_pass if live else 0.0)
-    first = explored + (schedule.epochs * model.update(lengths, frozen=True) if live else 0.0)
+    lengths, live = [s.prompt + own] * rows, schedule.source != "initial"
+    rollout = model.explore([s.prompt] * schedule.prompts, [[own] * schedule.group_size] * schedule.prompts)
+    rollout = rollout if s.sampled else model.annotate(lengths)
+    update = model.update(lengths)
+    each = rollout + (schedule.epochs * update if live else 0.0)
+    first = rollout + (schedule.epochs * model.update(lengths, frozen=True) if live else 0.0)
     budget, (rate, source) = Budget.parse(s.config.budget), rate_of(s)
     paid = budget if live else _sampling(budget, schedule)
     units = {
@@ -73,7 +79,7 @@ def cost_of(s: Setting) -> Cost:
     scale = {"flops": 1.0, "device_seconds": 1.0 / rate if rate else math.inf}.get(paid.unit)
     costs = (units[paid.unit],) * 2 if scale is None else (first * scale, each * scale)
     cost = Cost(
-        s.anatomy.parameters,
+        s.architecture.parameters,
         rows * own if s.sampled else 0,
         rows * own * schedule.epochs,
         each,
@@ -88,38 +94,36 @@ def cost_of(s: Setting) -> Cost:
     warmup = min(rounds, schedule.critic_warmup)
     total = warmup * first + (rounds - warmup) * each
     if not live:
-        total += _after(s, budget, rounds, a_pass, (rate or 0.0))
+        total += _after(s, budget, rounds, update, (rate or 0.0))
     return replace(cost, rounds=rounds, flops=total, seconds=total / rate if rate else None)
 
 
 def _sampling(budget: Budget, schedule: Schedule) -> Budget:
-
-    return sampling_budget(budget, schedule.prompts, schedule.sampling_share)
+    """The part of the budget that sampling may spend before training."""
+    return sampling_budget(budget, schedule.prompts, schedule.sampling_fraction)
 
 
 def _rounds(limit: float, first: float, later: float, warmup: int) -> float:
-    """How many `limit` pays for, `warmup` of them at the price of the first."""
+    """The number of rounds within `limit`, `warmup` of them at the cost of the first."""
     return limit / first if limit <= warmup * first else warmup + (limit - warmup * first) / later
 
 
 def _after(s: Setting, budget: Budget, rounds: float, a_pass: float, rate: float) -> float:
-    """FLOPs of training after sampling, if every completion is kept: the passes that were asked for over all rounds;
-    one pass where the budget is in updates or trained tokens; what sampling leaves where both draw on it."""
-    from harness.accounting.budget import FILLED, SHARED
-
+    """FLOPs of training after sampling, if every completion is kept: `epochs` passes over all rounds; one pass where
+    the budget is in updates or trained tokens; the rest of the budget where sampling and training share it."""
     if budget.unit in SHARED:
-        return budget.limit * (1 - s.schedule.sampling_share) * (1.0 if budget.unit == "flops" else rate)
+        return budget.limit * (1 - s.schedule.sampling_fraction) * (1.0 if budget.unit == "flops" else rate)
     return rounds * a_pass * (1 if budget.unit in FILLED else s.schedule.epochs)
 
 
 def rate_of(s: Setting) -> tuple[float | None, str]:
-    """FLOPs a second of the newest finished run of this model on this kind of device, under OUT; and its folder."""
-    found = [
+    """FLOPs per second of the newest finished run of this model on this kind of device, under OUT; and its folder."""
+    runs = [
         (file.stat().st_mtime, _rate(r), str(file.parent)) for file, r in _records(Path(s.config.out)) if _fits(r, s)
     ]
-    if not found:
+    if not runs:
         return None, ""
-    _, rate, folder = max(found)
+    _, rate, folder = max(runs)
     return rate, folder
 
 
@@ -134,12 +138,12 @@ def _records(out: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
 
 
 def _fits(record: dict[str, Any], s: Setting) -> bool:
-    """A finished run of this model on such a device, which has spent something."""
+    """Is it a finished run of this model on this kind of device, with a spend?"""
     try:
         config, spend = record["config"], record["spend"]
-        there = str(record["environment"]["device"]).startswith("cuda") == s.cuda
-        same = config["model"] == s.config.model and record["status"] == "finished"
-        return bool(there and same and spend["flops"] > 0 and spend["device_seconds"] > 0)
+        same_device = str(record["environment"]["device"]).startswith("cuda") == s.cuda
+        same_model = config["model"] == s.config.model and record["status"] == "finished"
+        return bool(same_device and same_model and spend["flops"] > 0 and spend["device_seconds"] > 0)
     except (KeyError, TypeError):
         return False
 

@@ -1,10 +1,10 @@
 """Predicted memory of a run, from a model's configuration and the run's own: phase by phase, part by part.
 
-    bytes of a phase = what lives through it + the fullest moment of what it computes
-    peak = max over rollout, annotate, update (and, where rewards are learned: reward_model, its training, and reward)
+    bytes of a phase = bytes held through it + the largest snapshot of its computation
+    peak = max over rollout, annotate, update (and, with a learned reward: reward_model, its training, and reward)
 
-The case that is planned for is the worst: every completion at the token limit, every prompt as long as the longest, a
-later round (the optimiser's moments are there).  Nothing is loaded and nothing is run: it is arithmetic.
+The worst case is predicted: every completion at the token limit, every prompt as long as the longest, a later round
+(with the optimiser's state).  Nothing is loaded or run.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from algos import Algorithm, Schedule
 from harness.config.rewards import RewardModelFields
 from harness.config.run_config import RunConfig
-from harness.planner.activations import Load, Moment, Numbers
-from harness.planner.architecture import Anatomy
+from harness.models.limits import micro_batches
+from harness.planner.activations import Load, Numbers, Snapshot
+from harness.planner.architecture import Architecture
 from harness.planner.inference import Decode, reading
 from harness.planner.training_step import Pass
 
@@ -24,15 +25,15 @@ LIVING = ("policy", "rollout_weights", "reference", "critic", "reward_model", "o
 PASSING = ("gradients", "kv_cache", "activations", "logits", "autocast_copies")
 PARTS = (*LIVING, *PASSING)
 BATCH = RewardModelFields.batch
-MOMENTS = {"adamw": 8.0, "adamw8bit": 2.0 + 8 / 256, "paged_adamw8bit": 2.0 + 8 / 256}  # bytes a parameter
+OPTIMIZER_BYTES = {"adamw": 8.0, "adamw8bit": 2.0 + 8 / 256, "paged_adamw8bit": 2.0 + 8 / 256}  # bytes per parameter
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What is planned: a run's configuration, its algorithm's needs and schedule, the device and the longest prompt."""
+    """A run to plan: its configuration, its algorithm's needs and schedule, the device and the longest prompt."""
 
     config: RunConfig
-    anatomy: Anatomy
+    architecture: Architecture
     algo: Algorithm
     schedule: Schedule
     device: str = "cpu"
@@ -44,12 +45,12 @@ class Setting:
 
     @property
     def sampled(self) -> bool:
-        """Not written beforehand."""
+        """Are completions sampled, not read from a dataset?"""
         return self.schedule.source != "dataset"
 
     @property
-    def judged(self) -> bool:
-        """Rewarded by a learned model."""
+    def learned_reward(self) -> bool:
+        """Is the reward a learned model?"""
         return self.config.reward.endswith("-model")
 
     @property
@@ -58,17 +59,17 @@ class Setting:
         if dtype == "float64":
             return Numbers(8, 8)
         narrow = dtype == "bfloat16" or (dtype == "auto" and self.cuda)
-        return Numbers(4, 2 if narrow else 4, ragged=narrow and self.cuda and self.anatomy.plain)
+        return Numbers(4, 2 if narrow else 4, varlen=narrow and self.cuda and self.architecture.plain)
 
     @property
     def readers(self) -> frozenset[str]:
-        """What is read after the sampling: a critic on the policy's trunk has spoken along with it."""
+        """Models that score a round after sampling; a value head on the policy's backbone does so during sampling."""
         return self.algo.needs & ({"reference"} if self.schedule.critic == "shared" else {"reference", "values"})
 
 
 @dataclass(frozen=True)
 class Phase:
-    """Bytes by part at the phase's fullest moment, which has a name."""
+    """Bytes by part at the phase's largest snapshot, and that snapshot's name."""
 
     name: str
     moment: str
@@ -95,16 +96,18 @@ class Plan:
 
 
 def predict(s: Setting) -> Plan:
-    """Rollout (where completions are sampled), annotate (where the algorithm reads a reference or a critic; without a
-    rollout the policy reads too) and update."""
+    """Rollout (where completions are sampled), annotate (where the algorithm needs a reference or a value model;
+    without a rollout the policy scores too) and update."""
     living = living_parts(s)
-    parked = {**living, "reference": 0.0} if s.config.reference_on == "cpu" and s.cuda else living
-    cached = decode(s).cache if s.cuda and s.sampled else 0.0  # a static cache is kept from round to round
-    phases = [_phase("rollout", {**parked, "rollouts": 0.0}, decode(s).moments(), 0.0)] if s.sampled else []
-    if s.judged:
+    parked = {**living, "reference": 0.0} if s.config.reference_device == "cpu" and s.cuda else living
+    cached = decode(s).cache if s.cuda and s.sampled else 0.0  # a static cache is kept between rounds
+    phases = [_phase("rollout", {**parked, "rollouts": 0.0}, decode(s).snapshots(), 0.0)] if s.sampled else []
+    if s.learned_reward:
         early = {} if s.config.refresh_reward else {"optimizer": 0.0}  # the policy has taken no step yet
         phases.insert(0, _phase("reward_model", {**parked, "rollouts": 0.0, **early}, _fit(s), cached))
-        read = [m for load in _loads(s, s.schedule.prompts) for m in reading(s.anatomy, load, s.numbers, False, True)]
+        read = [
+            m for load in _loads(s, s.schedule.prompts) for m in reading(s.architecture, load, s.numbers, False, True)
+        ]
         phases.append(_phase("reward", parked, read, cached))
     if s.readers or not s.sampled:
         phases.append(_phase("annotate", living, _annotate(s), cached))
@@ -112,8 +115,8 @@ def predict(s: Setting) -> Plan:
     return Plan(s, tuple(phases), tuple(_notes(s)))
 
 
-def _phase(name: str, living: dict[str, float], moments: Iterable[Moment], cached: float) -> Phase:
-    """The living parts beside the fullest of the moments."""
+def _phase(name: str, living: dict[str, float], moments: Iterable[Snapshot], cached: float) -> Phase:
+    """The parts held throughout, with the largest snapshot."""
     fullest = max(moments, key=lambda moment: moment.bytes)
     parts = {part: living.get(part, 0.0) for part in PARTS}
     parts["gradients"], parts["activations"] = fullest.gradients, fullest.activations
@@ -124,162 +127,156 @@ def _phase(name: str, living: dict[str, float], moments: Iterable[Moment], cache
 
 
 def living_parts(s: Setting) -> dict[str, float]:
-    """What lives for the whole run.  Under autocast a model that is only read has its matrices in 16 bits (a tied head
-    its own): the reference; and the sampler's copy of the policy, whose other tensors are the policy's."""
-    a, n = s.anatomy, s.numbers
-    trained = a.parameters + critic_parameters(s)
+    """Parts held for the whole run.  Under autocast a model without gradients has its matrices in 16 bits (and its own
+    copy of a tied head): the reference; and the sampler's copy of the policy, whose other tensors are the policy's."""
+    a, n = s.architecture, s.numbers
+    trained = a.parameters + value_model_parameters(s)
     reference = 0.0
     if "reference" in s.algo.needs:
         wide = a.parameters - (a.narrow - (a.embedding if a.tied else 0))
         reference = float(n.master * wide + n.product * a.narrow) if n.casts else float(n.master * a.parameters)
-    state = MOMENTS[s.config.optimizer] * (n.master / 4 if s.config.optimizer == "adamw" else 1)
+    state = OPTIMIZER_BYTES[s.config.optimizer] * (n.master / 4 if s.config.optimizer == "adamw" else 1)
     return {
         "policy": float(n.master * a.parameters),
         "rollout_weights": float(n.product * a.narrow) if n.casts else 0.0,
         "reference": reference,
-        "critic": float(n.master * critic_parameters(s)),
-        "reward_model": float(n.master * reward_parameters(s)),
+        "critic": float(n.master * value_model_parameters(s)),
+        "reward_model": float(n.master * reward_model_parameters(s)),
         "optimizer": state * trained,
         "rollouts": _rollouts(s),
     }
 
 
-def critic_parameters(s: Setting) -> int:
-    """A value head of H + 1, on a trunk of its own where the schedule says separate."""
+def value_model_parameters(s: Setting) -> int:
+    """A value head of H + 1, with its own backbone where the schedule's critic is separate."""
     kind = s.schedule.critic
-    return 0 if kind == "none" else s.anatomy.hidden + 1 + (s.anatomy.trunk if kind == "separate" else 0)
+    return 0 if kind == "none" else s.architecture.hidden + 1 + (s.architecture.backbone if kind == "separate" else 0)
 
 
-def reward_parameters(s: Setting) -> int:
-    """A trunk as the policy's and a head of H, where rewards are learned."""
-    return s.anatomy.trunk + s.anatomy.hidden if s.judged else 0
+def reward_model_parameters(s: Setting) -> int:
+    """A backbone like the policy's and a head of H, where the reward is learned."""
+    return s.architecture.backbone + s.architecture.hidden if s.learned_reward else 0
 
 
 def _rollouts(s: Setting) -> float:
-    """Ids and masks of whole rows (9 bytes a token), and of completions the mask, log-probabilities, the entropy, what
-    the algorithm reads and the credit that it gives."""
+    """Ids and masks of whole rows (9 bytes per token), and of completions the mask, log-probabilities, the entropy, the
+    algorithm's inputs and its credit."""
     columns = 3 + len(s.algo.needs & {"reference", "values"}) + (1 if "values" in s.algo.needs else 0)
     token = 9 * (s.prompt + s.config.max_new_tokens) + s.config.max_new_tokens * (1 + 4 * columns)
     return float(s.schedule.prompts * s.schedule.group_size * token)
 
 
 def decode(s: Setting) -> Decode:
-    """The largest number of rows that are decoded at once: whole groups, `rollout_rows` at most, or one group."""
+    """Decoding with the largest number of rows: whole groups, `rollout_batch_size` at most, or one group."""
     group = s.schedule.group_size
-    prompts = min(s.schedule.prompts, max(1, s.config.rollout_rows // group))
+    prompts = min(s.schedule.prompts, max(1, s.config.rollout_batch_size // group))
     own = s.config.max_new_tokens
-    return Decode(s.anatomy, s.numbers, prompts, group, s.prompt, own, s.cuda)
+    return Decode(s.architecture, s.numbers, prompts, group, s.prompt, own, s.cuda)
 
 
-def shares(groups: int, size: int, prompt: int, own: int, limit: int) -> list[tuple[int, int]]:
-    """(prompts, completions) of each micro-batch, as harness/batch.py cuts rows that are all alike.
+def micro_batches_of(groups: int, size: int, prompt: int, own: int, limit: int) -> list[tuple[int, int]]:
+    """(prompts, completions) of each micro-batch, of rows that are all alike.
 
-    >>> shares(groups=2, size=3, prompt=10, own=21, limit=60)
+    >>> micro_batches_of(groups=2, size=3, prompt=10, own=21, limit=60)
     [(1, 2), (2, 2), (1, 2)]
     """
-    found: list[list[int]] = []
-    tokens, last = 0, -1
-    for row in range(groups * size):
-        group = row // size
-        cost = own - 1 + (prompt if group != last else 0)
-        if found and tokens + cost <= limit:
-            found[-1][0] += group != last
-            found[-1][1] += 1
-            tokens += cost
-        else:
-            found.append([1, 1])
-            tokens = prompt + own - 1
-        last = group
-    return [(prompts, rows) for prompts, rows in found]
+    batches = micro_batches(((row // size, prompt, own - 1) for row in range(groups * size)), limit)
+    return [(len({row // size for row in batch}), len(batch)) for batch in batches]
 
 
 def _loads(s: Setting, groups: int) -> list[Load]:
-    """The micro-batches, longest first, each kind once."""
-    own = s.config.max_new_tokens
-    cut = shares(groups, s.schedule.group_size, s.prompt, own, s.config.micro_tokens)
-    return [Load(prompts, rows, s.prompt, own) for prompts, rows in dict.fromkeys(cut[::-1])]
+    """The distinct micro-batches, largest first."""
+    distinct = dict.fromkeys(_micro_batches(s, groups)[::-1])
+    return [Load(prompts, rows, s.prompt, s.config.max_new_tokens) for prompts, rows in distinct]
 
 
-def _annotate(s: Setting) -> list[Moment]:
-    """What was not sampled is read by the policy; the reference reads the round; then a critic with its own trunk."""
-    found = []
+def _micro_batches(s: Setting, groups: int) -> list[tuple[int, int]]:
+    group_size, own = s.schedule.group_size, s.config.max_new_tokens
+    return micro_batches_of(groups, group_size, s.prompt, own, s.config.micro_batch_tokens)
+
+
+def _annotate(s: Setting) -> list[Snapshot]:
+    """Scoring by the policy (if nothing was sampled), by the reference, and by a separate value model."""
+    moments = []
     for load in _loads(s, s.schedule.prompts):
         if not s.sampled:
-            found += reading(s.anatomy, load, s.numbers, live=True)
+            moments += reading(s.architecture, load, s.numbers, live=True)
         if "reference" in s.readers:
-            found += reading(s.anatomy, load, s.numbers)
+            moments += reading(s.architecture, load, s.numbers)
         if "values" in s.readers:
-            found += reading(s.anatomy, load, s.numbers, head=False, live=True)
-    return found
+            moments += reading(s.architecture, load, s.numbers, head=False, live=True)
+    return moments
 
 
-def _update(s: Setting) -> list[Moment]:
-    """The micro-batches of an update, the first one and the later ones, and the optimiser's step."""
+def _update(s: Setting) -> list[Snapshot]:
+    """The first and the later micro-batches of an update, and the optimiser's step."""
     groups = -(-s.schedule.prompts // s.schedule.minibatches)
     loads = _loads(s, groups)
-    several = len(shares(groups, s.schedule.group_size, s.prompt, s.config.max_new_tokens, s.config.micro_tokens)) > 1
-    found = [_step(s)]
+    several = len(_micro_batches(s, groups)) > 1
+    moments = [_step(s)]
     for place, load in enumerate(loads):
         for accumulated in {False, several} if place == 0 else {True}:
-            found += _round_trip(s, load, accumulated)
-    return found
+            moments += _round_trip(s, load, accumulated)
+    return moments
 
 
-def _round_trip(s: Setting, load: Load, accumulated: bool) -> list[Moment]:
-    """Forward and backward of one micro-batch.  A critic of its own reads, and goes back, before the policy does."""
-    levers = (s.config.gradient_checkpointing, accumulated)
-    policy = Pass(s.anatomy, load, s.numbers, *levers, head=True, entropy="entropy" in s.algo.needs)
+def _round_trip(s: Setting, load: Load, accumulated: bool) -> list[Snapshot]:
+    """Forward and backward of one micro-batch.  A separate value model's come before the policy's."""
+    options = (s.config.gradient_checkpointing, accumulated)
+    policy = Pass(s.architecture, load, s.numbers, *options, head=True, entropy="entropy" in s.algo.needs)
     if s.schedule.critic != "separate":
-        return policy.moments()
-    critic = Pass(s.anatomy, load, s.numbers, *levers, head=False)
-    beside_critic = Moment("", gradients=policy.gradients if accumulated else 0.0)
-    beside_policy = Moment("", gradients=critic.gradients)
+        return policy.snapshots()
+    value_model = Pass(s.architecture, load, s.numbers, *options, head=False)
+    beside_value_model = Snapshot("", gradients=policy.gradients if accumulated else 0.0)
+    beside_policy = Snapshot("", gradients=value_model.gradients)
     return [
-        *(m.over(beside_critic) for m in critic.moments()),
-        *(m.over(beside_policy) for m in policy.moments()),
+        *(m.over(beside_value_model) for m in value_model.snapshots()),
+        *(m.over(beside_policy) for m in policy.snapshots()),
     ]
 
 
-def _fit(s: Setting) -> list[Moment]:
-    """A reward model's training: its own moments, and rows that share no prompt, for they are shuffled."""
+def _fit(s: Setting) -> list[Snapshot]:
+    """A reward model's training: its own optimiser state, and shuffled rows, which share no prompt."""
     n, own, batch = s.numbers, s.config.max_new_tokens, int(s.config.reward_model.get("batch", BATCH))
-    moments = Moment("", optimizer=8.0 * n.master / 4 * reward_parameters(s))
-    cut = shares(batch, 1, s.prompt, own, s.config.micro_tokens)
+    adamw = Snapshot("", optimizer=8.0 * n.master / 4 * reward_model_parameters(s))
+    cut = micro_batches_of(batch, 1, s.prompt, own, s.config.micro_batch_tokens)
     loads = [Load(prompts, rows, s.prompt, own) for prompts, rows in dict.fromkeys(cut[::-1])]
-    passes = [Pass(s.anatomy, load, n, False, len(cut) > 1, head=False) for load in loads]
-    step = Moment("step", gradients=float(n.master * reward_parameters(s)), optimizer=float(n.master * _scratch(s)))
-    return [m.over(moments) for m in (*(m for each in passes for m in each.moments()), step)]
+    passes = [Pass(s.architecture, load, n, False, len(cut) > 1, head=False) for load in loads]
+    step = Snapshot(
+        "step", gradients=float(n.master * reward_model_parameters(s)), optimizer=float(n.master * _scratch(s))
+    )
+    return [m.over(adamw) for m in (*(m for each in passes for m in each.snapshots()), step)]
 
 
-def _step(s: Setting) -> Moment:
-    """All gradients; torch's AdamW on the CPU makes two numbers of the master's size for each of the parameter at hand
-    (a root and a quotient), and the quotient of the parameter before it is still there: three matrices of the MLP, or
-    the embedding's two and, where a critic's follows the policy's head, three."""
-    a, n = s.anatomy, s.numbers
-    gradients = float(n.master * (a.parameters + critic_parameters(s)))
+def _step(s: Setting) -> Snapshot:
+    """All gradients; torch's AdamW on the CPU allocates two temporaries of the current parameter's size (a root and a
+    quotient) while the previous parameter's quotient is still held: three matrices of the MLP, or two of the embedding,
+    three where a value model's embedding follows the policy's head."""
+    a, n = s.architecture, s.numbers
+    gradients = float(n.master * (a.parameters + value_model_parameters(s)))
     scratch = 0
     if s.config.optimizer == "adamw":
         scratch = _scratch(s, 3 if s.schedule.critic == "separate" and not a.tied else 2)
-    return Moment("step", gradients=gradients, optimizer=float(n.master * scratch))
+    return Snapshot("step", gradients=gradients, optimizer=float(n.master * scratch))
 
 
 def _scratch(s: Setting, embeddings: int = 2) -> int:
-    """Numbers that torch's AdamW makes on the CPU while it steps; on CUDA it is one kernel."""
-    a = s.anatomy
+    """Size of the temporaries of torch's AdamW step on the CPU; on CUDA it is one kernel."""
+    a = s.architecture
     return 0 if s.cuda else max(embeddings * a.embedding, (3 if a.family.gated else 2) * a.hidden * a.inner)
 
 
 def _notes(s: Setting) -> list[str]:
-    found = []
-    if not s.anatomy.known:
-        found.append(
-            f"'{s.anatomy.model_type}' is not an architecture that the plan knows: parameters and activations are "
+    notes = []
+    if not s.architecture.known:
+        notes.append(
+            f"'{s.architecture.model_type}' is not a known architecture: parameters and activations are "
             "those of a Llama of these sizes, a rough guide"
         )
-    if s.judged:
-        found.append("the reward model is planned as one made here; what its training spends comes off the budget")
+    if s.learned_reward:
+        notes.append("the reward model is assumed to be trained in this run; its training is charged to the budget")
     if s.cuda:
-        found.append(
-            "bytes of tensors: CUDA's context, kernels' workspaces, captured graphs and fragmentation come on top"
+        notes.append(
+            "bytes of tensors only: CUDA context, kernel workspaces, captured graphs and fragmentation come on top"
         )
-    return found
+    return notes

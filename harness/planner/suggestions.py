@@ -1,4 +1,4 @@
-"""What makes a run fit: each lever alone, with what it saves, and the smallest set of them that is enough."""
+"""Changes of a configuration that reduce its memory: each alone, and the smallest set that fits a limit."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ HALVINGS = 6
 
 
 @dataclass(frozen=True)
-class Lever:
-    """The words of `--set`, the setting that they make, and the bytes by which the peak falls."""
+class Suggestion:
+    """The `--set` options, the resulting setting, and the bytes by which the peak falls."""
 
     words: tuple[str, ...]
     setting: Setting
@@ -27,32 +27,32 @@ class Lever:
 
 
 def options(s: Setting) -> list[list[tuple[str, str]]]:
-    """(field, value) words by lever, the mildest first: speed alone, then memory elsewhere, then the method itself.
+    """(field, value) pairs by change, mildest first: those that cost speed, then host memory, then change the method.
 
-    A lever that the run has pulled already, or that has nothing to move, is left out."""
+    Changes that the run has made already, or that would have no effect, are left out."""
     c = s.config
-    found = [
-        _halved("rollout_rows", c.rollout_rows, s.schedule.group_size),
-        _halved("micro_tokens", c.micro_tokens, s.prompt + c.max_new_tokens - 1),
+    changes = [
+        _halved("rollout_batch_size", c.rollout_batch_size, s.schedule.group_size),
+        _halved("micro_batch_tokens", c.micro_batch_tokens, s.prompt + c.max_new_tokens - 1),
     ]
     if not c.gradient_checkpointing:
-        found.append([("gradient_checkpointing", "true")])
-    if s.cuda and "reference" in s.algo.needs and c.reference_on == "device":
-        found.append([("reference_on", "cpu")])
+        changes.append([("gradient_checkpointing", "true")])
+    if s.cuda and "reference" in s.algo.needs and c.reference_device == "device":
+        changes.append([("reference_device", "cpu")])
     if s.cuda and c.optimizer == "adamw":
-        found.append([("optimizer", "adamw8bit")])
+        changes.append([("optimizer", "adamw8bit")])
     if s.schedule.critic == "separate" and any(f.name == "critic" for f in dataclasses.fields(s.algo)):
-        found.append([("algo.critic", "shared")])
-    return [words for words in found if words]
+        changes.append([("algo.critic", "shared")])
+    return [change for change in changes if change]
 
 
 def _halved(name: str, value: int, least: int) -> list[tuple[str, str]]:
-    """Half, a quarter, ... as long as one group, or one completion, still needs no more."""
+    """Half, a quarter, ... down to `least`, what one group or one completion needs."""
     values = [value >> k for k in range(1, HALVINGS + 1)]
     return [(name, str(v)) for v in values if v >= max(1, least)]
 
 
-def pulled(s: Setting, words: tuple[tuple[str, str], ...]) -> Setting:
+def apply_changes(s: Setting, words: tuple[tuple[str, str], ...]) -> Setting:
     """The setting with these fields changed.  Raises ValueError where the algorithm refuses."""
     own = {name.removeprefix("algo."): value for name, value in words if name.startswith("algo.")}
     run = {name: value for name, value in words if not name.startswith("algo.")}
@@ -62,36 +62,36 @@ def pulled(s: Setting, words: tuple[tuple[str, str], ...]) -> Setting:
     return replace(s, config=config, algo=algo, schedule=algo.schedule(base))
 
 
-def _tried(plan: Plan, words: tuple[tuple[str, str], ...]) -> Lever | None:
+def _suggestion(plan: Plan, words: tuple[tuple[str, str], ...]) -> Suggestion | None:
     try:
-        setting = pulled(plan.setting, words)
+        setting = apply_changes(plan.setting, words)
     except ValueError:
         return None
-    return Lever(tuple(f"{n}={v}" for n, v in words), setting, plan.peak - predict(setting).peak)
+    return Suggestion(tuple(f"{n}={v}" for n, v in words), setting, plan.peak - predict(setting).peak)
 
 
-def single(plan: Plan) -> list[Lever]:
-    """Each lever alone, one halving of what is halved; those that save nothing left out."""
-    tried = (_tried(plan, (words[0],)) for words in options(plan.setting))
-    return [lever for lever in tried if lever is not None and lever.saved > 0]
+def each_alone(plan: Plan) -> list[Suggestion]:
+    """Each change alone, halvings once; those that save nothing are left out."""
+    tried = (_suggestion(plan, (words[0],)) for words in options(plan.setting))
+    return [suggestion for suggestion in tried if suggestion is not None and suggestion.saved > 0]
 
 
-def enough(plan: Plan, limit: float) -> Lever | None:
-    """The smallest set of levers with which the peak is within `limit` bytes, the mildest of its size; None where all
+def smallest_set(plan: Plan, limit: float) -> Suggestion | None:
+    """The smallest set of changes with which the peak is within `limit` bytes, the mildest of its size; None where all
     of them together are not enough."""
     for words in _sets(options(plan.setting)):
-        lever = _tried(plan, words)
-        if lever is not None and plan.peak - lever.saved <= limit:
-            return lever
+        suggestion = _suggestion(plan, words)
+        if suggestion is not None and plan.peak - suggestion.saved <= limit:
+            return suggestion
     return None
 
 
-def _sets(found: list[list[tuple[str, str]]]) -> Iterator[tuple[tuple[str, str], ...]]:
-    for size in range(1, len(found) + 1):
-        for chosen in itertools.combinations(found, size):
+def _sets(changes: list[list[tuple[str, str]]]) -> Iterator[tuple[tuple[str, str], ...]]:
+    for size in range(1, len(changes) + 1):
+        for chosen in itertools.combinations(changes, size):
             yield from itertools.product(*chosen)
 
 
-def least(plan: Plan) -> Lever | None:
-    """Every lever pulled as far as it goes."""
-    return _tried(plan, tuple(words[-1] for words in options(plan.setting)))
+def all_together(plan: Plan) -> Suggestion | None:
+    """All changes together, each as far as it goes."""
+    return _suggestion(plan, tuple(words[-1] for words in options(plan.setting)))

@@ -6,7 +6,10 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+
+from harness.records.schema import Record
+from harness.records.upgrade import upgrade_record
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -50,19 +53,28 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-NEEDED = ("status", "algo", "seed", "config", "budget", "spend", "evals", "environment")  # of any record
+NEEDED = ("status", "algo", "seed", "config", "budget", "spend", "evals", "environment")  # in every record
 
 
-def read_record(folder: Path) -> dict[str, Any] | None:
-    """The record in a run's folder; None where there is none.  Raises ValueError where it is not one."""
+def read_record(folder: Path) -> Record | None:
+    """The record in a run's folder, with today's names; None where there is none.
+
+    Raises ValueError, naming the file, where it is not the record of a run.
+    """
     file = folder / "record.json"
     try:
-        found = json.loads(file.read_text())
+        record = json.loads(file.read_text())
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
         raise ValueError(f"{file}: not a readable record: {error}") from error
-    missing = [name for name in NEEDED if not isinstance(found, dict) or name not in found]
+    missing = [name for name in NEEDED if not isinstance(record, dict) or name not in record]
     if missing:
         raise ValueError(f"{file}: not the record of a run: it has no '{missing[0]}'")
-    return dict(found)
+    return cast(Record, upgrade_record(record))
+
+
+def status_of(folder: Path) -> str | None:
+    """The status of the run in a folder; None where there is none.  Raises ValueError as `read_record` does."""
+    record = read_record(folder)
+    return None if record is None else record["status"]

@@ -19,6 +19,7 @@ from typing import Any
 
 from harness.records.fingerprint import NEUTRAL
 from harness.records.io import write_json
+from harness.records.schema import EvaluationRow, Record
 
 SHOWN = 8  # problems of a set whose completions are kept as text
 VERDICT = ("strict", "lenient", "answer", "ended")
@@ -27,7 +28,7 @@ VERDICT = ("strict", "lenient", "answer", "ended")
 class Recorder:
     """Writes one run's folder.  `record` is record.json as a dictionary; change it, then `save()`."""
 
-    def __init__(self, folder: Path, record: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, record: Record) -> None:
         self.folder, self.record = folder, record
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "outcomes").mkdir(exist_ok=True)
@@ -44,7 +45,7 @@ class Recorder:
                 lines.write(json.dumps({"round": number, **sample}) + "\n")
         self._scalars(number, metrics)
 
-    def evaluation(self, round_number: int, rows: list[dict[str, Any]]) -> None:
+    def evaluation(self, round_number: int, rows: list[EvaluationRow]) -> None:
         self.record["evals"] += rows
         scalars = {f"eval/{r['task']}/{r['filter']}": r["value"] for r in rows if r["metric"] == "exact_match"}
         self._scalars(round_number, scalars)
@@ -85,7 +86,7 @@ def _headline(row: Mapping[str, Any]) -> bool:
     return bool(row["fraction"] == 1 and row["filter"] == "strict" and row["metric"] == "exact_match")
 
 
-def hyperparameters(record: Mapping[str, Any]) -> dict[str, Any]:
+def hyperparameters(record: Record) -> dict[str, Any]:
     """The configuration as TensorBoard's hparams page takes it: plain values, the algorithm's and the task's dotted."""
     flat: dict[str, Any] = {}
     for name, value in record["config"].items():

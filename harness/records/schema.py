@@ -1,73 +1,257 @@
-"""What a record looks like, and what is read of it."""
+"""What a record looks like: the types that code reads it by, which are also what a file is checked against."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NotRequired
 
-from harness.accounting.budget import UNITS
+from typing_extensions import TypedDict  # pydantic reads this one, and not that of typing before Python 3.12
 
-SCHEMA = 1
-_SPEND = dict.fromkeys(UNITS, float)
-_ROW = {"fraction": float, "task": str, "filter": str, "metric": str, "value": float, "n": int, "domain": str,
-        "decoding": str, "temperature": float, "version": object, "outcomes": str, "spend": _SPEND}  # fmt: skip
-BEGUN = {  # of a run that has begun: what going on with it looks at
-    "status": str,
-    "config": {"algo?": dict, "schedule?": dict},
-    "environment": {"model": dict},
-}
-WHOLE = {  # of any run: what a report reads of it
-    "status": str, "algo": str, "seed": int, "budget": {"unit": UNITS, "limit": float}, "spend": _SPEND,
-    "config": {"model": str, "budget": str, "group_size": int, "sources": dict, "algo": dict, "task": dict,
-               "schedule?": {"group_size?": int}},
-    "evals": [_ROW],
-    "reward_model?": [dict],
-    "environment": {"model": dict, "data": [{"name": str, "sha256": str}], "packages": {"torch": str}, "commit": object,
-                    "dirty": object, "device": str, "threads": int, "python": str},
+SCHEMA = 2
+Unit = Literal["prompts", "completions", "generated_tokens", "trained_tokens", "updates", "flops", "device_seconds"]
+
+
+class BudgetTable(TypedDict):
+    unit: str
+    limit: float
+
+
+class EvaluationRow(TypedDict):
+    """One number: a metric of a task under a filter, at a fraction of the budget."""
+
+    fraction: float
+    spend: dict[str, float]  # in every unit
+    task: str
+    version: Any
+    domain: str
+    decoding: str
+    temperature: float
+    filter: str
+    metric: str
+    value: float
+    stderr: NotRequired[float | None]
+    n: int
+    scorer: NotRequired[str]
+    outcomes: str  # the file with one line per problem; "" where none is kept
+
+
+class MemoryPart(TypedDict):
+    bytes: float
+    how: NotRequired[str]  # measured or computed
+
+
+class MemoryTable(TypedDict, total=False):
+    peak_bytes: float
+    reserved_bytes: float
+    parts: dict[str, MemoryPart]
+
+
+class DataSet(TypedDict):
+    name: str
+    sha256: str
+
+
+class EnvironmentTable(TypedDict):
+    """Versions, machine, commit and data."""
+
+    python: str
+    packages: dict[str, str]
+    device: str
+    threads: int
+    cpu: NotRequired[str]
+    commit: str | None
+    dirty: bool | None
+    model: dict[str, Any]
+    reward_model: NotRequired[dict[str, Any]]
+    data: list[DataSet]
+    prompt_sha256: NotRequired[str]
+
+
+class Record(TypedDict):
+    """record.json."""
+
+    schema: int
+    status: str  # running, finished, interrupted, failed
+    reason: NotRequired[str | None]
+    algo: str
+    seed: int
+    config: dict[str, Any]  # every field of the run's configuration: RunConfig's, and those of what it names
+    config_sha256: NotRequired[str]
+    budget: BudgetTable
+    spend: dict[str, float]  # in every unit
+    phases: dict[str, dict[str, float]]  # seconds, tokens, bytes
+    memory: MemoryTable
+    checks: NotRequired[dict[str, Any]]
+    evals: list[EvaluationRow]
+    split: NotRequired[dict[str, Any]]  # of a run that samples first and trains after
+    reward_model: NotRequired[list[dict[str, Any]]]  # its trainings
+    notices: NotRequired[list[str]]
+    environment: EnvironmentTable
+
+
+# --- what of a record is checked --------------------------------------------------------------------------------
+
+
+class _Spend(TypedDict):
+    """Every unit is there."""
+
+    prompts: float
+    completions: float
+    generated_tokens: float
+    trained_tokens: float
+    updates: float
+    flops: float
+    device_seconds: float
+
+
+class _Budget(TypedDict):
+    unit: Unit
+    limit: float
+
+
+class _Phase(TypedDict):
+    seconds: float
+
+
+class _EvaluationRow(EvaluationRow):
+    spend: _Spend  # type: ignore[misc]
+
+
+class _Schedule(TypedDict):
+    group_size: NotRequired[int]
+
+
+class _Config(TypedDict):
+    """Of the configuration, what every report reads."""
+
+    model: str
+    budget: str
+    group_size: int
+    sources: dict[str, Any]
+    algo: dict[str, Any]
+    task: dict[str, Any]
+    schedule: NotRequired[_Schedule]
+
+
+class _Packages(TypedDict):
+    torch: str
+
+
+class _Environment(EnvironmentTable):
+    packages: _Packages  # type: ignore[misc]
+
+
+class _Begun(TypedDict):
+    """Of a run that has begun: what resuming it reads."""
+
+    status: str
+    config: _BegunConfig
+    environment: _BegunEnvironment
+
+
+class _BegunConfig(TypedDict):
+    algo: NotRequired[dict[str, Any]]
+    schedule: NotRequired[dict[str, Any]]
+
+
+class _BegunEnvironment(TypedDict):
+    model: dict[str, Any]
+
+
+class _Reported(TypedDict):
+    """Of any run: what a report reads."""
+
+    status: str
+    algo: str
+    seed: int
+    config: _Config
+    budget: _Budget
+    spend: _Spend
+    evals: list[_EvaluationRow]
+    reward_model: NotRequired[list[dict[str, Any]]]
+    environment: _Environment
+
+
+class _FullMemory(TypedDict):
+    peak_bytes: float
+    parts: dict[str, MemoryPart]
+
+
+class _Finished(_Reported):
+    """And of one that has finished."""
+
+    memory: _FullMemory
+    phases: dict[str, _Phase]
+
+
+class _CostModel(TypedDict):
+    model: str
+
+
+class _Cost(TypedDict):
+    """What an estimate of time reads."""
+
+    config: _CostModel
+    algo: str
+    spend: dict[str, float]
+    phases: dict[str, _Phase]
+
+
+_SHAPES: Mapping[str, Any] = {"begun": _Begun, "reported": _Reported, "finished": _Finished, "cost": _Cost}
+_KINDS = {
+    "string_type": "must be text", "int_type": "must be a whole number", "int_from_float": "must be a whole number",
+    "float_type": "must be a number", "dict_type": "must be a table", "list_type": "must be a list",
+    "bool_type": "must be true or false", "string": "must be text",
 }  # fmt: skip
-FINISHED = {  # and of one that has come to its end
-    "memory": {"peak_bytes": float, "parts": {"*": {"bytes": float}}},
-    "phases": {"*": {"seconds": float}},
-}
-_KINDS = {str: "text", int: "a whole number", float: "a number", dict: "a table", list: "a list"}
 
 
-def check_shape(value: Any, shape: Any, place: str = "") -> None:
-    """Raises ValueError naming the first field, under `place`, that has not its shape: a type, a tuple of valid values,
-    a list of a shape, or a table of shapes, in which "name?" may be missing and "*" is every field.
+@cache
+def _adapter(shape: str) -> Any:
+    from pydantic import ConfigDict, TypeAdapter, with_config
 
-    >>> check_shape({"a": [{"b": 1}, {}]}, {"a": [{"b": float}]})
+    return TypeAdapter(with_config(ConfigDict(strict=True))(_SHAPES[shape]))
+
+
+def check_shape(value: Any, shape: Literal["begun", "reported", "finished", "cost"]) -> None:
+    """Raises ValueError, naming the first field that is missing or of the wrong kind.
+
+    >>> check_shape({"status": "running", "config": {}, "environment": {"model": 3}}, "begun")
     Traceback (most recent call last):
-    ValueError: a.1.b: missing
+    ValueError: environment.model: must be a table, not 3
     """
-    kind = type(shape) if isinstance(shape, dict | list | tuple) else shape
-    types: Any = {float: (int, float), tuple: str}.get(kind, kind)
-    if not isinstance(value, types) or (isinstance(value, bool) and kind is not object):
-        said = f"must be {_KINDS.get(kind, 'text')}, not {_cut(value)}"
-        raise ValueError(f"{place}: {said}" if place else said)
-    if isinstance(shape, tuple) and value not in shape:
-        raise ValueError(f"{place}: must be one of {', '.join(shape)}, not {_cut(value)}")
-    if isinstance(shape, list):
-        for i, inner in enumerate(value):
-            check_shape(inner, shape[0], f"{place}.{i}")
-    for name, inner in shape.items() if isinstance(shape, dict) else ():
-        wanted = name.removesuffix("?")
-        if name == wanted != "*" and wanted not in value:
-            raise ValueError(f"{place}.{wanted}: missing".removeprefix("."))
-        for field in value if name == "*" else [wanted] * (wanted in value):
-            check_shape(value[field], inner, f"{place}.{field}".removeprefix("."))
+    from pydantic import ValidationError
+
+    try:
+        _adapter(shape).validate_python(value)
+    except ValidationError as error:
+        raise ValueError(_one_line(error.errors(include_url=False)[0])) from None
+
+
+def _one_line(error: Any) -> str:
+    """Field and fault: "evals.2.value: must be a number, not None"."""
+    place = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "missing":
+        return f"{place}: missing"
+    if error["type"] == "literal_error":
+        valid = error["ctx"]["expected"].replace(" or ", ", ").replace("'", "")
+        fault = f"must be one of {valid}, not {_cut(error['input'])}"
+    else:
+        fault = f"{_KINDS.get(error['type'], error['msg'])}, not {_cut(error['input'])}"
+    return f"{place}: {fault}" if place else fault
 
 
 def check_record(record: Mapping[str, Any], file: Path) -> None:
-    """Raises ValueError naming the file, where the record is of another schema or has not what a report reads."""
+    """Raises ValueError naming the file, where the record is of another schema or lacks what a report reads."""
     if record.get("schema") != SCHEMA:
-        raise ValueError(f"{file}: schema {record.get('schema')}; this version reads {SCHEMA}")
+        raise ValueError(f"{file}: schema {record.get('schema')}; this version reads 1 to {SCHEMA}")
     try:
-        check_shape(record, {**WHOLE, **(FINISHED if record["status"] == "finished" else {})})
+        check_shape(record, "finished" if record["status"] == "finished" else "reported")
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from error
 
 
 def _cut(value: Any) -> str:
-    return said if len(said := repr(value)) <= 40 else f"{said[:40]}..."
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:40]}..."

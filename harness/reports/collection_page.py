@@ -1,29 +1,29 @@
-"""`harness report` on a folder of studies: every study's report anew, and one page over them all.
+"""`harness report` on a folder of studies: the report of every study, and one page over all of them.
 
-What a person has written into the page stays: only what stands between `<!-- report ... -->` marks is made anew.
+Hand-written text in the page is kept: only the parts between `<!-- report ... -->` marks are rewritten.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from harness.reports.collection import shelved
-from harness.reports.includes import refresh
-from harness.reports.report import report
+from harness.reports.collection import read_collection
+from harness.reports.includes import update_includes
+from harness.reports.report import write_report
 
-TITLES = {"hypotheses": "What was claimed, and what a fair test shows", "studies": "The studies"}
+TITLES = {"hypotheses": "Claims and tests of them", "studies": "Studies"}
 
 
-def overview(folder: Path) -> Path:
-    """README.md of the folder.  Raises ValueError as `results.read` does."""
-    for found in shelved(folder):
-        if found.findings is not None:
-            report(found.folder)
+def write_overview(folder: Path) -> Path:
+    """Write README.md of the folder.  Raises ValueError as `load_results` does."""
+    for study in read_collection(folder):
+        if study.findings is not None:
+            write_report(study.folder)
     page = folder / "README.md"
     text = page.read_text() if page.exists() else f"# {folder.resolve().name}\n"
     for name, title in TITLES.items():
         mark = f"<!-- report . {name} -->"
         if mark not in text:
             text = f"{text.rstrip()}\n\n## {title}\n\n{mark}\n<!-- /report -->\n"
-    page.write_text(refresh(text, folder))
+    page.write_text(update_includes(text, folder))
     return page

@@ -1,12 +1,12 @@
 """Parts of a report inside another document, between two marks, so that its numbers are those of the records.
 
     <!-- report results/compare_nano headline -->
-    ...whatever stands here is replaced...
+    (replaced by the headline)
     <!-- /report -->
 
-What can be asked for: headline, accuracy, pairs, verdicts (of the first block; `accuracy:2` is the second's), spend,
-tuning, seeds, logged, memory, phases, hypotheses, notes, and the pictures curves and cost.
-Of a folder that holds several studies: hypotheses, claims, studies.
+Parts of a study: headline, accuracy, pairs, verdicts (of the first block; `accuracy:2` is the second's), spend,
+tuning, seeds, logged, memory, phases, hypotheses, notes, and the figures curves and cost.
+Parts of a folder with several studies: hypotheses, claims, studies.
 """
 
 from __future__ import annotations
@@ -17,61 +17,63 @@ from functools import cache
 from pathlib import Path
 
 from harness.reports import collection
-from harness.reports.analysis.summary import Findings, find
-from harness.reports.loading import read
+from harness.reports.analysis.summary import Findings, summarize
+from harness.reports.loading import load_results
 from harness.reports.render import tables
 from harness.reports.render import text as wording
-from harness.reports.report import FIGURES
+from harness.reports.render.figures import CAPTIONS
+from harness.reports.render.table import Table
 
-PICTURES = ("curves", "cost")
+FIGURES = ("curves", "cost")
 MARK = re.compile(r"(<!-- report (\S+) (\S+) -->\n).*?(<!-- /report -->)", re.DOTALL)
 
 
-def refresh(text: str, root: Path) -> str:
-    """The document with every marked part made anew from the records under `root`.
+def update_includes(text: str, root: Path) -> str:
+    """The document with every marked part rewritten from the records under `root`.
 
-    Raises ValueError on a part that there is not, and as `results.read` does.
+    Raises ValueError on an unknown part, and as `load_results` does.
     """
 
     @cache
-    def found(folder: str) -> Findings:
-        return find(read(root / folder))
+    def findings_of(folder: str) -> Findings:
+        return summarize(load_results(root / folder))
 
     def part(match: re.Match[str]) -> str:
-        opening, folder, asked, closing = match.groups()
-        if collection.is_shelf(root / folder):
-            said = _table(collection.part(root / folder, folder, asked))
+        opening, folder, name, closing = match.groups()
+        if collection.is_collection(root / folder):
+            content = _table(collection.part(root / folder, folder, name))
         else:
-            said = _part(found(folder), folder, asked)
-        return f"{opening}\n{said}\n\n{closing}"
+            content = _part(findings_of(folder), folder, name)
+        return f"{opening}\n{content}\n\n{closing}"
 
     return MARK.sub(part, text)
 
 
-def _part(findings: Findings, folder: str, asked: str) -> str:
-    name, _, number = asked.partition(":")
-    place = int(number or 1) - 1
+def _part(findings: Findings, folder: str, requested: str) -> str:
+    name, _, number = requested.partition(":")
+    index = int(number or 1) - 1
     whole = {"spend": tables.spend, "seeds": tables.seeds, "tuning": tables.tuning}
     whole |= {"memory": tables.memory, "phases": tables.phases}
     whole |= {"logged": tables.logged, "hypotheses": tables.hypotheses}
     if name in whole:
         return _table(whole[name](findings))
-    if name in PICTURES:
-        return f"![{FIGURES[name]}]({folder}/{name}.svg)"
+    if name in FIGURES:
+        return f"![{CAPTIONS[name]}]({folder}/{name}.svg)"
     if name == "notes":
         return "\n".join(f"- {note}" for note in wording.notes(findings))
+    margin = findings.results.study.report.margin
     by_block: dict[str, Callable[[], str]] = {
         "headline": lambda: f"**{wording.headline(findings, block)}**",
-        "verdicts": lambda: "\n".join(f"- {v}" for v in wording.verdicts(block, findings.results.study.report.margin)),
+        "verdicts": lambda: "\n".join(f"- {v}" for v in wording.pair_sentences(block, margin)),
         "accuracy": lambda: _table(tables.accuracy(findings, block)),
         "pairs": lambda: _table(tables.pairs(findings, block)),
     }
-    if name not in by_block or not 0 <= place < len(findings.blocks):
-        valid = ", ".join([*by_block, *whole, *PICTURES, "notes"])
-        raise ValueError(f"report: no part '{asked}' of {folder}; valid: {valid} (with :k for block k)")
-    block = findings.blocks[place]
+    if name not in by_block or not 0 <= index < len(findings.blocks):
+        valid = ", ".join([*by_block, *whole, *FIGURES, "notes"])
+        raise ValueError(f"report: no part '{requested}' of {folder}; valid: {valid} (with :k for block k)")
+    block = findings.blocks[index]
     return by_block[name]()
 
 
-def _table(table: tables.Table) -> str:
+def _table(table: Table) -> str:
     return f"{table.markdown()}\n\n{table.note}" if table.note else table.markdown()

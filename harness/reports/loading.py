@@ -1,8 +1,8 @@
-"""The records of a study as arrays: who ran, what was measured, and whether it may be compared at all.
+"""The records of a study as arrays, after a check that its runs may be compared.
 
 Reading is strict.  A folder without records, a record of another schema, a finished run without its evaluation, arms
-that differ in task, data, start model or budget: one line that names the file.  A run that failed, was cut off or
-never began is no error: it is kept, and shown as what it is.
+that differ in task, data, start model or budget: ValueError, one line that names the file.  A run that failed, was
+interrupted or did not start is not an error: it is kept with its status.
 """
 
 from __future__ import annotations
@@ -20,20 +20,21 @@ import numpy as np
 from harness.config.run_config import RunConfig
 from harness.records.fingerprint import config_differences
 from harness.records.io import read_record
-from harness.records.schema import check_record
-from harness.studies.study import Study, written
+from harness.records.schema import Record, check_record
+from harness.studies.storage import stored_study
+from harness.studies.study import Study
 
 Key = tuple[str, str, str]  # task, filter, metric
 
 
 @dataclass(frozen=True)
-class Run:
-    """One record, its rounds, and where they lie."""
+class RunRecord:
+    """One run's record and its folder."""
 
     arm: str
     seed: int
     folder: Path
-    record: dict[str, Any] = field(repr=False)
+    record: Record = field(repr=False)
 
     @property
     def finished(self) -> bool:
@@ -49,46 +50,46 @@ class Run:
         return {(r["fraction"], (r["task"], r["filter"], r["metric"])): r["value"] for r in self.record["evals"]}
 
     def spend(self, fraction: float) -> dict[str, float]:
-        """In every unit, at a point of the curve."""
+        """Spend per unit at an evaluation."""
         return next(r["spend"] for r in self.record["evals"] if r["fraction"] == fraction)
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The rounds; none where the run has not come to one."""
+        """One dict per round; empty if the run has not finished a round."""
         file = self.folder / "metrics.jsonl"
         try:
             return _tables(file.read_text())
         except FileNotFoundError:
             return []
         except ValueError as error:
-            raise ValueError(f"{file}: not a line of JSON each: {error}") from error
+            raise ValueError(f"{file}: not one JSON object per line: {error}") from error
 
     def outcomes(self, task: str, fraction: float) -> list[dict[str, Any]]:
-        """One table a problem.  Raises ValueError naming the file where it is not there or not whole."""
-        named = [r for r in self.record["evals"] if (r["task"], r["fraction"]) == (task, fraction) and r["outcomes"]]
-        if not named:
+        """One dict per problem; empty if they were not kept.  Raises ValueError naming the file if it is broken."""
+        rows = [r for r in self.record["evals"] if (r["task"], r["fraction"]) == (task, fraction) and r["outcomes"]]
+        if not rows:
             return []
-        file = self.folder / named[0]["outcomes"]
+        file = self.folder / rows[0]["outcomes"]
         try:
-            found = _tables(gzip.decompress(file.read_bytes()).decode())
-            verdicts = [o["strict"] for o in found]
+            outcomes = _tables(gzip.decompress(file.read_bytes()).decode())
+            verdicts = [o["strict"] for o in outcomes]
         except (OSError, EOFError, zlib.error, LookupError, ValueError) as error:
             raise ValueError(f"{file}: cannot read the outcomes of '{task}': {error}") from error
-        if len(verdicts) != named[0]["n"]:
-            raise ValueError(f"{file}: {len(found)} outcomes, where the record counts {named[0]['n']}")
-        return found
+        if len(verdicts) != rows[0]["n"]:
+            raise ValueError(f"{file}: {len(outcomes)} outcomes, but the record counts {rows[0]['n']}")
+        return outcomes
 
 
 def _tables(text: str) -> list[dict[str, Any]]:
-    """A table a line.  Raises ValueError."""
-    found = [json.loads(line) for line in text.splitlines()]
-    if not all(isinstance(table, dict) for table in found):
-        raise ValueError("a line is no table")
-    return found
+    """One JSON object per line.  Raises ValueError."""
+    rows = [json.loads(line) for line in text.splitlines()]
+    if not all(isinstance(row, dict) for row in rows):
+        raise ValueError("a line is not a JSON object")
+    return rows
 
 
 @dataclass(frozen=True)
-class Task:
-    """An evaluation set, as the records describe it."""
+class EvalTask:
+    """An evaluation set as described in the records."""
 
     name: str
     domain: str
@@ -102,26 +103,26 @@ class Results:
     """A study and its runs.  `runs[arm][seed]`; `trials[arm][trial][seed]`."""
 
     study: Study
-    runs: dict[str, dict[int, Run]]
-    trials: dict[str, dict[str, dict[int, Run]]] = field(default_factory=dict)
+    runs: dict[str, dict[int, RunRecord]]
+    trials: dict[str, dict[str, dict[int, RunRecord]]] = field(default_factory=dict)
 
-    def __iter__(self) -> Iterator[Run]:
+    def __iter__(self) -> Iterator[RunRecord]:
         return (run for by_seed in self.runs.values() for run in by_seed.values())
 
     @property
-    def one(self) -> Run:
-        """Any finished run, for what all of them share."""
+    def example(self) -> RunRecord:
+        """Any finished run, for fields that are equal in all runs."""
         return next(run for run in self if run.finished)
 
     @property
     def fractions(self) -> list[float]:
-        """The points that every finished run has."""
+        """The fractions at which every finished run was evaluated."""
         shared = [{r["fraction"] for r in run.record["evals"]} for run in self if run.finished]
         return sorted(set.intersection(*shared))
 
     @property
     def at_k(self) -> list[tuple[str, str]]:
-        """(task, metric) of pass@k and maj@k at the end, where every finished run has them; pass before maj."""
+        """(task, metric) of the pass@k and maj@k that every finished run has at the end; pass before maj."""
         kinds = ("pass@", "maj@")
         sets = [
             {
@@ -135,32 +136,32 @@ class Results:
         return sorted(set.intersection(*sets), key=lambda x: (x[0], x[1][0] == "m", int(x[1].split("@")[1])))
 
     @property
-    def tasks(self) -> list[Task]:
-        """What is measured at every point, in domain first, as the records have them."""
-        one, places = self.one.values(), self.fractions
-        repeated = {r["task"] for r in self.one.record["evals"] if r["metric"].startswith("pass@")}
+    def tasks(self) -> list[EvalTask]:
+        """The evaluation sets that are measured at every fraction, in domain first, without those of pass@k."""
+        values, fractions = self.example.values(), self.fractions
+        repeated = {r["task"] for r in self.example.record["evals"] if r["metric"].startswith("pass@")}
         rows = [
             r
-            for r in self.one.record["evals"]
+            for r in self.example.record["evals"]
             if r["filter"] == "strict"
             and r["metric"] == "exact_match"
             and r["task"] not in repeated
-            and all((f, (r["task"], "strict", "exact_match")) in one for f in places)
+            and all((f, (r["task"], "strict", "exact_match")) in values for f in fractions)
         ]
-        found = {r["task"]: Task(r["task"], r["domain"], r["decoding"], r["temperature"], r["n"]) for r in rows}
+        tasks = {r["task"]: EvalTask(r["task"], r["domain"], r["decoding"], r["temperature"], r["n"]) for r in rows}
         order = ("in", "out", "retention")
-        return sorted(found.values(), key=lambda t: order.index(t.domain) if t.domain in order else len(order))
+        return sorted(tasks.values(), key=lambda t: order.index(t.domain) if t.domain in order else len(order))
 
     @property
     def endpoint(self) -> str:
-        """The evaluation set of the primary endpoint.  Raises ValueError where there is no such set."""
-        asked = self.study.report.endpoint
-        fit = [
-            t.name for t in self.tasks if asked == t.name or (asked == "in" and t.domain == "in" and not t.temperature)
+        """The evaluation set of the primary endpoint.  Raises ValueError if there is no such set."""
+        name = self.study.report.endpoint
+        matches = [
+            t.name for t in self.tasks if name == t.name or (name == "in" and t.domain == "in" and not t.temperature)
         ]
-        if not fit:
-            raise ValueError(f"report.endpoint: no set '{asked}'; valid: {', '.join(t.name for t in self.tasks)}")
-        return fit[0]
+        if not matches:
+            raise ValueError(f"report.endpoint: no set '{name}'; valid: {', '.join(t.name for t in self.tasks)}")
+        return matches[0]
 
     def seeds(self, *arms: str) -> list[int]:
         """The seeds that have finished in all of these arms."""
@@ -168,21 +169,21 @@ class Results:
         return sorted(set.intersection(*sets)) if sets else []
 
     def value_SF(self, arm: str, key: Key, fractions: list[float], seeds: list[int]) -> np.ndarray:
-        """Values [S, F] of an arm.  Raises ValueError naming the run where a metric is not there."""
+        """Values [S, F] of an arm.  Raises ValueError naming the run if a metric is missing."""
         rows = []
         for seed in seeds:
             run = self.runs[arm][seed]
             values = run.values()
             missing = [f for f in fractions if (f, key) not in values]
             if missing:
-                have = sorted({" ".join(k) for _, k in values})
-                said = f"no {' '.join(key)} at fraction {missing[0]:g}; it has {', '.join(have)}"
-                raise ValueError(f"{run.folder / 'record.json'}: {said}")
+                valid = sorted({" ".join(k) for _, k in values})
+                message = f"no {' '.join(key)} at fraction {missing[0]:g}; it has {', '.join(valid)}"
+                raise ValueError(f"{run.folder / 'record.json'}: {message}")
             rows.append([values[f, key] for f in fractions])
         return np.array(rows, dtype=np.float64).reshape(len(seeds), len(fractions))
 
     def hit_SI(self, arm: str, task: str, fraction: float, seeds: list[int]) -> np.ndarray:
-        """Right or wrong [S, I], strict; [S, 0] where outcomes were not kept."""
+        """Correct (1) or not (0), strict [S, I]; [S, 0] if outcomes were not kept."""
         rows = [[o["strict"] == "correct" for o in self.runs[arm][seed].outcomes(task, fraction)] for seed in seeds]
         if not all(rows):
             return np.zeros((len(seeds), 0))
@@ -192,14 +193,14 @@ class Results:
 # --- reading ----------------------------------------------------------------------------------------------------
 
 
-def read(folder: Path) -> Results:
-    """A study's folder (or one run's), checked.  Raises ValueError as the module says."""
+def load_results(folder: Path) -> Results:
+    """Load and check the folder of a study or of one run.  Raises ValueError as described above."""
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder")
     alone = _record(folder)
     if alone is not None:
         arm, seed = Path(alone["algo"]).stem, alone["seed"]
-        runs = {arm: {seed: Run(arm, seed, folder, alone)}}
+        runs = {arm: {seed: RunRecord(arm, seed, folder, alone)}}
         results = Results(_bare(folder.name, runs), runs)
     else:
         results = _study(folder)
@@ -207,27 +208,27 @@ def read(folder: Path) -> Results:
     return results
 
 
-def _record(folder: Path) -> dict[str, Any] | None:
-    """As `read_record`, with all that a report reads."""
+def _record(folder: Path) -> Record | None:
+    """`read_record`, with a check of every field that a report reads."""
     record = read_record(folder)
     if record is not None:
         check_record(record, folder / "record.json")
     return record
 
 
-def _bare(name: str, runs: Mapping[str, Mapping[int, Run]]) -> Study:
-    """The study that a folder of records is, where nobody wrote one down."""
+def _bare(name: str, runs: Mapping[str, Mapping[int, RunRecord]]) -> Study:
+    """A study for a folder of records without study.json."""
     arms: dict[str, dict[str, Any]] = {arm: {"seeds": sorted(by_seed)} for arm, by_seed in runs.items()}
     return Study(name=name, arms=arms, seeds=sorted({seed for by_seed in runs.values() for seed in by_seed}))
 
 
 def _study(folder: Path) -> Results:
-    study = written(folder)
+    study = stored_study(folder)
     arms = list(study.arms) if study else sorted(p.parent.parent.name for p in folder.glob("*/seed*/record.json"))
     runs = {arm: _runs(arm, folder / arm) for arm in dict.fromkeys(arms)}
     if not any(runs.values()):
         raise ValueError(f"{folder}: no records; a study's folder holds ARM/seed<k>/record.json")
-    trials: dict[str, dict[str, dict[int, Run]]] = {}
+    trials: dict[str, dict[str, dict[int, RunRecord]]] = {}
     if study is not None and study.tune is not None:
         root = (folder.parent / study.tune.store if study.tune.store else folder) / "tune"
         for cell in study.trials():
@@ -237,23 +238,23 @@ def _study(folder: Path) -> Results:
     return Results(study or _bare(folder.name, runs), runs, trials)
 
 
-def _runs(arm: str, folder: Path) -> dict[int, Run]:
-    found: dict[int, Run] = {}
+def _runs(arm: str, folder: Path) -> dict[int, RunRecord]:
+    runs: dict[int, RunRecord] = {}
     for file in sorted(folder.glob("seed*/record.json")):
         record = _record(file.parent)
         assert record is not None
-        run = Run(arm, record["seed"], file.parent, record)
-        if run.seed in found:
-            raise ValueError(f"{file}: seed {run.seed} of '{arm}' is in {found[run.seed].folder.name} as well")
-        found[run.seed] = run
-    return dict(sorted(found.items()))
+        run = RunRecord(arm, record["seed"], file.parent, record)
+        if run.seed in runs:
+            raise ValueError(f"{file}: seed {run.seed} of '{arm}' is also in {runs[run.seed].folder.name}")
+        runs[run.seed] = run
+    return dict(sorted(runs.items()))
 
 
 SHARED = ("task_name", "task", "model", "eval_split", "max_new_tokens", "temperature")  # of the configuration
 
 
 def check(results: Results, folder: Path) -> None:
-    """May these runs be compared?  Raises ValueError naming two files and what differs."""
+    """Check that the runs may be compared.  Raises ValueError naming two files and what differs."""
     ended = [run for run in results if run.finished]
     if not ended:
         raise ValueError(f"{folder}: no run has finished; {next(iter(results)).folder} is {next(iter(results)).status}")
@@ -262,39 +263,40 @@ def check(results: Results, folder: Path) -> None:
             raise ValueError(f"{run.folder / 'record.json'}: finished, but nothing was evaluated")
     first = ended[0]
     for run in ended[1:]:
-        for name, one, other in _compared(first, run):
-            if one != other:
-                raise ValueError(f"{run.folder / 'record.json'}: {name} is {other}, in {first.folder} it is {one}")
+        for name, expected, value in _must_agree(first, run):
+            if value != expected:
+                raise ValueError(f"{run.folder / 'record.json'}: {name} is {value}, in {first.folder} it is {expected}")
     for by_seed in results.runs.values():
-        alike = [run for run in by_seed.values() if run.finished]
-        for run in alike[1:]:
-            differ = config_differences(*_known(alike[0], run))
-            if differ := [d for d in differ if not d.startswith("seed: ")]:
-                said = f"another configuration than {alike[0].folder.name}: {'; '.join(differ)}"
-                raise ValueError(f"{run.folder / 'record.json'}: {said}")
+        finished = [run for run in by_seed.values() if run.finished]
+        for run in finished[1:]:
+            differences = config_differences(*_shared_fields(finished[0], run))
+            if differences := [d for d in differences if not d.startswith("seed: ")]:
+                message = f"another configuration than {finished[0].folder.name}: {'; '.join(differences)}"
+                raise ValueError(f"{run.folder / 'record.json'}: {message}")
     task = results.endpoint
     for run in ended:
         if (1.0, (task, "strict", "exact_match")) not in run.values():
             raise ValueError(f"{run.folder / 'record.json'}: finished, but '{task}' was not evaluated at the end")
 
 
-def _known(a: Run, b: Run) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Two configurations in the fields that both could have: what is newer than a record had its default."""
+def _shared_fields(a: RunRecord, b: RunRecord) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The configurations of two runs, in the fields that both versions of the harness had; others have defaults."""
     defaults, configs = RunConfig().as_dict(), [run.record["config"] for run in (a, b)]
     shared = {group: set.intersection(*(set(c.get(group, {})) for c in configs)) for group in ("algo", "schedule")}
     inner = [{g: {k: c[g][k] for k in names if g in c} for g, names in shared.items()} for c in configs]
-    one, other = ({**defaults, **c, **i} for c, i in zip(configs, inner, strict=True))
-    return one, other
+    config_a, config_b = ({**defaults, **c, **i} for c, i in zip(configs, inner, strict=True))
+    return config_a, config_b
 
 
-def _compared(a: Run, b: Run) -> Iterator[tuple[str, Any, Any]]:
-    one, other = _known(a, b)
+def _must_agree(a: RunRecord, b: RunRecord) -> Iterator[tuple[str, Any, Any]]:
+    """(name, value of a, value of b) of everything that must be equal in all runs of a study."""
+    config_a, config_b = _shared_fields(a, b)
     for name in SHARED:
-        yield name, one[name], other[name]
+        yield name, config_a[name], config_b[name]
     yield "budget", a.record["budget"], b.record["budget"]
     yield "the start model", a.record["environment"]["model"], b.record["environment"]["model"]
     data = [{d["name"]: d["sha256"][:12] for d in run.record["environment"]["data"]} for run in (a, b)]
     for name in dict.fromkeys([*data[0], *data[1]]):
         yield f"the evaluation data of '{name}'", data[0].get(name), data[1].get(name)
-    one, other = ({r["task"]: r["version"] for r in run.record["evals"]} for run in (a, b))
-    yield "the tasks' versions", one, other
+    versions_a, versions_b = ({r["task"]: r["version"] for r in run.record["evals"]} for run in (a, b))
+    yield "the tasks' versions", versions_a, versions_b

@@ -21,7 +21,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -29,18 +29,17 @@ from torch import Tensor
 from algos import Rollouts
 from evals.tasks import Problem, Task
 from evals.verification.verifier import Verdict
+from harness.accounting.budget import Budget, Spend
+from harness.accounting.profiler import PhaseProfiler
 from harness.config.rewards import RewardFunction, rule
-
-if TYPE_CHECKING:
-    from harness.training.trainer import Trainer
 
 
 @dataclass(frozen=True)
-class Judged:
-    """The verdicts of a round, in the order of its completions, and what the source says of its rewards."""
+class JudgedRound:
+    """The verdicts of a round, in the order of its completions, and what the source logs of its rewards."""
 
     verdicts: Sequence[Verdict]
-    said: Mapping[str, float] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
     def share(self, outcome: str, reading: str = "strict") -> float:
         counts = Counter(getattr(v, reading) for v in self.verdicts)
@@ -48,7 +47,7 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Answers:
+class JudgedCompletions:
     """What is read of a round's completions, one entry each, in their order."""
 
     problems: Sequence[Problem]
@@ -61,31 +60,73 @@ class Answers:
 
 
 @dataclass(frozen=True)
-class Explored:
+class RewardedRollouts:
     """Completions with their rewards, and what the algorithms do not see: text, problems, verdicts."""
 
     rollouts: Rollouts
     problems: Sequence[Problem]  # of each completion
     texts: Sequence[str]
-    judged: Judged
+    judged: JudgedRound
 
 
-class Source:
+class SamplingContext(Protocol):
+    """What a reward may touch of a run: it may sample from the policy, at the run's expense.
+
+    The loop implements it (`harness/training/completions.py`); a reward never sees the loop.
+    """
+
+    budget: Budget
+    spend: Spend
+    profiler: PhaseProfiler
+
+    @property
+    def problems(self) -> Sequence[Problem]:
+        """Of the training split."""
+        ...
+
+    @property
+    def seed(self) -> int: ...
+
+    @property
+    def max_new_tokens(self) -> int: ...
+
+    @property
+    def pad(self) -> int:
+        """The padding token."""
+        ...
+
+    def sample(
+        self, problems: Sequence[Problem], count: int, stream: str, ordinals: list[int]
+    ) -> tuple[Rollouts, list[str]]:
+        """`count` completions of each problem and their texts, charged; the noise is that of (stream, ordinal)."""
+        ...
+
+    def extend(
+        self, prefixes: list[list[int]], written: int, count: int, stream: str, ordinals: list[int]
+    ) -> tuple[Rollouts, list[str]]:
+        """`count` ways to end each prefix (token ids), charged, and the texts of the whole completions.
+
+        The last `written` tokens of each prefix belong to its completion.
+        """
+        ...
+
+
+class RewardSource:
     """Where a run's rewards come from: here a function of the verdict.  The base of all others."""
 
     def __init__(self, function: RewardFunction = rule) -> None:
         self.function = function
 
-    def rate(self, rollouts: Rollouts, answers: Answers) -> tuple[Rollouts, dict[str, float]]:
-        """The rollouts with `reward_N` (and rewards of steps where there are any), and what to log of them."""
+    def rate(self, rollouts: Rollouts, answers: JudgedCompletions) -> tuple[Rollouts, dict[str, float]]:
+        """The rollouts with `reward_N` (and rewards of steps where there are any), and metrics to log."""
         rewards = [float(self.function(p, text, v)) for p, text, v in answers.rows()]
         device = rollouts.tokens_NS.device
         return replace(rollouts, reward_N=torch.tensor(rewards, dtype=torch.float32, device=device)), {}
 
-    def begin(self, loop: Trainer) -> None:
+    def begin(self, context: SamplingContext) -> None:
         """Before the first round: what there is to prepare, at the run's expense."""
 
-    def refresh(self, loop: Trainer) -> None:
+    def refresh(self, context: SamplingContext) -> None:
         """At a new iteration, where the run asks for it."""
         raise ValueError("refresh_reward: there is no reward model to refresh; give --reward outcome-model")
 
@@ -98,30 +139,36 @@ class Source:
         return {}, {}
 
     def load(self, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-        """Go on from there."""
+        """Continue from there."""
 
 
 def score(
-    rollouts: Rollouts, problems: Sequence[Problem], texts: Sequence[str], task: Task, source: Source, ordinal: int
-) -> tuple[Rollouts, Judged]:
-    """Fill in `reward_N`, `valid_N` and `key_N`.  `problems[i]` is the problem of completion i; `ordinal` numbers the
+    rollouts: Rollouts,
+    problems: Sequence[Problem],
+    texts: Sequence[str],
+    task: Task,
+    source: RewardSource,
+    ordinal: int,
+) -> tuple[Rollouts, JudgedRound]:
+    """Fill in `reward_N`, `valid_N` and `solution_id_N`.  `problems[i]` is the problem of completion i; `ordinal`
+    numbers the
     first prompt draw.
 
     A completion that the verifier could not judge is not wrong: its `valid_N` is 0 and it leaves its group.
     """
     device = rollouts.tokens_NS.device
-    verdicts = judged(rollouts, problems, texts, task)
-    rollouts, said = source.rate(rollouts, Answers(problems, texts, verdicts, ordinal))
+    verdicts = verify(rollouts, problems, texts, task)
+    rollouts, metrics = source.rate(rollouts, JudgedCompletions(problems, texts, verdicts, ordinal))
     keys = [task.key(p, text) for p, text in zip(problems, texts, strict=True)]
     hashed = [int.from_bytes(hashlib.sha256(k.encode()).digest()[:8], "big", signed=True) for k in keys]
     return replace(
         rollouts,
         valid_N=torch.tensor([v.strict != "verifier_error" for v in verdicts], device=device),
-        key_N=torch.tensor(hashed, dtype=torch.int64, device=device),
-    ), Judged(verdicts, said)
+        solution_id_N=torch.tensor(hashed, dtype=torch.int64, device=device),
+    ), JudgedRound(verdicts, metrics)
 
 
-def judged(rollouts: Rollouts, problems: Sequence[Problem], texts: Sequence[str], task: Task) -> list[Verdict]:
+def verify(rollouts: Rollouts, problems: Sequence[Problem], texts: Sequence[str], task: Task) -> list[Verdict]:
     """The task's verdict of each completion."""
-    assert rollouts.ended_N is not None
-    return [task.judge(p, text, e) for p, text, e in zip(problems, texts, rollouts.ended_N.tolist(), strict=True)]
+    assert rollouts.finished_N is not None
+    return [task.verify(p, text, e) for p, text, e in zip(problems, texts, rollouts.finished_N.tolist(), strict=True)]

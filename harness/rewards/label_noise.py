@@ -10,11 +10,11 @@ from itertools import count
 import torch
 
 from algos import Rollouts
-from harness.rewards.base import Answers, Source
+from harness.rewards.base import JudgedCompletions, RewardSource
 from harness.rollout.rng import uniforms
 
 
-class Noisy(Source):
+class LabelNoise(RewardSource):
     """`rule` with wrong labels: r becomes 1 - r with probability `share`, for each completion by itself.
 
     DeepSeekMath (2402.03300 §5.2.3) names 20 % of wrong labels in PRM800K.  Whether a completion is hit depends on
@@ -26,7 +26,7 @@ class Noisy(Source):
         super().__init__()
         self.share, self.seed = share, seed
 
-    def rate(self, rollouts: Rollouts, answers: Answers) -> tuple[Rollouts, dict[str, float]]:
+    def rate(self, rollouts: Rollouts, answers: JudgedCompletions) -> tuple[Rollouts, dict[str, float]]:
         rollouts, said = super().rate(rollouts, answers)
         assert rollouts.reward_N is not None
         groups, place = rollouts.group_N.tolist(), defaultdict[int, Iterator[int]](count)

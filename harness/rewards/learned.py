@@ -1,8 +1,8 @@
-"""The source of rewards that learns: `--reward outcome-model` and `--reward process-model`.
+"""The reward source that learns: `--reward outcome-model` and `--reward process-model`.
 
-Before the first round it trains itself on completions of the start model, at the run's expense: the tokens, FLOPs and
-seconds of sampling, labelling and training are entered in the ledger (its own optimiser steps are not: `updates` are
-the policy's).  Arms of one seed that ask for the same model get the same one.
+Before the first round it trains itself on completions of the initial policy, at the run's expense: the tokens, FLOPs
+and seconds of sampling, labelling and training are charged (its own optimiser steps are not: `updates` are the
+policy's). Arms with one seed that ask for the same model get the same one.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from torch import Tensor
 
 from algos import Rollouts
 from evals.statistics.classifier_quality import quality
-from harness.accounting.profiler import MEASURED
+from harness.accounting.flops import FlopsModel
+from harness.accounting.profiler import MONITORING
 from harness.config.rewards import RewardModelFields
-from harness.rewards.base import Answers, Source
+from harness.rewards.base import JudgedCompletions, RewardSource, SamplingContext
 from harness.rewards.reward_model import RewardModel
-from harness.rewards.reward_model_training import fit, measured, parted
-from harness.rewards.step_alignment import lay, places
-from harness.rewards.step_labels import Kind, Labelled, collect, together
-from harness.training.trainer import Trainer
+from harness.rewards.reward_model_training import fit, held_out_quality, split_held_out
+from harness.rewards.step_alignment import scatter_step_rewards, step_end_tokens
+from harness.rewards.step_labels import Kind, LabelledCompletions, collect, concatenate
 
 PHASE = "reward_model"
 
 
 @dataclass
-class Learned(Source):
-    """A reward model, what it was trained on, and how good it was each time."""
+class LearnedReward(RewardSource):
+    """A reward model, the completions that it was trained on, and its quality after each training."""
 
     model: RewardModel
     kind: Kind
@@ -38,75 +38,74 @@ class Learned(Source):
     task: Any
     tokenizer: Any
     turns: int = 0  # trainings so far
-    history: list[Labelled] = field(default_factory=list)
+    history: list[LabelledCompletions] = field(default_factory=list)
     record: list[dict[str, Any]] = field(default_factory=list)
 
-    def begin(self, loop: Trainer) -> None:
+    def begin(self, context: SamplingContext) -> None:
         if self.fields.name is None:
-            self.train(loop)
+            self.train(context)
 
-    def refresh(self, loop: Trainer) -> None:
-        """Train on: completions of the policy as it is, and a share of what there was before (2402.03300 §4.1.4).
+    def refresh(self, context: SamplingContext) -> None:
+        """Train on completions of the current policy and a share of the earlier ones (2402.03300 §4.1.4).
 
-        Left out, and written down as such, where what is left does not pay for as much as the last time.
+        Skipped, and recorded as skipped, where the rest of the budget does not pay for as much as the last training.
         """
-        unit = loop.budget.unit
-        last = self.record[-1].get("spend", {}).get(unit, 0.0) if self.record else 0.0
-        if loop.budget.used(loop.spend) + last >= loop.budget.limit:
-            self.record.append({"fraction": loop.budget.fraction(loop.spend), "skipped": f"no {unit} left for it"})
+        budget, spend = context.budget, context.spend
+        last = self.record[-1].get("spend", {}).get(budget.unit, 0.0) if self.record else 0.0
+        if budget.used(spend) + last >= budget.limit:
+            self.record.append({"fraction": budget.fraction(spend), "skipped": f"no {budget.unit} left for it"})
         else:
-            self.train(loop)
+            self.train(context)
 
-    def train(self, loop: Trainer) -> None:
-        """Collect, train, measure, and write down what it cost.  Raises ValueError where there is nothing to learn."""
-        fields, before = self.fields, copy.copy(loop.spend)
-        with loop.meter(PHASE) as phase:
-            data = collect(loop, self.kind, fields, self.turns * fields.prompts)
-            train, held = parted(data, fields.held_out)
+    def train(self, context: SamplingContext) -> None:
+        """Collect, train, measure, and record the cost.  Raises ValueError where there is nothing to learn from."""
+        fields, spend, before = self.fields, context.spend, copy.copy(context.spend)
+        with context.profiler(PHASE) as phase:
+            data = collect(context, self.kind, fields, self.turns * fields.prompts, self.task, self.tokenizer)
+            train, held_out = split_held_out(data, fields.held_out)
             if len(train) == 0:
                 raise ValueError("reward_model: the verifier could judge none of the completions it would learn from")
-            mixed = self.with_history(train, loop)
-            said = fit(self.model, mixed, fields, loop.draws.seed, self.turns)
-            lengths = mixed.rollouts.attend_NS.sum(1).tolist()
-            assert loop.flops.reward_model is not None
-            loop.spend.flops += 3 * fields.epochs * loop.flops.reward_model.read(lengths)
-            loop.spend.trained_tokens += fields.epochs * int(mixed.rollouts.mask_NT.sum())
-            phase.tokens += loop.spend.generated_tokens - before.generated_tokens
-        loop.spend.device_seconds = loop.meter.charged_seconds
-        with loop.meter(MEASURED):
-            found = measured(self.model, held)
-        spent = {unit: value - getattr(before, unit) for unit, value in loop.spend.as_dict().items()}
-        said |= {"fraction": loop.budget.fraction(before), "history": len(mixed) - len(train)}
-        self.record.append({**said, "held_out": found, "spend": spent})
+            mixed = self.with_history(train, context)
+            summary = fit(self.model, mixed, fields, context.seed, self.turns)
+            lengths = mixed.rollouts.attention_mask_NS.sum(1).tolist()
+            spend.flops += 3 * fields.epochs * FlopsModel.of_classifier(self.model.classifier).read(lengths)
+            spend.trained_tokens += fields.epochs * int(mixed.rollouts.completion_mask_NT.sum())
+            phase.tokens += spend.generated_tokens - before.generated_tokens
+        spend.device_seconds = context.profiler.charged_seconds
+        with context.profiler(MONITORING):
+            quality_by_place = held_out_quality(self.model, held_out)
+        spent = {unit: value - getattr(before, unit) for unit, value in spend.as_dict().items()}
+        summary |= {"fraction": context.budget.fraction(before), "history": len(mixed) - len(train)}
+        self.record.append({**summary, "held_out": quality_by_place, "spend": spent})
         self.history.append(train)
         self.turns += 1
 
-    def with_history(self, data: Labelled, loop: Trainer) -> Labelled:
-        """With so many earlier completions that they are `replay` of the whole; all there are, where they are fewer."""
+    def with_history(self, data: LabelledCompletions, context: SamplingContext) -> LabelledCompletions:
+        """With earlier completions added, so that they are a share `replay` of the whole, or all that there are."""
         share = self.fields.replay
         count = round(len(data) * share / (1 - share))
         if not self.history or count == 0:
             return data
-        old = together(self.history, loop.sampler.pad)
-        generator = torch.Generator().manual_seed(loop.draws.seed * 1000 + self.turns)
+        old = concatenate(self.history, context.pad)
+        generator = torch.Generator().manual_seed(context.seed * 1000 + self.turns)
         chosen = torch.randperm(len(old), generator=generator)[:count].sort().values
-        return together([data, old.take(chosen)], loop.sampler.pad)
+        return concatenate([data, old.take(chosen)], context.pad)
 
-    def rate(self, rollouts: Rollouts, answers: Answers) -> tuple[Rollouts, dict[str, float]]:
+    def rate(self, rollouts: Rollouts, answers: JudgedCompletions) -> tuple[Rollouts, dict[str, float]]:
         probability_NT = self.model(rollouts)
-        last_N1 = rollouts.mask_NT.sum(1, keepdim=True) - 1
+        last_N1 = rollouts.completion_mask_NT.sum(1, keepdim=True) - 1
         reward_N = probability_NT.gather(1, last_N1)[:, 0]
         rated = replace(rollouts, reward_N=reward_N)
         if self.kind == "process":
             ends = [self.task.step_ends(p, text) or [] for p, text, _ in answers.rows()]
-            at = places(self.tokenizer, rollouts, ends)
-            end_NT, _ = lay(rollouts, at, [[0.0] * (len(stops) + 1) for stops in at])
+            at = step_end_tokens(self.tokenizer, rollouts, ends)
+            end_NT, _ = scatter_step_rewards(rollouts, at, [[0.0] * (len(stops) + 1) for stops in at])
             rated = replace(rated, step_end_NT=end_NT, step_reward_NT=torch.where(end_NT, probability_NT, 0))
         known = torch.tensor([v.strict != "verifier_error" for v in answers.verdicts])
         right = torch.tensor([v.strict == "correct" for v in answers.verdicts])
-        found = quality(reward_N.cpu()[known].numpy(), right[known].numpy())
-        said = {} if found is None else {k: found.as_dict()[k] for k in ("accuracy", "auc", "brier")}
-        return rated, {f"reward_model/{name}": float(value) for name, value in said.items() if value is not None}
+        measured = quality(reward_N.cpu()[known].numpy(), right[known].numpy())
+        metrics = {} if measured is None else {k: measured.as_dict()[k] for k in ("accuracy", "auc", "brier")}
+        return rated, {f"reward_model/{name}": float(value) for name, value in metrics.items() if value is not None}
 
     def modules(self) -> dict[str, Any]:
         return {PHASE: self.model.classifier}
@@ -121,4 +120,4 @@ class Learned(Source):
         for name, x in tensors.items():
             place, _, kind = name.partition(".")
             parts.setdefault(int(place), {})[kind] = x.cpu()
-        self.history = [Labelled.of(parts[place]) for place in sorted(parts)]
+        self.history = [LabelledCompletions.from_tensors(parts[place]) for place in sorted(parts)]

@@ -7,25 +7,25 @@ from typing import Any
 
 from algos import Rollouts
 from evals.tasks import Task
-from harness.rewards.base import Answers, Source
-from harness.rewards.step_alignment import lay, places
+from harness.rewards.base import JudgedCompletions, RewardSource
+from harness.rewards.step_alignment import scatter_step_rewards, step_end_tokens
 
 
-class Stepwise(Source):
+class ProcessReward(RewardSource):
     """`process-rule`: the task's own checker of steps, and the verdict for the last one."""
 
     def __init__(self, task: Task, tokenizer: Any) -> None:
         super().__init__()
         self.task, self.tokenizer = task, tokenizer
 
-    def rate(self, rollouts: Rollouts, answers: Answers) -> tuple[Rollouts, dict[str, float]]:
+    def rate(self, rollouts: Rollouts, answers: JudgedCompletions) -> tuple[Rollouts, dict[str, float]]:
         rollouts, _ = super().rate(rollouts, answers)
         assert rollouts.reward_N is not None
         steps = [self.task.steps(p, text) or [] for p, text, _ in answers.rows()]
         finals = rollouts.reward_N.tolist()
         rewards = [[float(s.right) for s in found] + [final] for found, final in zip(steps, finals, strict=True)]
-        at = places(self.tokenizer, rollouts, [[s.end for s in found] for found in steps])
-        end_NT, reward_NT = lay(rollouts, at, rewards)
+        at = step_end_tokens(self.tokenizer, rollouts, [[s.end for s in found] for found in steps])
+        end_NT, reward_NT = scatter_step_rewards(rollouts, at, rewards)
         marks = [s.right for found in steps for s in found]
         said = {"steps/right": sum(marks) / max(len(marks), 1), "steps/written": len(marks) / max(len(steps), 1)}
         return replace(rollouts, step_end_NT=end_NT, step_reward_NT=reward_NT), said

@@ -20,7 +20,7 @@ from torch import Tensor
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from algos import Rollouts
-from harness.models.causal_lm import LM, Autocast, Trunk
+from harness.models.causal_lm import Autocast, Backbone, CausalLM
 from harness.models.loading import silenced
 from harness.models.microbatching import cut
 
@@ -28,46 +28,50 @@ from harness.models.microbatching import cut
 class RewardModel:
     """Reads rollouts; packed as the policy that it was made beside is read, where it has the policy's architecture."""
 
-    def __init__(self, classifier: Any, like: LM, autocast: Autocast, micro_tokens: int, device: torch.device) -> None:
-        self.classifier, self.micro_tokens, self.device = classifier.to(device).eval(), micro_tokens, device
+    def __init__(
+        self, classifier: Any, like: CausalLM, autocast: Autocast, micro_batch_tokens: int, device: torch.device
+    ) -> None:
+        self.classifier, self.micro_batch_tokens, self.device = classifier.to(device).eval(), micro_batch_tokens, device
         same = type(classifier.base_model) is type(like.module)
-        self.trunk = Trunk(classifier.base_model, same and like.packs, autocast, same and like.ragged)
+        self.trunk = Backbone(classifier.base_model, same and like.packs, autocast, same and like.varlen)
 
     def logits(self, rollouts: Rollouts) -> Tensor:
         """w . h after each completion token, 0 at mask 0.  (N, T), with gradient where it is enabled."""
-        chosen = self.trunk.read(further(rollouts))
+        chosen = self.trunk.hidden_states(shift_right(rollouts))
         head = self.classifier.score
-        return chosen.spread(head(chosen.state_MH.to(head.weight.dtype))[:, 0])[:, 1:]
+        return chosen.scatter(head(chosen.state_MH.to(head.weight.dtype))[:, 0])[:, 1:]
 
     @torch.inference_mode()
     def __call__(self, rollouts: Rollouts) -> Tensor:
-        """p after each completion token, at most `micro_tokens` at a time.  (N, T)."""
-        out_NT = torch.zeros(rollouts.mask_NT.shape, device=self.device)
+        """p after each completion token, at most `micro_batch_tokens` at a time.  (N, T)."""
+        out_NT = torch.zeros(rollouts.completion_mask_NT.shape, device=self.device)
         rows_N = torch.arange(len(out_NT), device=self.device)
-        for rows in cut(rollouts, rows_N, self.micro_tokens):
+        for rows in cut(rollouts, rows_N, self.micro_batch_tokens):
             out_NT[rows] = torch.sigmoid(self.logits(rollouts.take(rows))).float()
-        return torch.where(rollouts.mask_NT, out_NT, 0)
+        return torch.where(rollouts.completion_mask_NT, out_NT, 0)
 
 
-def further(rollouts: Rollouts) -> Rollouts:
+def shift_right(rollouts: Rollouts) -> Rollouts:
     """The same rows, seen one token on: column t + 1 foresees what follows token t, so its state has read token t.
 
     What stands in the new column is never read: it is only foreseen.
     """
     r, last = rollouts, (0, 1)
     pad = torch.nn.functional.pad
-    mask_NT = pad(r.mask_NT, (1, 0))
-    own_NT = pad(r.attend_NS[:, -r.mask_NT.shape[1] :], (1, 0), value=True)  # tokens of the completion, one place on
+    mask_NT = pad(r.completion_mask_NT, (1, 0))
+    own_NT = pad(
+        r.attention_mask_NS[:, -r.completion_mask_NT.shape[1] :], (1, 0), value=True
+    )  # tokens of the completion, one place on
     return replace(
         r,
         tokens_NS=pad(r.tokens_NS, last),
-        attend_NS=torch.cat([r.attend_NS[:, : -r.mask_NT.shape[1]], own_NT], 1),
-        mask_NT=mask_NT,
+        attention_mask_NS=torch.cat([r.attention_mask_NS[:, : -r.completion_mask_NT.shape[1]], own_NT], 1),
+        completion_mask_NT=mask_NT,
         logp_NT=pad(r.logp_NT, (1, 0)),
     )
 
 
-def beside(model: Any) -> Any:
+def from_policy(model: Any) -> Any:
     """A classifier with one label on a copy of the causal LM's trunk, its head 0: it begins by saying 1/2.
 
     Raises ValueError, one line, where the architecture has no such form in transformers.

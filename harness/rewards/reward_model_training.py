@@ -19,11 +19,13 @@ from evals.statistics.classifier_quality import quality
 from harness.config.rewards import RewardModelFields
 from harness.models.microbatching import cut
 from harness.rewards.reward_model import RewardModel
-from harness.rewards.step_labels import Labelled
+from harness.rewards.step_labels import LabelledCompletions
 from harness.rollout.rng import permutation
 
 
-def fit(model: RewardModel, data: Labelled, fields: RewardModelFields, seed: int, turn: int) -> dict[str, float]:
+def fit(
+    model: RewardModel, data: LabelledCompletions, fields: RewardModelFields, seed: int, turn: int
+) -> dict[str, float]:
     """`epochs` passes over the labelled completions, `batch` an update.  Returns what it came to.
 
     Nothing is trained on where there is no completion at all.
@@ -44,10 +46,12 @@ def fit(model: RewardModel, data: Labelled, fields: RewardModelFields, seed: int
     return {"completions": len(data), "places": int(data.where_NT.sum()), "updates": updates, "loss": losses}
 
 
-def _step(model: RewardModel, data: Labelled, optimizer: torch.optim.Optimizer, parameters: list[Any]) -> float:
+def _step(
+    model: RewardModel, data: LabelledCompletions, optimizer: torch.optim.Optimizer, parameters: list[Any]
+) -> float:
     """One update; its loss."""
     places, whole = int(data.where_NT.sum()), 0.0
-    for rows in cut(data.rollouts, torch.arange(len(data)), model.micro_tokens):
+    for rows in cut(data.rollouts, torch.arange(len(data)), model.micro_batch_tokens):
         part = data.take(rows)
         logits_NT = model.logits(moved(part.rollouts, model.device))
         there_NT = part.where_NT.to(model.device)
@@ -68,7 +72,7 @@ def moved(rollouts: Rollouts, device: torch.device) -> Rollouts:
     return Rollouts(**{name: x.to(device) for name, x in vars(rollouts).items() if isinstance(x, Tensor)})
 
 
-def parted(data: Labelled, held_out: float) -> tuple[Labelled, Labelled]:
+def split_held_out(data: LabelledCompletions, held_out: float) -> tuple[LabelledCompletions, LabelledCompletions]:
     """(to train on, to be measured on): the last problems are held out, at least one, and at least one is not."""
     problems = data.rollouts.group_N.unique()
     count = min(max(1, round(held_out * len(problems))), len(problems) - 1)
@@ -76,10 +80,10 @@ def parted(data: Labelled, held_out: float) -> tuple[Labelled, Labelled]:
     return data.take((~held_N).nonzero()[:, 0]), data.take(held_N.nonzero()[:, 0])
 
 
-def measured(model: RewardModel, data: Labelled) -> dict[str, Any]:
+def held_out_quality(model: RewardModel, data: LabelledCompletions) -> dict[str, Any]:
     """Quality at the final answers, and at the steps before them where there are any."""
     probability_NT = model(moved(data.rollouts, model.device)).cpu()
-    last_N = data.rollouts.mask_NT.sum(1) - 1
+    last_N = data.rollouts.completion_mask_NT.sum(1) - 1
     final_NT = torch.arange(data.where_NT.shape[1]) == last_N[:, None]
     found = {"outcome": data.where_NT & final_NT, "steps": data.where_NT & ~final_NT}
     return {

@@ -23,7 +23,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,11 +32,7 @@ from algos import Rollouts
 from evals.tasks import Problem, Task
 from evals.verification.verifier import Verdict
 from harness.config.rewards import ACCURACY, SHAPING_TERMS
-from harness.rewards.base import Answers, Source
-
-if TYPE_CHECKING:
-    from harness.training.trainer import Trainer
-
+from harness.rewards.base import JudgedCompletions, RewardSource, SamplingContext
 
 CACHE_SHARE = 0.2  # of the token limit: 2503.14476 has a cache of 4,096 tokens before a limit of 20,480
 
@@ -115,22 +111,22 @@ TERMS: Mapping[str, Term] = {"format": form, "language": language, "length": len
 assert tuple(TERMS) == SHAPING_TERMS, "the names that a configuration may use are those that there are"
 
 
-class Composed(Source):
-    """A source and other terms beside it: reward = sum of weight x term (`harness/terms.py`).
+class ShapedReward(RewardSource):
+    """A source and other terms beside it: reward = sum of weight x term (the terms above).
 
     Where steps have rewards, theirs are weighed as `accuracy` is, and the other terms are added to the last step's.
     """
 
-    def __init__(self, source: Source, weights: Mapping[str, float], task: Task, max_new_tokens: int) -> None:
+    def __init__(self, source: RewardSource, weights: Mapping[str, float], task: Task, max_new_tokens: int) -> None:
         super().__init__()
         self.source, self.task, self.max_new_tokens = source, task, max_new_tokens
         self.accuracy = weights.get(ACCURACY, 1.0)
         self.weights = {name: weight for name, weight in weights.items() if name != ACCURACY}
 
-    def rate(self, rollouts: Rollouts, answers: Answers) -> tuple[Rollouts, dict[str, float]]:
+    def rate(self, rollouts: Rollouts, answers: JudgedCompletions) -> tuple[Rollouts, dict[str, float]]:
         r, said = self.source.rate(rollouts, answers)
         assert r.reward_N is not None
-        lengths = r.mask_NT.sum(1)
+        lengths = r.completion_mask_NT.sum(1)
         rows = zip(answers.rows(), lengths.tolist(), strict=True)
         seen = [Seen(self.task, p, text, v, n, self.max_new_tokens) for (p, text, v), n in rows]
         found = {name: r.reward_N.new_tensor([TERMS[name](one) for one in seen]) for name in self.weights}
@@ -144,11 +140,11 @@ class Composed(Source):
             step_reward_NT = (self.accuracy * step_reward_NT).scatter_add(1, last_N1, more_N[:, None])
         return replace(r, reward_N=self.accuracy * r.reward_N + more_N, step_reward_NT=step_reward_NT), said
 
-    def begin(self, loop: Trainer) -> None:
-        self.source.begin(loop)
+    def begin(self, context: SamplingContext) -> None:
+        self.source.begin(context)
 
-    def refresh(self, loop: Trainer) -> None:
-        self.source.refresh(loop)
+    def refresh(self, context: SamplingContext) -> None:
+        self.source.refresh(context)
 
     def modules(self) -> dict[str, Any]:
         return self.source.modules()

@@ -28,23 +28,27 @@ def token_of(tokenizer: Any, tokens: Sequence[int], end: int) -> int:
     return min(bisect.bisect_left(range(1, len(tokens) + 1), end, key=written), len(tokens) - 1)
 
 
-def places(tokenizer: Any, rollouts: Rollouts, ends: Sequence[Sequence[int]]) -> list[list[int]]:
+def step_end_tokens(tokenizer: Any, rollouts: Rollouts, ends: Sequence[Sequence[int]]) -> list[list[int]]:
     """For each completion the tokens at which its steps end; `ends[i]` are the characters."""
-    lengths, width = rollouts.mask_NT.sum(1).tolist(), rollouts.mask_NT.shape[1]
+    lengths, width = rollouts.completion_mask_NT.sum(1).tolist(), rollouts.completion_mask_NT.shape[1]
     rows = zip(rollouts.tokens_NS[:, -width:].tolist(), lengths, ends, strict=True)
     return [[token_of(tokenizer, tokens[:length], end) for end in stops] for tokens, length, stops in rows]
 
 
-def lay(rollouts: Rollouts, at: Sequence[Sequence[int]], rewards: Sequence[Sequence[float]]) -> tuple[Tensor, Tensor]:
+def scatter_step_rewards(
+    rollouts: Rollouts, at: Sequence[Sequence[int]], rewards: Sequence[Sequence[float]]
+) -> tuple[Tensor, Tensor]:
     """`step_end_NT` and `step_reward_NT`.  `at[i]` are the tokens at which the steps of completion i end; `rewards[i]`
     has a number for each and a last one for the final answer, which is a step of its own and ends with the completion.
 
     Where two steps end with one token, or a step with the completion itself (it was cut there), the later one stands.
     """
-    end_NT = torch.zeros(rollouts.mask_NT.shape, dtype=torch.bool)
-    reward_NT = torch.zeros(rollouts.mask_NT.shape, dtype=torch.float32)
-    for i, (length, stops, given) in enumerate(zip(rollouts.mask_NT.sum(1).tolist(), at, rewards, strict=True)):
+    end_NT = torch.zeros(rollouts.completion_mask_NT.shape, dtype=torch.bool)
+    reward_NT = torch.zeros(rollouts.completion_mask_NT.shape, dtype=torch.float32)
+    for i, (length, stops, given) in enumerate(
+        zip(rollouts.completion_mask_NT.sum(1).tolist(), at, rewards, strict=True)
+    ):
         for place, reward in zip([*stops, length - 1], given, strict=True):
             end_NT[i, place], reward_NT[i, place] = True, reward
-    device = rollouts.mask_NT.device
+    device = rollouts.completion_mask_NT.device
     return end_NT.to(device), reward_NT.to(device)

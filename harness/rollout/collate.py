@@ -9,12 +9,12 @@ import torch
 from algos import Rollouts
 from evals.tasks import Problem
 from harness.rollout.sampler import Completions, Sampler, Sampling, left_pad
-from harness.rollout.tokenization import Encoder
+from harness.rollout.tokenization import PromptTokenizer
 
 
 def sample(
     sampler: Sampler,
-    encoder: Encoder,
+    encoder: PromptTokenizer,
     problems: Sequence[Problem],
     group_size: int,
     sampling: Sampling,
@@ -41,26 +41,26 @@ def assembled(prompts: list[list[int]], done: Completions, group_size: int, pad:
     mask_NT = columns < done.length_N[:, None]
     return Rollouts(
         tokens_NS=torch.cat([tokens_PL, done.tokens_NT], 1),
-        attend_NS=torch.cat([attend_PL, mask_NT], 1),
-        mask_NT=mask_NT,
+        attention_mask_NS=torch.cat([attend_PL, mask_NT], 1),
+        completion_mask_NT=mask_NT,
         logp_NT=done.logp_NT,
         entropy_NT=done.entropy_NT,
         value_NT=done.value_NT,
         group_N=torch.arange(len(prompts), device=device).repeat_interleave(group_size),
-        ended_N=done.ended_N,
+        finished_N=done.finished_N,
     )
 
 
 def join(rounds: Sequence[Rollouts], pad: int) -> Rollouts:
     """Rounds under one another: padded to one width, prompts on the left and completions on the right."""
-    prompt = max(r.tokens_NS.shape[1] - r.mask_NT.shape[1] for r in rounds)
-    width = max(r.mask_NT.shape[1] for r in rounds)
+    prompt = max(r.tokens_NS.shape[1] - r.completion_mask_NT.shape[1] for r in rounds)
+    width = max(r.completion_mask_NT.shape[1] for r in rounds)
 
     def column(name: str) -> torch.Tensor:
         parts = []
         for r in rounds:
-            x, right = getattr(r, name), width - r.mask_NT.shape[1]
-            left = prompt + r.mask_NT.shape[1] - r.tokens_NS.shape[1]
+            x, right = getattr(r, name), width - r.completion_mask_NT.shape[1]
+            left = prompt + r.completion_mask_NT.shape[1] - r.tokens_NS.shape[1]
             if name.endswith(("_NS", "_NT")):
                 around = (left if name.endswith("_NS") else 0, right)
                 x = torch.nn.functional.pad(x, around, value=pad if name == "tokens_NS" else 0)
@@ -69,3 +69,11 @@ def join(rounds: Sequence[Rollouts], pad: int) -> Rollouts:
 
     present = [name for name, x in vars(rounds[0]).items() if x is not None]
     return Rollouts(**{name: column(name) for name in present})
+
+
+def lengths_by_group(rollouts: Rollouts, group_size: int) -> tuple[list[int], list[list[int]]]:
+    """Tokens of each group's prompt, and of each of its completions; G rows a group, in their order."""
+    length_N = rollouts.completion_mask_NT.sum(1)
+    prompts = (rollouts.attention_mask_NS.sum(1) - length_N).tolist()[::group_size]
+    lengths = length_N.tolist()
+    return prompts, [lengths[i : i + group_size] for i in range(0, len(lengths), group_size)]

@@ -19,14 +19,14 @@ from transformers import DynamicCache
 
 from algos import Rollouts
 from harness.models.attention import attending
-from harness.models.causal_lm import LM, Autocast, positions
-from harness.models.half_precision import autocast_dtype, matrix_bytes, refresh, shadow
+from harness.models.causal_lm import Autocast, CausalLM, positions
+from harness.models.half_precision import autocast_dtype, half_precision_copy, matrix_bytes, refresh
+from harness.models.limits import COLUMN_MULTIPLE, bucket
 from harness.models.packing import Packed
 from harness.rollout.kv_cache import Cache, Prefill
-from harness.rollout.token_sampling import Drawn, choose
+from harness.rollout.token_sampling import SampledToken, sample_token
 
-COLUMNS = 128  # a graph looks at a multiple of these
-LOOK = 16  # tokens between two looks for rows that have ended, where a look makes the host wait for the device
+SYNC_EVERY = 16  # tokens between two looks for rows that have ended, where a look makes the host wait for the device
 
 
 class Decoder(Protocol):
@@ -37,7 +37,7 @@ class Decoder(Protocol):
         """Of keys and values."""
         ...
 
-    def step(self, t: int, token_B: Tensor, uniform_B: Tensor | None) -> Drawn:
+    def step(self, t: int, token_B: Tensor, uniform_B: Tensor | None) -> SampledToken:
         """Read every row's token t, and draw what follows it."""
         ...
 
@@ -60,28 +60,28 @@ class Engine:
         self.model, self.autocast, self.critic = model, autocast, critic
         self.device: torch.device = model.get_output_embeddings().weight.device
         on_cuda = self.device.type == "cuda"
-        self.lm = LM(model, autocast)
+        self.lm = CausalLM(model, autocast)
         self.static = self.lm.packs and (on_cuda if static is None else static)
-        self.look = LOOK if self.static else 1
-        self.graphs = Graphs(capture=on_cuda)
+        self.sync_every = SYNC_EVERY if self.static else 1
+        self.graphs = CudaGraphCache(capture=on_cuda)
         self.memory: Cache | None = None  # of the static decoders, kept: graphs write into it
         dtype = autocast_dtype(autocast, self.device)
-        self.twin = None if dtype is None or not self.lm.packs else shadow(model, dtype)
-        if self.twin is not None:
-            self.lm = LM(self.twin, autocast)
+        self.half_precision = None if dtype is None or not self.lm.packs else half_precision_copy(model, dtype)
+        if self.half_precision is not None:
+            self.lm = CausalLM(self.half_precision, autocast)
 
     @property
-    def shadow_bytes(self) -> int:
+    def half_precision_bytes(self) -> int:
         """Of the weights that decoding holds beside the model's."""
-        return 0 if self.twin is None else matrix_bytes(self.twin)
+        return 0 if self.half_precision is None else matrix_bytes(self.half_precision)
 
     @contextmanager
     def ready(self) -> Iterator[None]:
         """While this holds, the engine decodes with the model's weights as they are now, dropout off."""
         training = self.model.training
         self.model.eval()
-        if self.twin is not None:
-            refresh(self.twin, self.model)
+        if self.half_precision is not None:
+            refresh(self.half_precision, self.model)
         try:
             yield
         finally:
@@ -96,7 +96,7 @@ class Engine:
     ) -> tuple[Decoder, Tensor, Tensor | None]:
         """A decoder whose row i goes on from prompt owner_B[i]; the logits after each prompt, (P, V), and its value."""
         if not self.lm.packs:
-            padded = Padded(self.model, self.autocast, prompts, owner_B, pad, temperature)
+            padded = PaddedDecoder(self.model, self.autocast, prompts, owner_B, pad, temperature)
             return padded, padded.logits_PV, None
         layout, state_PH = prefill(self.lm, prompts, pad, self.device)
         with self.autocast():
@@ -104,15 +104,18 @@ class Engine:
         value_P = None if self.critic is None else self.critic(state_PH)
         if not self.static:
             cache = Cache(layout, owner_B, horizon)
-            return Stepper(self.lm, cache, temperature, critic=self.critic), logits_PV, value_P
+            return PackedDecoder(self.lm, cache, temperature, critic=self.critic), logits_PV, value_P
         if self.memory is None or not self.memory.fits(layout, owner_B, horizon):
-            self.memory, self.graphs = Cache(layout, owner_B, horizon, COLUMNS), Graphs(self.graphs.capture)
+            self.memory, self.graphs = (
+                Cache(layout, owner_B, horizon, COLUMN_MULTIPLE),
+                CudaGraphCache(self.graphs.capture),
+            )
         else:
             self.memory.refill(layout, owner_B)
-        return Stepper(self.lm, self.memory, temperature, self.graphs, self.critic), logits_PV, value_P
+        return PackedDecoder(self.lm, self.memory, temperature, self.graphs, self.critic), logits_PV, value_P
 
 
-def prefill(lm: LM, prompts: list[list[int]], pad: int, device: torch.device) -> tuple[Prefill, Tensor]:
+def prefill(lm: CausalLM, prompts: list[list[int]], pad: int, device: torch.device) -> tuple[Prefill, Tensor]:
     """Each prompt once, without padding: what a cache begins with, and the state after each prompt, (P, hidden)."""
     packed = Packed.of(as_rollouts(prompts, pad, device))
     layout = Prefill(packed)
@@ -134,26 +137,26 @@ def as_rollouts(prompts: list[list[int]], pad: int, device: torch.device) -> Rol
     )
 
 
-class Stepper:
+class PackedDecoder:
     """The rows of one rollout and the step that moves them all."""
 
     def __init__(
         self,
-        lm: LM,
+        lm: CausalLM,
         cache: Cache,
         temperature: float,
-        graphs: Graphs | None = None,
+        graphs: CudaGraphCache | None = None,
         critic: nn.Module | None = None,
     ) -> None:
         self.lm, self.cache, self.temperature, self.graphs, self.critic = lm, cache, temperature, graphs, critic
 
-    def step(self, t: int, token_B: Tensor, uniform_B: Tensor | None) -> Drawn:
+    def step(self, t: int, token_B: Tensor, uniform_B: Tensor | None) -> SampledToken:
         """Read every row's token t, and draw what follows it."""
         inputs = [token_B, self.cache.places_B(t)[: len(token_B)], *([] if uniform_B is None else [uniform_B])]
         if self.graphs is None:
             self.cache.open(t)
             return self._move(*inputs)
-        width = min(-(-(t + 1) // COLUMNS) * COLUMNS, self.cache.room)
+        width = min(-(-(t + 1) // COLUMN_MULTIPLE) * COLUMN_MULTIPLE, self.cache.room)
         self.cache.open(t, width)
         return self.graphs.replay((len(token_B), width, self.temperature), self._move, inputs)
 
@@ -164,25 +167,25 @@ class Stepper:
     def peak_bytes(self) -> int:
         return self.cache.peak_bytes
 
-    def _move(self, token_B: Tensor, place_B: Tensor, uniform_B: Tensor | None = None) -> Drawn:
+    def _move(self, token_B: Tensor, place_B: Tensor, uniform_B: Tensor | None = None) -> SampledToken:
         self.cache.hidden.clear()
         with self.lm.autocast(), attending(self.lm.module, self.cache):
             states = self.lm.module(
                 input_ids=token_B[:, None], position_ids=place_B[:, None], use_cache=False
             ).last_hidden_state[:, 0]
             logits = self.lm.logits(states)
-        drawn = choose(logits, self.temperature, uniform_B)
+        drawn = sample_token(logits, self.temperature, uniform_B)
         return drawn if self.critic is None else (*drawn, self.critic(states))
 
 
-class Graphs:
+class CudaGraphCache:
     """Steps captured once and replayed.  `capture=False`: the same buffers without a graph, as CPU tests see them."""
 
     def __init__(self, capture: bool) -> None:
         self.capture, self.pool = capture, torch.cuda.graph_pool_handle() if capture else None
         self.steps: dict[Any, tuple[Callable[[], None], list[Tensor], list[Tensor]]] = {}
 
-    def replay(self, key: Any, move: Callable[..., Drawn], inputs: list[Tensor]) -> Drawn:
+    def replay(self, key: Any, move: Callable[..., SampledToken], inputs: list[Tensor]) -> SampledToken:
         if key not in self.steps:
             self.steps[key] = self._captured(move, inputs)
         run, given, found = self.steps[key]
@@ -192,7 +195,7 @@ class Graphs:
         return tuple(found)
 
     def _captured(
-        self, move: Callable[..., Drawn], inputs: list[Tensor]
+        self, move: Callable[..., SampledToken], inputs: list[Tensor]
     ) -> tuple[Callable[[], None], list[Tensor], list[Tensor]]:
         given = [x.clone() for x in inputs]
         found = [x.clone() for x in move(*given)]  # also the warm-up that a capture needs: libraries set themselves up
@@ -210,7 +213,7 @@ class Graphs:
         return graph.replay, given, found
 
 
-class Padded:
+class PaddedDecoder:
     """Any causal LM by its own forward and transformers' cache: the way for architectures that cannot be read packed.
 
     Every prompt must own the same number of rows, in the order of the prompts."""
@@ -220,18 +223,18 @@ class Padded:
     ) -> None:
         self.model, self.autocast, self.temperature = model, autocast, temperature
         r = as_rollouts(prompts, pad, owner_B.device)
-        tokens_PL, attend_PL = r.tokens_NS[:, :-1], r.attend_NS[:, :-1]
+        tokens_PL, attend_PL = r.tokens_NS[:, :-1], r.attention_mask_NS[:, :-1]
         self.attend, self.cache = attend_PL, DynamicCache(config=model.config)
         self.logits_PV = self._forward(tokens_PL, positions(attend_PL))
         self.cache.batch_repeat_interleave(len(owner_B) // len(prompts))
         self.attend = attend_PL[owner_B]
         self.most = self._bytes()
 
-    def step(self, t: int, token_B: Tensor, uniform_B: Tensor | None) -> Drawn:
+    def step(self, t: int, token_B: Tensor, uniform_B: Tensor | None) -> SampledToken:
         self.attend = torch.cat([self.attend, self.attend.new_ones(len(self.attend), 1)], 1)
         logits = self._forward(token_B[:, None], self.attend.sum(1, keepdim=True) - 1)
         self.most = max(self.most, self._bytes())
-        return choose(logits, self.temperature, uniform_B)
+        return sample_token(logits, self.temperature, uniform_B)
 
     def select(self, rows: Tensor) -> None:
         self.cache.batch_select_indices(rows)
@@ -255,9 +258,3 @@ class Padded:
     def _bytes(self) -> int:
         held = [getattr(layer, name, None) for layer in self.cache.layers for name in ("keys", "values")]
         return sum(x.nbytes for x in held if isinstance(x, Tensor))
-
-
-def bucket(rows: int) -> int:
-    """Rows rounded up to 1, 2, 3, 4, 6, 8, 12, ...: few graphs, and a third of idle rows at most."""
-    power = 1 << max(0, rows - 1).bit_length()
-    return power * 3 // 4 if power >= 4 and rows <= power * 3 // 4 else power

@@ -14,10 +14,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from harness.models.attention import How
+from harness.models.attention import AttentionParams
+from harness.models.limits import INITIAL_COLUMNS
 from harness.models.packing import Packed
 
-FIRST = 16  # own columns that there is room for at the start, unless static
 NAIVE = 400  # torch multiplies matrices of fewer multiplications than this by a plain loop, three times slower
 
 
@@ -33,10 +33,10 @@ class Prefill:
         """L, the longest prompt."""
         return self.packed.prompts.cell_RC.shape[1]
 
-    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, how: How) -> Tensor:
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, params: AttentionParams) -> Tensor:
         spread = self.packed.prompts.spread
         self.kept[layer] = tuple(spread(x[0].transpose(0, 1)).transpose(1, 2).contiguous() for x in (key, value))  # type: ignore[assignment]
-        return self.packed.attend(layer, query, key, value, how)
+        return self.packed.attend(layer, query, key, value, params)
 
 
 class Cache:
@@ -49,7 +49,7 @@ class Cache:
         self.prompt = -(-prefill.wide // columns) * columns if columns else prefill.wide
         self.rows, self.prompts = len(owner_B), len(prefill.packed.length_P)
         self.places = int(torch.bincount(owner_B).max())
-        room = horizon if columns else min(FIRST, horizon)
+        room = horizon if columns else min(INITIAL_COLUMNS, horizon)
         first = next(iter(prefill.kept.values()))[0]
         self.size = first.shape[3]
         self.shared = {
@@ -114,7 +114,7 @@ class Cache:
         self.column.fill_(t)
         self.width = width or min(self.room, max(t + 1, -(-NAIVE // self.size)))
 
-    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, how: How) -> Tensor:
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, params: AttentionParams) -> Tensor:
         """(B, heads, 1, D), (B, K, 1, D) twice -> (B, 1, heads, D)."""
         rows, heads, _, size = query.shape
         own_k, own_v = (x[:rows] for x in self.own[layer])
@@ -125,16 +125,16 @@ class Cache:
             own_k[:, :, self.last : self.last + 1], own_v[:, :, self.last : self.last + 1] = key, value
         own_k, own_v = own_k[:, :, : self.width], own_v[:, :, : self.width]
         shared_k, shared_v = self.shared[layer]
-        scale = how.scale if how.scale is not None else size**-0.5
+        scale = params.scale if params.scale is not None else size**-0.5
         q_BKFD = query.reshape(rows, key.shape[1], -1, size)
         left = self._rows(_scores(self._grid(q_BKFD), shared_k), rows)
         scores = torch.cat([left, _scores(q_BKFD, own_k)], 3).mul_(scale)
-        if how.softcap is not None:
-            scores = how.softcap * torch.tanh(scores / how.softcap)
-        if how.window not in self.hidden:
-            self.hidden[how.window] = self._hidden(rows, how.window)
+        if params.softcap is not None:
+            scores = params.softcap * torch.tanh(scores / params.softcap)
+        if params.window not in self.hidden:
+            self.hidden[params.window] = self._hidden(rows, params.window)
         p = torch.softmax(
-            scores.masked_fill_(self.hidden[how.window], -torch.inf),
+            scores.masked_fill_(self.hidden[params.window], -torch.inf),
             -1,
             dtype=torch.promote_types(scores.dtype, torch.float32),
         ).to(value.dtype)

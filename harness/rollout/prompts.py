@@ -10,7 +10,7 @@ from harness.rollout.rng import permutation
 
 
 @dataclass(frozen=True)
-class Draws:
+class PromptStream:
     """An endless, seeded walk over the training problems: draw k is the same for every arm of a seed."""
 
     problems: Sequence[Problem]

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from harness.models.causal_lm import Autocast
 from harness.rollout import rng
 from harness.rollout.engine import Decoder, Engine
-from harness.rollout.token_sampling import Drawn, choose
+from harness.rollout.token_sampling import SampledToken, sample_token
 
 
 @dataclass(frozen=True)
@@ -43,14 +43,14 @@ class Completions:
     """N completions, in the order of the prompts, G for each.
 
     Two completions of one prompt, cut at 3 tokens, 9 the end token:
-    tokens_NT [[8, 9, 0], [7, 7, 7]], length_N [2, 3], ended_N [True, False].
+    tokens_NT [[8, 9, 0], [7, 7, 7]], length_N [2, 3], finished_N [True, False].
     """
 
     tokens_NT: Tensor  # int64; the pad token after the end
     logp_NT: Tensor  # at least fp32; 0 after the end
     entropy_NT: Tensor  # of the distribution each token was drawn from, in nats; 0 after the end
     length_N: Tensor  # int64, the end token counted
-    ended_N: Tensor  # bool; False where the token limit cut it
+    finished_N: Tensor  # bool; False where the token limit cut it
     value_NT: Tensor | None = (
         None  # of the state each token was drawn in, where the engine has a critic; 0 after the end
     )
@@ -108,7 +108,7 @@ class Sampler:
             torch.cat([_fit(p.logp_NT, width, 0) for p in parts]),
             torch.cat([_fit(p.entropy_NT, width, 0) for p in parts]),
             torch.cat([p.length_N for p in parts]),
-            torch.cat([p.ended_N for p in parts]),
+            torch.cat([p.finished_N for p in parts]),
             None if values[0] is None else torch.cat([_fit(v, width, 0) for v in values if v is not None]),
         )
 
@@ -122,24 +122,24 @@ class Sampler:
         live = torch.cat([live, live.new_full((engine.bucket(rows) - rows,), rows)])  # idle rows write to a spare one
         owner_B = torch.cat([owner_N, owner_N[:1]])[live]
         decoder, logits_PV, value_P = engine.start(prompts, owner_B, horizon, sampling.temperature, self.pad)
-        drawn = choose(logits_PV[owner_B], sampling.temperature, None if u_TN is None else u_TN[0, live])
+        drawn = sample_token(logits_PV[owner_B], sampling.temperature, None if u_TN is None else u_TN[0, live])
         if value_P is not None:
             drawn = (*drawn, value_P[owner_B])
-        written = Written(rows, horizon, self.pad, drawn)
+        written = OutputBuffer(rows, horizon, self.pad, drawn)
         for t in range(horizon):
             written.write(live, t, drawn)
-            if (t + 1) % engine.look == 0 or t + 1 == horizon:
+            if (t + 1) % engine.sync_every == 0 or t + 1 == horizon:
                 written.settle(t + 1, lambda tokens, since: self._ends(tokens, since, sampling))
-                live = self._compacted(decoder, live, written.ended_N)
+                live = self._compacted(decoder, live, written.finished_N)
                 if not len(live) or t + 1 == horizon:
                     break
             drawn = decoder.step(t, written.tokens_NT[live, t], None if u_TN is None else u_TN[t + 1, live])
         self.peak_cache_bytes = max(self.peak_cache_bytes, decoder.peak_bytes)
         return written.completions()
 
-    def _compacted(self, decoder: Decoder, live: Tensor, ended_N: Tensor) -> Tensor:
+    def _compacted(self, decoder: Decoder, live: Tensor, finished_N: Tensor) -> Tensor:
         """The rows to go on with: those still open, and idle ones up to a size that the engine has steps for."""
-        ended_B = ended_N[live]
+        ended_B = finished_N[live]
         left = int((~ended_B).sum())
         if left == 0:
             return live[:0]
@@ -183,39 +183,39 @@ class Sampler:
         return texts
 
 
-class Written:
+class OutputBuffer:
     """What has been drawn so far.  Row N, the spare one, is written by idle rows and read by nobody.
 
     Rows may be written beyond their end until somebody looks; `completions` knows better."""
 
-    def __init__(self, rows: int, horizon: int, pad: int, like: Drawn) -> None:
+    def __init__(self, rows: int, horizon: int, pad: int, like: SampledToken) -> None:
         self.pad, self.settled = pad, 0
         self.tokens_NT = like[0].new_full((rows + 1, horizon), pad)
         self.said = [x_B.new_zeros(rows + 1, horizon) for x_B in like[1:]]  # log-probability, entropy, value
         self.length_N = like[0].new_zeros(rows + 1)
-        self.ended_N = torch.zeros_like(self.length_N, dtype=torch.bool)
-        self.ended_N[rows] = True
+        self.finished_N = torch.zeros_like(self.length_N, dtype=torch.bool)
+        self.finished_N[rows] = True
 
-    def write(self, live: Tensor, t: int, drawn: Drawn) -> None:
+    def write(self, live: Tensor, t: int, drawn: SampledToken) -> None:
         for x_NT, x_B in zip((self.tokens_NT, *self.said), drawn, strict=True):
             x_NT[live, t] = x_B
 
     def settle(self, upto: int, ends: Callable[[Tensor, int], Tensor]) -> None:
         """Look at the columns since the last time, up to `upto`, for the first end in each."""
-        open_ = (~self.ended_N).nonzero()[:, 0]
+        open_ = (~self.finished_N).nonzero()[:, 0]
         hits_BW = ends(self.tokens_NT[open_, :upto], self.settled)
         ended_B, first_B = hits_BW.max(1)
-        self.ended_N[open_] = ended_B
+        self.finished_N[open_] = ended_B
         self.length_N[open_] = torch.where(ended_B, self.settled + first_B + 1, upto)
         self.settled = upto
 
     def completions(self) -> Completions:
-        length_N, ended_N = self.length_N[:-1], self.ended_N[:-1]
+        length_N, finished_N = self.length_N[:-1], self.finished_N[:-1]
         width = int(length_N.max())
         there_NT = torch.arange(width, device=length_N.device) < length_N[:, None]
         tokens_NT = torch.where(there_NT, self.tokens_NT[:-1, :width], self.pad)
         logp_NT, entropy_NT, *value = (torch.where(there_NT, x_NT[:-1, :width], 0) for x_NT in self.said)
-        return Completions(tokens_NT, logp_NT, entropy_NT, length_N, ended_N, *value)
+        return Completions(tokens_NT, logp_NT, entropy_NT, length_N, finished_N, *value)
 
 
 def _fit(x_NT: Tensor, width: int, fill: float) -> Tensor:

@@ -8,10 +8,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-Drawn = tuple[Tensor, ...]  # next token, its log-probability, the entropy it was drawn at; from engines also its value
+SampledToken = tuple[
+    Tensor, ...
+]  # next token, its log-probability, the entropy it was drawn at; from engines also its value
 
 
-def choose(logits_BV: Tensor, temperature: float, uniform_B: Tensor | None) -> Drawn:
+def sample_token(logits_BV: Tensor, temperature: float, uniform_B: Tensor | None) -> SampledToken:
     """Next token, its log-probability under the distribution it was drawn from, and that one's entropy.  (B,) each.
 
     token = min{v : cdf(v) > u}.  The cdf is summed in float64, so that its rounding does not move with the batch: first
@@ -26,11 +28,11 @@ def choose(logits_BV: Tensor, temperature: float, uniform_B: Tensor | None) -> D
         token_B = logp_BV.argmax(-1)
     else:
         assert uniform_B is not None
-        token_B = invert(p_BV, uniform_B)
+        token_B = inverse_cdf(p_BV, uniform_B)
     return token_B, logp_BV.gather(1, token_B[:, None])[:, 0], entropy_B
 
 
-def invert(p_BV: Tensor, uniform_B: Tensor) -> Tensor:
+def inverse_cdf(p_BV: Tensor, uniform_B: Tensor) -> Tensor:
     """min{v : cdf(v) > u cdf(V)}.  (B,)."""
     rows, words = p_BV.shape
     size = max(1, int(words**0.5))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 
-class Encoder:
+class PromptTokenizer:
     """Prompt text -> token ids, as lm-eval's `hf` model does it: `tokenizer(text)`, without special tokens where
     the text begins with the BOS token already.
 

@@ -1,4 +1,4 @@
-"""Studies that are asked for on the command line: `compare`'s flags, and what `ablate` changes in a study file."""
+"""Studies from the command line: the flags of `compare`, and what `ablate` overrides in a study file."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from harness.config.overrides import Fields, _named, _setting, check_groups, over, put
+from harness.config.overrides import Fields, check_groups, merge_overrides, nest_names, parse_setting, set_field
 from harness.config.start_models import load_toml
 from harness.studies import scale_profiles
 from harness.studies.study import Study, check, parse, seeds_of
 
-FRACTIONS = [0, 0.25, 0.5, 0.75, 1]  # of the budget: points enough to see a crossing
+FRACTIONS = [0, 0.25, 0.5, 0.75, 1]  # of the budget: enough points to see curves cross
 
 
-def compared(
+def study_from_flags(
     algos: str, seeds: str, flags: dict[str, Any], settings: list[str], config: str | None, name: str | None
 ) -> Study:
-    """The study that `harness compare` is: one arm an algorithm, each with its own defaults.
+    """The study of `harness compare`: one arm per algorithm, each with its own defaults.
 
     `settings` are `field=value` for all arms, or `ARM.field=value` for one arm's algorithm.
     """
@@ -27,36 +27,38 @@ def compared(
         raise ValueError(f"algos: '{algos}' names an algorithm twice; its arms would be one")
     base: Fields = {"eval_fractions": FRACTIONS, **(load_toml(Path(config)) if config else {})}
     check_groups(base)
-    base.pop("algo_name", None)  # a configuration may name an algorithm; the arms are named here
+    base.pop("algo_name", None)  # the file may name an algorithm; the arms are named by `algos`
     if "algo" in base:
-        base["algo"] = {k: v for k, v in over(base)["algo"].items() if k != "name"}
-    asked = {k: v for k, v in flags.items() if v is not None}
+        base["algo"] = {k: v for k, v in merge_overrides(base)["algo"].items() if k != "name"}
+    overrides = {k: v for k, v in flags.items() if v is not None}
     for word in settings:
-        field, value = _setting(word)
+        field, value = parse_setting(word)
         group, dot, inner = field.partition(".")
         if dot and group in arms:
             arms[group]["algo"][inner] = value
         else:
-            put(asked, field, value)
-    table = {"arms": arms, "seeds": _seeds(seeds), "base": over(base, _named(asked))}
+            set_field(overrides, field, value)
+    table = {"arms": arms, "seeds": _seeds(seeds), "base": merge_overrides(base, nest_names(overrides))}
     return parse(name or f"compare-{'-'.join(arms)}", table)
 
 
-def varied(study: Study, seeds: str | None, settings: list[str], name: str | None, profile: str | None = None) -> Study:
-    """A study at another scale, with other seeds or other base fields than its file says."""
+def override_study(
+    study: Study, seeds: str | None, settings: list[str], name: str | None, profile: str | None = None
+) -> Study:
+    """The study at another scale, with other seeds or other base fields than in its file."""
     if profile is not None:
-        study = scale_profiles.laid(study, scale_profiles.load(profile))
-    asked: Fields = {}
+        study = scale_profiles.apply_scale_profile(study, scale_profiles.load(profile))
+    flat: Fields = {}
     for word in settings:
-        put(asked, *_setting(word))
-    asked = _named(asked)
-    changed: dict[str, Any] = {"base": over(study.base, asked), "name": name or study.name}
+        set_field(flat, *parse_setting(word))
+    overrides = nest_names(flat)
+    changes: dict[str, Any] = {"base": merge_overrides(study.base, overrides), "name": name or study.name}
     if study.profile is not None:
-        changed["profile"] = scale_profiles.asked_over(study.profile, asked)
+        changes["profile"] = scale_profiles.override_profile(study.profile, overrides)
     if seeds is not None:
-        changed["seeds"] = seeds_of(_seeds(seeds), "seeds")
-        changed["arms"] = {arm: {k: v for k, v in of.items() if k != "seeds"} for arm, of in study.arms.items()}
-    return check(dataclasses.replace(study, **changed))
+        changes["seeds"] = seeds_of(_seeds(seeds), "seeds")
+        changes["arms"] = {arm: {k: v for k, v in own.items() if k != "seeds"} for arm, own in study.arms.items()}
+    return check(dataclasses.replace(study, **changes))
 
 
 def _seeds(text: str) -> Any:

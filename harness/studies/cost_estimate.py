@@ -1,22 +1,19 @@
-"""What cells will cost on this machine, by what finished runs have taken."""
+"""How long runs will take on this machine, estimated from finished runs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from harness.records.io import read_record
-from harness.records.schema import FINISHED, check_shape
-from harness.studies.planned_run import Cell
-
-SHAPE = {"config": {"model": str}, "algo": str, "spend": {"*": float}, "phases": FINISHED["phases"]}  # of what is read
+from harness.records.schema import check_shape
+from harness.studies.planned_run import PlannedRun
 
 
 @dataclass(frozen=True)
-class Took:
-    """A finished run: what it was, what it spent, how long it took, evaluations and all."""
+class FinishedRun:
+    """What it was, what it spent, and how long it took, evaluations included."""
 
     folder: Path  # of its arm
     model: str
@@ -25,43 +22,44 @@ class Took:
     seconds: float
 
 
-def taken(*roots: str) -> list[Took]:
-    """Of every finished run under the roots whose record can be read: an estimate does without the others, and what
-    needs one of them names it."""
-    found = {}
+def finished_runs(*roots: str) -> list[FinishedRun]:
+    """Every finished run under the roots whose record can be read.  The estimate does without broken records; the
+    command that needs one of them names it."""
+    runs: dict[Path, FinishedRun] = {}
     for file in (file for root in roots for file in sorted(Path(root).glob("**/record.json"))):
         try:
             record = read_record(file.parent)
-            check_shape(record, SHAPE)
+            check_shape(record, "cost")
         except ValueError:
             continue
         if record is not None and record["status"] == "finished":
             seconds = sum(float(phase["seconds"]) for phase in record["phases"].values())
             model = record["config"]["model"]
-            found[file] = Took(file.parent.parent, model, record["algo"], record["spend"], seconds)
-    return list(found.values())
+            runs[file] = FinishedRun(file.parent.parent, model, record["algo"], record["spend"], seconds)
+    return list(runs.values())
 
 
-def predicted(cell: Cell, out: str, known: Sequence[Took] | None = None) -> float | None:
-    """Seconds that a cell will take: its budget times the mean rate of the nearest finished runs of its model: its own
-    arm's, else its algorithm's, else any algorithm's.  None where nothing like it has been run.
+def predicted_seconds(run: PlannedRun, out: str, finished: Sequence[FinishedRun] | None = None) -> float | None:
+    """The run's budget times the mean seconds per unit of the nearest finished runs of its model: those of its arm,
+    else of its algorithm, else of any algorithm.  None where no run of the model has finished.
 
-    `known` are the runs to go by, those under OUT by default.
+    `finished` are the runs to estimate from, by default those under OUT.
     """
-    config = cell.config(out)
-    unit, limit = config.budget.split("=")
-    like = [t for t in (taken(out) if known is None else known) if t.model == config.model and t.spend.get(unit)]
-    own = [t for t in like if t.folder == Path(out, cell.folder)]
-    nearest = own or [t for t in like if t.algo == config.algo_name] or like
-    rates = [t.seconds / t.spend[unit] for t in nearest]
-    return float(limit) * sum(rates) / len(rates) if rates else None
+    config = run.config(out)
+    budget = config.parsed_budget
+    candidates = finished_runs(out) if finished is None else finished
+    same_model = [f for f in candidates if f.model == config.model and f.spend.get(budget.unit)]
+    same_arm = [f for f in same_model if f.folder == Path(out, run.folder)]
+    nearest = same_arm or [f for f in same_model if f.algo == config.algo_name] or same_model
+    rates = [f.seconds / f.spend[budget.unit] for f in nearest]
+    return budget.limit * sum(rates) / len(rates) if rates else None
 
 
-def total(cells: Sequence[Cell], out: str, known: Sequence[Took]) -> float | None:
-    """Seconds of all of them, one after another; None where one is unknown."""
-    arms: dict[Any, float | None] = {}
-    for cell in cells:
-        if cell.folder not in arms:
-            arms[cell.folder] = predicted(cell, out, known)
-    each = [arms[cell.folder] for cell in cells]
-    return None if None in each else sum(x for x in each if x is not None)
+def total_seconds(runs: Sequence[PlannedRun], out: str, finished: Sequence[FinishedRun]) -> float | None:
+    """Seconds of all runs, one after another.  None where those of one are unknown."""
+    by_folder: dict[str, float | None] = {}  # runs of one folder differ in their seed alone
+    for run in runs:
+        if run.folder not in by_folder:
+            by_folder[run.folder] = predicted_seconds(run, out, finished)
+    seconds = [by_folder[run.folder] for run in runs]
+    return None if None in seconds else sum(x for x in seconds if x is not None)

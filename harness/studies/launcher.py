@@ -1,8 +1,7 @@
-"""Running a study: cell by cell, each a `harness run` in a process of its own, resumable, several at once if asked."""
+"""Running a study: each planned run is a `harness run` in a process of its own.  Resumable, and parallel on request."""
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import subprocess
@@ -14,11 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.records.io import read_record, write_json
+from harness.records.io import read_record, status_of
 from harness.records.lock import busy
-from harness.studies.cost_estimate import taken, total
-from harness.studies.planned_run import Cell
-from harness.studies.status import State, check_different, choose, describe, endpoint_of, state_of
+from harness.studies.cost_estimate import finished_runs, total_seconds
+from harness.studies.planned_run import PlannedRun
+from harness.studies.status import State, check_different, describe, endpoint_of, select_trials, state_of
+from harness.studies.storage import store_study
 from harness.studies.study import Study
 
 Say = Callable[[str], None]
@@ -26,40 +26,40 @@ Say = Callable[[str], None]
 
 @dataclass
 class Runner:
-    """Runs cells, `workers` at once.  On CPU they share the cores evenly; CUDA devices are dealt in turn."""
+    """Starts the processes, `workers` at once.  They share the CPU cores evenly; CUDA devices are assigned in turn."""
 
     out: str
     workers: int
     say: Say
-    retry: bool = False  # failed cells too
-    times: list[float] = field(default_factory=list)
-    broken: list[str] = field(default_factory=list)  # cells that ended without finishing, and why
+    retry: bool = False  # failed runs too
+    seconds: list[float] = field(default_factory=list)  # of each run that has ended
+    failures: list[str] = field(default_factory=list)  # runs that ended without finishing, and why
     stopped: threading.Event = field(default_factory=threading.Event)
-    interrupted: bool = False  # by a cell's own account
+    interrupted: bool = False  # by a run's own exit code
 
-    def __call__(self, cells: Sequence[Cell]) -> None:
-        """Raises ValueError where a cell says that the input is wrong, KeyboardInterrupt where the user has stopped it;
-        in both cases running cells come to a whole round first."""
-        self.times, total = [], len(cells)
-        places: list[int] = list(range(self.workers))
+    def run_all(self, runs: Sequence[PlannedRun]) -> None:
+        """Raises ValueError where a run's process says that the input is wrong, and KeyboardInterrupt where the user
+        has stopped it.  In both cases the other processes finish their round first."""
+        self.seconds, total = [], len(runs)
+        free_slots = list(range(self.workers))
         lock = threading.Lock()
 
-        def one(number: int, cell: Cell) -> None:
+        def run_in_slot(number: int, run: PlannedRun) -> None:
             if self.stopped.is_set():
                 return
             with lock:
-                place = places.pop(0)
+                slot = free_slots.pop(0)
             try:
-                self._cell(cell, place, f"[{number}/{total}]", total)
+                self._run(run, slot, f"[{number}/{total}]", total)
             except ValueError:
                 self.stopped.set()
                 raise
             finally:
                 with lock:
-                    places.append(place)
+                    free_slots.append(slot)
 
         with ThreadPoolExecutor(self.workers) as pool:
-            futures = [pool.submit(one, i, cell) for i, cell in enumerate(cells, 1)]
+            futures = [pool.submit(run_in_slot, i, run) for i, run in enumerate(runs, 1)]
             try:
                 for future in futures:
                     future.result()
@@ -69,55 +69,59 @@ class Runner:
         if self.interrupted:
             raise KeyboardInterrupt
 
-    def _cell(self, cell: Cell, place: int, number: str, total: int) -> None:
+    def _run(self, run: PlannedRun, slot: int, number: str, total: int) -> None:
         began = time.monotonic()
-        ended = self._run(cell, place)
-        self.times.append(time.monotonic() - began)
-        said = (ended.stderr.strip().splitlines() or [""])[-1].removeprefix("error: ") if ended else ""
-        if ended and ended.returncode == 2:
-            raise ValueError(f"{cell.path}: {said}")
-        if ended and ended.returncode == 130:
+        process = self._process(run, slot)
+        self.seconds.append(time.monotonic() - began)
+        code = process.returncode if process else 0
+        message = (process.stderr.strip().splitlines() or [""])[-1].removeprefix("error: ") if process else ""
+        if code == 2:
+            raise ValueError(f"{run.path}: {message}")
+        if code == 130:
             self.interrupted = True
             self.stopped.set()
         if self.stopped.is_set():
             return
-        record = read_record(Path(self.out, cell.path))
-        if record is None or record["status"] == "failed" or (ended and ended.returncode):
-            why = said or (record or {}).get("reason") or f"exit status {ended.returncode if ended else 0}"
-            self.broken.append(f"{cell.path}: {why}")
-            self.say(f"{number} {cell.path}: did not finish: {why}")
+        record = read_record(Path(self.out, run.path))
+        if record is None or record["status"] == "failed" or code:
+            recorded = record.get("reason") if record else None
+            reason = message or recorded or f"exit status {code}"
+            self.failures.append(f"{run.path}: {reason}")
+            self.say(f"{number} {run.path}: did not finish: {reason}")
             return
-        value = endpoint_of(record)
-        left = (total - len(self.times)) * sum(self.times) / len(self.times) / self.workers
-        accuracy = "" if value is None else f"{100 * value:.1f} % in domain, greedy;  "
-        self.say(f"{number} {cell.path}: {accuracy}{self.times[-1]:.0f} s;  about {left / 60:.0f} min to go")
+        endpoint = endpoint_of(record)
+        mean = sum(self.seconds) / len(self.seconds)
+        left = (total - len(self.seconds)) * mean / self.workers
+        accuracy = "" if endpoint is None else f"{100 * endpoint:.1f} % in domain, greedy;  "
+        self.say(f"{number} {run.path}: {accuracy}{self.seconds[-1]:.0f} s;  about {left / 60:.0f} min to go")
 
-    def _run(self, cell: Cell, place: int) -> subprocess.CompletedProcess[str] | None:
-        """The cell's own process, as it ended; None where none was started: the user has stopped it all, or another
-        process has brought the cell to its end (those of an `ablate` that was killed go on without it)."""
-        folder = Path(self.out, cell.path)
-        words = [sys.executable, "-m", "harness.cli", *cell.command(self.out)[1:], "--resume", "--quiet"]
+    def _process(self, run: PlannedRun, slot: int) -> subprocess.CompletedProcess[str] | None:
+        """The run's process, after it has ended.  None where none was started: the user has stopped the study, or
+        another process has finished the run (processes of a killed `ablate` go on without it)."""
+        folder = Path(self.out, run.path)
+        words = [sys.executable, "-m", "harness.cli", *run.command(self.out)[1:], "--resume", "--quiet"]
         while not self.stopped.is_set():
-            if self._waited(folder):
-                status = (read_record(folder) or {}).get("status")
+            if self._wait_for_other(folder):
+                status = status_of(folder)
                 if status == "finished" or (status == "failed" and not self.retry):
                     return None
                 continue
-            ended = subprocess.run(words, env=self._environment(place), stderr=subprocess.PIPE, text=True)
-            if not (ended.returncode == 2 and busy(folder)):  # else it was there first, and had not come to its lock
-                return ended
+            process = subprocess.run(words, env=self._environment(slot), stderr=subprocess.PIPE, text=True)
+            # where another process took the folder first, before it had the lock, ours is refused: wait for the other
+            if not (process.returncode == 2 and busy(folder)):
+                return process
         return None
 
-    def _waited(self, folder: Path) -> bool:
-        """Wait while another process writes there.  Was there one?"""
-        found = busy(folder)
-        if found:
+    def _wait_for_other(self, folder: Path) -> bool:
+        """Wait while another process writes into the folder.  False where none did."""
+        waited = busy(folder)
+        if waited:
             self.say(f"{folder}: another process is running it; waiting")
         while busy(folder) and not self.stopped.is_set():
             time.sleep(1)
-        return found
+        return waited
 
-    def _environment(self, place: int) -> dict[str, str]:
+    def _environment(self, slot: int) -> dict[str, str]:
         environment = dict(os.environ)
         if self.workers == 1:
             return environment
@@ -126,82 +130,76 @@ class Runner:
         if torch.cuda.is_available():
             visible = os.environ.get("CUDA_VISIBLE_DEVICES")
             devices = visible.split(",") if visible else [str(i) for i in range(torch.cuda.device_count())]
-            environment["CUDA_VISIBLE_DEVICES"] = devices[place % len(devices)]
+            environment["CUDA_VISIBLE_DEVICES"] = devices[slot % len(devices)]
         else:
             environment["OMP_NUM_THREADS"] = str(max(1, len(os.sched_getaffinity(0)) // self.workers))
         return environment
 
 
-def check_shared(study: Study, workers: int) -> None:
-    """Raises ValueError where cells would race each other for the seconds that they are to be compared by."""
+def check_workers(study: Study, workers: int) -> None:
+    """Raises ValueError where runs with a budget in device seconds would share a device and slow each other down."""
     if workers < 1:
         raise ValueError(f"workers: at least 1, not {workers}")
-    budgets = {cell.config("results").budget.split("=")[0] for cell in (*study.runs(), *study.trials())}
-    if workers > 1 and "device_seconds" in budgets:
+    units = {run.config("results").parsed_budget.unit for run in (*study.runs(), *study.trials())}
+    if workers > 1 and "device_seconds" in units:
         import torch
 
         if torch.cuda.device_count() < workers:
-            raise ValueError("workers: cells that share a device cannot have a budget in device_seconds; use 1")
+            raise ValueError("workers: runs that share a device cannot have a budget in device_seconds; use 1")
 
 
-def conduct(study: Study, out: str, workers: int, retry: bool, say: Say) -> list[str]:
-    """Trials, then runs at the fields that the trials chose.  Returns the cells that did not finish, and why.  Raises ValueError and KeyboardInterrupt as Runner does; what has been run until then stays."""
-    check_shared(study, workers)
+def launch(study: Study, out: str, workers: int, retry: bool, say: Say) -> list[str]:
+    """Trials, then runs at the fields that the trials selected.  Returns the runs that did not finish, and why.
+
+    Raises ValueError and KeyboardInterrupt as Runner does; finished runs stay.
+    """
+    check_workers(study, workers)
     check_different(study)
-    runner, folder = Runner(out, workers, say, retry), Path(out, study.name)
+    runner = Runner(out, workers, say, retry)
     for stage in ("trials", "runs"):
-        cells = study.trials() if stage == "trials" else study.runs(choose(study, out))
-        if not cells:
+        runs = study.trials() if stage == "trials" else study.runs(select_trials(study, out))
+        if not runs:
             continue
-        state = state_of(cells, out, retry)
+        state = state_of(runs, out, retry)
         say(describe(stage, state))
-        folder.mkdir(parents=True, exist_ok=True)
-        _keep_arms(folder / "study.json", study)
-        write_json(folder / "study.json", study.as_dict())
-        runner(state.waiting)
-    return runner.broken
-
-
-def _keep_arms(file: Path, study: Study) -> None:
-    """A study may gain arms and seeds, but not lose arms that have been run.  Raises ValueError."""
-    had = json.loads(file.read_text())["arms"] if file.exists() else {}
-    if lost := [arm for arm in had if arm not in study.arms]:
-        raise ValueError(f"{file.parent} is a study with {', '.join(lost)} as well; choose another --name")
+        store_study(Path(out, study.name), study)
+        runner.run_all(state.waiting)
+    return runner.failures
 
 
 # --- what it will cost -----------------------------------------------------------------------------------------
 
 
-def rehearse(study: Study, out: str, workers: int) -> list[str]:
-    """What `--dry-run` prints: every command that is left, and the predicted cost."""
-    check_shared(study, workers)
+def dry_run(study: Study, out: str, workers: int) -> list[str]:
+    """The lines of `--dry-run`: every command that is left, and the predicted cost."""
+    check_workers(study, workers)
     check_different(study)
     lines: list[str] = []
     try:
-        chosen, open_fields = choose(study, out), False
+        tuned, undecided = select_trials(study, out), False
     except ValueError:
-        chosen, open_fields = {}, True
-    for stage, cells in (("trials", study.trials()), ("runs", study.runs(chosen))):
-        if not cells:
+        tuned, undecided = {}, True
+    for stage, runs in (("trials", study.trials()), ("runs", study.runs(tuned))):
+        if not runs:
             continue
-        state = state_of(cells, out) if not (stage == "runs" and open_fields) else State(waiting=cells)
+        state = State(waiting=runs) if stage == "runs" and undecided else state_of(runs, out)
         lines.append(f"# {describe(stage, state)}")
-        if stage == "runs" and open_fields and study.tune is not None:
+        if stage == "runs" and undecided and study.tune is not None:
             lines.append(f"# {', '.join(study.tune.grid)} as the trials will choose")
-        lines += [shlex.join(cell.command(out)) for cell in state.waiting]
+        lines += [shlex.join(run.command(out)) for run in state.waiting]
         if state.waiting:
             lines.append(f"# {_cost(state.waiting, out, workers)}")
     return lines
 
 
-def _cost(cells: Sequence[Cell], out: str, workers: int) -> str:
+def _cost(runs: Sequence[PlannedRun], out: str, workers: int) -> str:
     limits: dict[str, float] = {}
-    for cell in cells:
-        unit, limit = cell.config(out).budget.split("=")
-        limits[unit] = limits.get(unit, 0.0) + float(limit)
+    for run in runs:
+        budget = run.config(out).parsed_budget
+        limits[budget.unit] = limits.get(budget.unit, 0.0) + budget.limit
     spent = ", ".join(f"{limit:,.0f} {unit}" for unit, limit in limits.items()) or "nothing"
-    seconds = total(cells, out, taken(out))
+    seconds = total_seconds(runs, out, finished_runs(out))
     if seconds is None:
         return f"cost: {spent}; time unknown until a run of this model has finished under {out}"
-    hands = f"{workers} worker{'s' * (workers > 1)}"
-    return f"cost: {spent}; about {seconds / workers / 60:.0f} min with {hands}, by finished runs under {out}"
+    count = f"{workers} worker{'s' * (workers > 1)}"
+    return f"cost: {spent}; about {seconds / workers / 60:.0f} min with {count}, by finished runs under {out}"

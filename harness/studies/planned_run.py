@@ -1,4 +1,4 @@
-"""A cell of a study: one run, and the words of the command that is this run."""
+"""One run of a study, and the words of the command that makes it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import Any
 from harness.config.overrides import GROUPS, Fields
 from harness.config.run_config import RunConfig, merge
 
-FLAGGED = ("algo.name", "task.name", "task.train_file", "task.test_file", "group_size", "model", "reward", "budget")
+# fields that `harness run` has an option for, besides --set
+OPTIONS = ("algo.name", "task.name", "task.train_file", "task.test_file", "group_size", "model", "reward", "budget")
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One run of a study."""
+class PlannedRun:
+    """An arm with a seed, and for a trial a point of the grid."""
 
     arm: str
     seed: int
@@ -33,18 +34,18 @@ class Cell:
             raise ValueError(f"arm '{self.arm}': {error}") from error
 
     def command(self, out: str) -> list[str]:
-        """The words of the `harness run` that is this cell: it can be typed, and gives the same record."""
+        """The words of its `harness run`: typed into a shell, they give the same record."""
         words = ["harness", "run", "--seed", str(self.seed)]
         words += ["--name", f"seed{self.seed}", "--out", f"{out}/{self.folder}"]
         for name, value in self.fields.items():
             table = value if isinstance(value, dict) else {"name": value}
-            parts = [(f"{name}.{inner}", x) for inner, x in table.items()] if name in GROUPS else [(name, value)]
-            words += [word for part in parts for word in _set(*part)]
+            settings = [(f"{name}.{inner}", x) for inner, x in table.items()] if name in GROUPS else [(name, value)]
+            words += [word for setting in settings for word in _option(*setting)]
         return words
 
 
-def _set(name: str, value: Any) -> list[str]:
-    if name in FLAGGED:
+def _option(name: str, value: Any) -> list[str]:
+    if name in OPTIONS:
         return [f"--{name.removesuffix('.name').removeprefix('task.').replace('_', '-')}", str(value)]
     if name == "task.eval_files":
         return [word for k, v in value.items() for word in ("--eval-file", f"{k}={v}")]
@@ -58,6 +59,10 @@ def _word(value: Any) -> str:
 
 
 def label(point: Fields) -> str:
-    """A trial's folder: {"lr": 0.0002, "algo.critic_lr": 10} is "lr0.0002-critic_lr10"."""
+    """The name of a trial's folder.
+
+    >>> label({"lr": 0.0002, "algo.critic_lr": 10})
+    'lr0.0002-critic_lr10'
+    """
     words = (f"{name.split('.')[-1]}{_word(value)}" for name, value in point.items())
     return "-".join(words).replace("/", "_")

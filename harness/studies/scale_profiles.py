@@ -1,4 +1,4 @@
-"""Profiles of scale for studies: a paper's model, task, lengths and rates, to be laid over what was written for nano.
+"""Profiles of scale for studies: a paper's model, task, lengths and rates, laid over what was written for nano.
 
 source = "..."                           # paper and section
 model = "hub/id"                         # as in a --config file
@@ -13,9 +13,9 @@ import dataclasses
 from pathlib import Path
 
 from harness.config.coercion import build
-from harness.config.overrides import Fields, over
+from harness.config.overrides import Fields, merge_overrides
 from harness.config.start_models import load_toml
-from harness.studies.schema import START, Profile
+from harness.studies.schema import START, ScaleProfile
 from harness.studies.study import STUDIES, Study
 
 
@@ -24,61 +24,65 @@ def names() -> list[str]:
     return sorted(path.stem for path in (STUDIES / "profiles").glob("*.toml"))
 
 
-def load(name: str) -> Profile:
+def load(name: str) -> ScaleProfile:
     """A profile by name, or a FILE.toml.  Raises ValueError naming the file and the field, and what is valid."""
     file = Path(name)
     if not name.endswith(".toml"):
         if name not in names():
             raise ValueError(f"profile: unknown profile '{name}'; valid: {', '.join(names())}, or a FILE.toml")
         file = STUDIES / "profiles" / f"{name}.toml"
-    table = load_toml(file)
-    if wrong := {"algo", "algo_name", "seed", "name", "out"} & set(table):
-        said = "an arm's; what belongs to one algorithm is [algos.NAME]" if "algo" in min(wrong) else "the study's"
-        raise ValueError(f"{file}: {min(wrong)}: it is {said}")
-    about: Fields = {key: table.pop(key) for key in ("source", "algos", "without") if key in table}
+    fields = load_toml(file)
+    if wrong := {"algo", "algo_name", "seed", "name", "out"} & set(fields):
+        owner = "an arm's; what belongs to one algorithm is [algos.NAME]" if "algo" in min(wrong) else "the study's"
+        raise ValueError(f"{file}: {min(wrong)}: it is {owner}")
+    own: Fields = {key: fields.pop(key) for key in ("source", "algos", "without") if key in fields}
     try:
-        return build(Profile, {"name": file.stem, "fields": over(table), **about}, "")
+        return build(ScaleProfile, {"name": file.stem, "fields": merge_overrides(fields), **own}, "")
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from error
 
 
-def laid(study: Study, profile: Profile) -> Study:
-    """The study at the profile's scale, under a name of its own, for its records are others.
+def apply_scale_profile(study: Study, profile: ScaleProfile) -> Study:
+    """The study at the profile's scale, under another name, because its records are others.
 
-    What the profile sets is not tuned; where it names a task, the base's fields of its own task go.  Arms of which
-    it is `without` the reward or the algorithm stay out, and with them what the study asks of them.
+    What the profile sets is not tuned.  Where it names a task, the base's fields of its own task are dropped.  Arms
+    whose reward or algorithm it is `without` are left out, and with them what the study says of them.
     """
-    there = [arm for arm, of in study.arms.items() if not {*_named(over(study.base, of))} & {*profile.without}]
-    study = kept(study, there)
-    set_here = {*profile.fields, *(f"algo.{name}" for of in profile.algos.values() for name in of)}
+    arms = [
+        arm
+        for arm, fields in study.arms.items()
+        if not {*_reward_and_algorithm(merge_overrides(study.base, fields))} & {*profile.without}
+    ]
+    study = restrict_to_arms(study, arms)
+    profile_sets = {*profile.fields, *(f"algo.{name}" for fields in profile.algos.values() for name in fields)}
     base, tune = dict(study.base), study.tune
     if "task" in profile.fields:
         base.pop("task", None)
     if tune is not None:
-        grid = {name: values for name, values in tune.grid.items() if name not in set_here}
-        own = {name: value for name, value in tune.base.items() if name not in set_here}
-        tune = dataclasses.replace(tune, grid=grid, base=own, store=None) if grid else None
+        grid = {name: values for name, values in tune.grid.items() if name not in profile_sets}
+        tune_base = {name: value for name, value in tune.base.items() if name not in profile_sets}
+        tune = dataclasses.replace(tune, grid=grid, base=tune_base, store=None) if grid else None
     name = f"{study.name}-{profile.name}"
     return dataclasses.replace(study, name=name, base=base, tune=tune, profile=profile)
 
 
-def _named(arm: Fields) -> tuple[str | None, str | None]:
+def _reward_and_algorithm(arm: Fields) -> tuple[str | None, str | None]:
     return arm.get("reward"), arm.get("algo", {}).get("name")
 
 
-def kept(study: Study, arms: list[str]) -> Study:
-    """The study of these arms alone."""
-    there, report = {*arms, START}, study.report
-    blocks = {name: [arm for arm in block if arm in there] for name, block in report.blocks.items()}
-    family = [pair for pair in report.family if there >= set(pair)]
-    own = {arm: {k: v for k, v in study.arms[arm].items() if k != "tuned_as" or v in there} for arm in arms}
-    asked = [h for h in study.hypotheses if there >= set(h.arms)]
+def restrict_to_arms(study: Study, arms: list[str]) -> Study:
+    """The study of these arms alone.  An arm that was tuned as one of the others is tuned for itself."""
+    known, report = {*arms, START}, study.report
+    blocks = {name: [arm for arm in block if arm in known] for name, block in report.blocks.items()}
+    family = [pair for pair in report.family if known >= set(pair)]
+    own = {arm: {k: v for k, v in study.arms[arm].items() if k != "tuned_as" or v in known} for arm in arms}
+    hypotheses = [h for h in study.hypotheses if known >= set(h.arms)]
     report = dataclasses.replace(report, blocks=blocks, family=family)
-    return dataclasses.replace(study, arms=own, report=report, hypotheses=asked)
+    return dataclasses.replace(study, arms=own, report=report, hypotheses=hypotheses)
 
 
-def asked_over(profile: Profile, asked: Fields) -> Profile:
-    """The profile under what the command line asks besides."""
-    algo = over(asked).get("algo", {})
-    algos = {name: {k: v for k, v in of.items() if k not in algo} for name, of in profile.algos.items()}
-    return dataclasses.replace(profile, fields=over(profile.fields, asked), algos=algos)
+def override_profile(profile: ScaleProfile, overrides: Fields) -> ScaleProfile:
+    """The profile under the fields of the command line."""
+    algo = merge_overrides(overrides).get("algo", {})
+    algos = {name: {k: v for k, v in fields.items() if k not in algo} for name, fields in profile.algos.items()}
+    return dataclasses.replace(profile, fields=merge_overrides(profile.fields, overrides), algos=algos)

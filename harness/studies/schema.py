@@ -1,5 +1,5 @@
-"""What a study says beside its arms: how they are tuned, what is asked of the records, which claims are tested, and a
-profile of another scale."""
+"""What a study says beside its arms: how they are tuned, what its report shows, which claims are tested, and a profile
+of another scale."""
 
 from __future__ import annotations
 
@@ -10,36 +10,36 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from evals.statistics.comparison import MARGIN
-from harness.config.overrides import Fields, over
+from harness.config.overrides import Fields, merge_overrides
 
 START = "start"  # in a hypothesis, the start model: the same run at fraction 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tune:
-    """Every arm gets the same trials: the grid's points, or `trials` of them drawn with a fixed seed.
+    """Every arm gets the same trials: all points of the grid, or `trials` of them, sampled with a fixed seed.
 
-    A trial is run for each tuning seed and judged by the mean of the endpoint on the selection split; the best
-    goes into the arm's runs.  `base` changes what trials do not share with runs, e.g. a smaller budget.
+    A trial is run once per tuning seed.  The one with the highest mean endpoint on the selection split is selected, and
+    its fields go into the arm's runs.  `base` changes what trials do not share with runs, e.g. a smaller budget.
     """
 
     grid: dict[str, list[Any]]
     seeds: list[int]
-    trials: int | None = None  # of each arm; None: the whole grid
+    trials: int | None = None  # per arm; None: the whole grid
     base: Fields = field(default_factory=dict)
     store: str | None = None  # the study in whose folder the trials lie, where several share them
 
     def points(self) -> list[Fields]:
         """The trials' fields, e.g. [{"lr": 1e-4}, {"lr": 2e-4}]."""
-        whole = [dict(zip(self.grid, values, strict=True)) for values in itertools.product(*self.grid.values())]
-        if self.trials is None or self.trials >= len(whole):
-            return whole
-        return random.Random(0).sample(whole, self.trials)
+        grid = [dict(zip(self.grid, values, strict=True)) for values in itertools.product(*self.grid.values())]
+        if self.trials is None or self.trials >= len(grid):
+            return grid
+        return random.Random(0).sample(grid, self.trials)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What is asked of the records.  Each block is a family of its own; the first one is primary."""
+    """What the report compares.  Each block is a family of its own; the first one is primary."""
 
     endpoint: str = "in"  # an evaluation set: its greedy strict accuracy at the end; "in": the task's own
     margin: float = 100 * MARGIN  # points of accuracy within which arms are equivalent
@@ -63,8 +63,9 @@ class Hypothesis:
         slows       [v(a) - v(a at `since`)] - [v(a at 1) - v(a)]   is most of its gain made by `at`?
         gap_closes  [v_1(a) - v_1(b)] - [v_K(a) - v_K(b)]       of pass@K or maj@K: is a's lead smaller at K than at 1?
 
-    `start` is an arm that every study has: the start model, which is the other arm's own run at fraction 0.  Two arms
-    are compared at the very fraction (`harness/reports/matched.py`), one with itself where its evaluations fell.
+    `start` is an arm that every study has: the start model, measured in the other arm's own run at fraction 0.  Two
+    arms are compared at exactly this fraction (`harness/reports/analysis/interpolation.py`), an arm with itself where
+    its evaluations fell.
     """
 
     id: str  # the claim's: several hypotheses may test it, on other arms or sets
@@ -87,12 +88,12 @@ class Hypothesis:
 
     def check(self, arms: Iterable[str], place: str) -> None:
         """Raises ValueError naming the field, as `place` + its name."""
-        known = [*arms, START]
-        if unknown := [arm for arm in self.arms if arm not in known]:
-            raise ValueError(f"{place}arms: no arm '{unknown[0]}'; valid: {', '.join(known)}")
-        wanted = 1 if self.expect in ALONE else 2
-        if len(self.arms) != wanted or len(set(self.arms)) != wanted or self.arms[0] == START:
-            raise ValueError(f"{place}arms: {self.expect} compares {_WANTED[wanted]}, not {self.arms}")
+        valid = [*arms, START]
+        if unknown := [arm for arm in self.arms if arm not in valid]:
+            raise ValueError(f"{place}arms: no arm '{unknown[0]}'; valid: {', '.join(valid)}")
+        count = 1 if self.expect in ALONE else 2
+        if len(self.arms) != count or len(set(self.arms)) != count or self.arms[0] == START:
+            raise ValueError(f"{place}arms: {self.expect} compares {_COMPARED[count]}, not {self.arms}")
         if self.metric != "exact_match" and self.k is None:
             raise ValueError(f"{place}metric: '{self.metric}' is not exact_match, pass@K or maj@K")
         if self.expect == "gap_closes" and (self.k or 1) == 1:
@@ -102,23 +103,24 @@ class Hypothesis:
 
 
 ALONE = ("gain", "slows")  # these look at one arm
-_WANTED = {1: "one arm with itself", 2: "two arms, the first of which is not the start"}
+_COMPARED = {1: "one arm with itself", 2: "two arms, the first of which is not the start"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Profile:
-    """Another scale for a study: it lies over the base and over what arms call their `scale`, under all else that they
-    ask, for that is the question.
+class ScaleProfile:
+    """Another scale for a study.  It lies over the base and over what arms call their `scale`.  It lies under all other
+    fields of the arms, for these are the study's question.
 
-    >>> Profile(name="p", fields={"lr": 1e-6}, algos={"grpo": {"kl_coef": 0.04}}).of("grpo")
+    >>> ScaleProfile(name="p", fields={"lr": 1e-6}, algos={"grpo": {"kl_coef": 0.04}}).of("grpo")
     {'lr': 1e-06, 'algo': {'kl_coef': 0.04}}
     """
 
     name: str
     fields: Fields
-    algos: dict[str, Fields] = field(default_factory=dict)  # what belongs to one algorithm alone
-    without: list[str] = field(default_factory=list)  # rewards and algorithms: arms that ask for one stay out
+    algos: dict[str, Fields] = field(default_factory=dict)  # of one algorithm alone
+    without: list[str] = field(default_factory=list)  # rewards and algorithms whose arms are left out
     source: str = ""
 
     def of(self, algo: str) -> Fields:
-        return over(self.fields, {"algo": own} if (own := self.algos.get(algo)) else {})
+        own = self.algos.get(algo)
+        return merge_overrides(self.fields, {"algo": own} if own else {})

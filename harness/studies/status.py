@@ -1,7 +1,7 @@
-"""The cells of a study and their records: what is done, what is to do, and which trial was best.
+"""The runs of a study and their records: what is done, what is to do, and which trial was best.
 
-A cell that is finished is skipped, one that was cut off goes on from its checkpoint, one that failed is kept and
-shown, and not tried again unless asked.  A cell whose record was made under another configuration is an error.
+A finished run is skipped, an interrupted one resumes from its checkpoint.  A failed one is kept and shown, and is tried
+again only on request.  A run whose record was made under another configuration is an error.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import Any
 from harness.config.overrides import Fields
 from harness.records.fingerprint import config_differences, config_sha256
 from harness.records.io import read_record
-from harness.studies.planned_run import Cell, label
+from harness.studies.planned_run import PlannedRun, label
 from harness.studies.study import Study
 
 
 def endpoint_of(record: Mapping[str, Any]) -> float | None:
-    """In-domain greedy strict accuracy at the last point: what a trial is judged by, on its selection split."""
+    """In-domain greedy strict accuracy at the last point, by which trials are compared (on the selection split)."""
     rows = [
         r
         for r in record["evals"]
@@ -29,97 +29,97 @@ def endpoint_of(record: Mapping[str, Any]) -> float | None:
     return float(rows[-1]["value"]) if rows and record["status"] == "finished" else None
 
 
-def choose_trial(trials: Mapping[str, Sequence[float | None]]) -> str | None:
+def select_trial(trials: Mapping[str, Sequence[float | None]]) -> str | None:
     """The trial with the highest mean over its seeds, the first of equals; one that lacks a seed is out.
 
-    >>> choose_trial({"lr1": [0.5, 0.7], "lr2": [0.9, None], "lr3": [0.7, 0.5]})
+    >>> select_trial({"lr1": [0.5, 0.7], "lr2": [0.9, None], "lr3": [0.7, 0.5]})
     'lr1'
     """
-    whole = {t: sum(v for v in values if v is not None) for t, values in trials.items() if None not in values}
-    return max(whole, key=lambda t: round(whole[t], 12)) if whole else None
+    sums = {t: sum(v for v in values if v is not None) for t, values in trials.items() if None not in values}
+    return max(sums, key=lambda t: round(sums[t], 12)) if sums else None
 
 
-def choose(study: Study, out: str) -> dict[str, Fields]:
-    """The best trial of each arm: the highest mean over tuning seeds, the first of equals.
+def select_trials(study: Study, out: str) -> dict[str, Fields]:
+    """The fields of each arm's best trial: the highest mean over tuning seeds, the first of equals.
 
-    A trial of which a seed failed is not chosen; an arm whose trials have all failed is an error.
+    A trial of which a seed failed is not selected.  An arm whose trials have all failed is an error.
     """
     if study.tune is None:
         return {}
-    found: dict[str, dict[str, list[float | None]]] = {}
-    for cell in study.trials():
-        record = read_record(Path(out, cell.path))
-        found.setdefault(cell.arm, {}).setdefault(Path(cell.folder).name, []).append(
-            endpoint_of(record) if record else None
-        )
-    chosen = {}
+    endpoints: dict[str, dict[str, list[float | None]]] = {}
+    for trial in study.trials():
+        record = read_record(Path(out, trial.path))
+        of_arm = endpoints.setdefault(trial.arm, {})
+        of_arm.setdefault(Path(trial.folder).name, []).append(endpoint_of(record) if record else None)
+    selected = {}
     for arm in study.arms:
-        best = choose_trial(found[study.tuned_as(arm)])
+        best = select_trial(endpoints[study.tuned_as(arm)])
         if best is None:
             raise ValueError(f"tune: no trial of arm '{study.tuned_as(arm)}' has finished for every tuning seed")
-        chosen[arm] = next(point for point in study.tune.points() if label(point) == best)
-    return chosen
+        selected[arm] = next(point for point in study.tune.points() if label(point) == best)
+    return selected
 
 
 @dataclass
 class State:
     """What is done and what is to do."""
 
-    done: list[Cell] = field(default_factory=list)
-    failed: list[Cell] = field(default_factory=list)
-    waiting: list[Cell] = field(default_factory=list)
+    done: list[PlannedRun] = field(default_factory=list)
+    failed: list[PlannedRun] = field(default_factory=list)
+    waiting: list[PlannedRun] = field(default_factory=list)
 
 
 def check_different(study: Study) -> None:
-    """An arm that changes nothing is no arm: it would be another's runs again, bit for bit.  Raises ValueError naming
-    two whose configurations are equal and which share a seed."""
-    one = {cell.arm: resolved_of(cell, "results") for cell in study.runs()}
-    sha = {arm: config_sha256({k: v for k, v in config.items() if k != "seed"}) for arm, config in one.items()}
-    for a, b in itertools.combinations(one, 2):
+    """Raises ValueError naming two arms whose configurations are equal and which share a seed: the second would repeat
+    the first one's runs bit for bit."""
+    configs = {run.arm: resolved_config(run, "results") for run in study.runs()}
+    sha = {arm: config_sha256({k: v for k, v in config.items() if k != "seed"}) for arm, config in configs.items()}
+    for a, b in itertools.combinations(configs, 2):
         same = sha[a] == sha[b] and (study.tune is None or sha[study.tuned_as(a)] == sha[study.tuned_as(b)])
         if same and set(study.seeds_of(a)) & set(study.seeds_of(b)):
             raise ValueError(f"arms.{b}: changes nothing: every field is as in arm '{a}', and they share seeds")
 
 
-def resolved_of(cell: Cell, out: str) -> dict[str, Any]:
-    """Raises ValueError naming the arm."""
-    from harness.config.experiment import built
+def resolved_config(run: PlannedRun, out: str) -> dict[str, Any]:
+    """The configuration as the run's record will hold it.  Raises ValueError naming the arm."""
+    from harness.config.experiment import resolve_experiment
 
-    config = cell.config(out)
+    config = run.config(out)
     try:
-        return built(config).as_dict()
+        return resolve_experiment(config).as_dict()
     except ValueError as error:
-        raise ValueError(f"arm '{cell.arm}': {error}") from error
+        raise ValueError(f"arm '{run.arm}': {error}") from error
 
 
-def state_of(cells: Sequence[Cell], out: str, retry: bool = False) -> State:
-    """Raises ValueError where a cell's folder holds a run of another configuration, naming the fields that differ."""
-    from harness.config.experiment import filled
+def state_of(runs: Sequence[PlannedRun], out: str, retry: bool = False) -> State:
+    """Raises ValueError where a run's folder has a record of another configuration, naming the fields that differ."""
+    from harness.config.experiment import with_defaults
 
     state = State()
-    for cell in cells:
-        config, record = cell.config(out), read_record(Path(out, cell.path))
-        wanted = resolved_of(cell, out)
+    for run in runs:
+        config, record = run.config(out), read_record(Path(out, run.path))
+        resolved = resolved_config(run, out)
         if record is None:
-            state.waiting.append(cell)
+            state.waiting.append(run)
             continue
-        if differ := config_differences(filled(record["config"], config.algo_name, config.task_name), wanted):
+        recorded = with_defaults(record["config"], config.algo_name, config.task_name)
+        if differences := config_differences(recorded, resolved):
             raise ValueError(
-                f"{Path(out, cell.path)} was begun with another configuration: {'; '.join(differ)}; "
+                f"{Path(out, run.path)} was begun with another configuration: {'; '.join(differences)}; "
                 f"choose another --name, or move it away"
             )
         if record["status"] == "finished":
-            state.done.append(cell)
+            state.done.append(run)
         elif record["status"] == "failed" and not retry:
-            state.failed.append(cell)
+            state.failed.append(run)
         else:
-            state.waiting.append(cell)
+            state.waiting.append(run)
     return state
 
 
 def describe(stage: str, state: State) -> str:
-    """ "30 runs: 12 finished, 1 failed, 17 to do"."""
-    whole = len(state.done) + len(state.failed) + len(state.waiting)
-    said = [(len(state.done), "finished"), (len(state.failed), "failed (kept; --retry tries them again)")]
-    counts = [f"{n} {word}" for n, word in said if n] + [f"{len(state.waiting)} to do"]
-    return f"{whole} {stage}: {', '.join(counts)}"
+    """For example "30 runs: 12 finished, 1 failed (kept; ...), 17 to do"."""
+    total = len(state.done) + len(state.failed) + len(state.waiting)
+    ended = [(len(state.done), "finished"), (len(state.failed), "failed (kept; --retry tries them again)")]
+    counts = [f"{n} {word}" for n, word in ended if n] + [f"{len(state.waiting)} to do"]
+    return f"{total} {stage}: {', '.join(counts)}"

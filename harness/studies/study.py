@@ -1,4 +1,4 @@
-"""A study: one question, arms that each change named fields of one base, seeds, one budget, and how it is judged.
+"""A study: one question, arms that each change named fields of one base, seeds, one budget, and how arms are compared.
 
     question = "Does the clip matter with one update a round?"
     seeds = 5                                # or a list
@@ -9,7 +9,7 @@
     [arms.wide]
     algo.name = "grpo"
     algo.clip_high = 0.4
-    scale.lr = 1e-4                          # optional: what belongs to the model, and gives way to a profile's
+    scale.lr = 1e-4                          # optional: fields that belong to the model; a profile overrides them
     [tune]                                   # optional: the same trials for every arm
     seeds = [100, 101]
     grid.lr = [1e-4, 2e-4]
@@ -19,28 +19,28 @@
     says = "a wider clip ends higher"
     arms = ["wide", "narrow"]
 
-It expands into cells, arm x seed (and trial), each of which is one `harness run`.  Nothing here imports torch.
+It expands into planned runs: each arm with each seed, and each trial with each tuning seed.  Each is one `harness run`.
+Nothing here imports torch.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from harness.config.coercion import build
-from harness.config.overrides import Fields, check_groups, over
+from harness.config.overrides import Fields, check_groups, merge_overrides
 from harness.config.run_config import RunConfig
 from harness.config.start_models import load_toml
-from harness.studies.planned_run import Cell, label
-from harness.studies.schema import ALONE, START, Hypothesis, Profile, Report, Tune
+from harness.studies.planned_run import PlannedRun, label
+from harness.studies.schema import ALONE, START, Hypothesis, Report, ScaleProfile, Tune
 
 STUDIES = Path(__file__).parent / "library"
-OWN = ("seeds", "tuned_as", "scale")  # what an arm says of itself, beside the fields of its runs
+ARM_KEYS = ("seeds", "tuned_as", "scale")  # of an arm itself; the rest are fields of its runs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,51 +57,58 @@ class Study:
     tune: Tune | None = None
     report: Report = field(default_factory=Report)
     hypotheses: list[Hypothesis] = field(default_factory=list)
-    profile: Profile | None = None  # another scale than the base's
+    profile: ScaleProfile | None = None  # another scale than the base's
 
     def as_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 
-    def trials(self) -> list[Cell]:
+    def trials(self) -> list[PlannedRun]:
         if self.tune is None:
             return []
-        t, root = self.tune, f"{self.tune.store or self.name}/tune"
+        tune, root = self.tune, f"{self.tune.store or self.name}/tune"
         end, split = {"eval_fractions": [1.0]}, {"eval_split": "selection"}
         return [
-            Cell(arm, seed, f"{root}/{arm}/{label(point)}", over(self._base(arm), end, t.base, of, point, split))
-            for arm, of in self._arms()
+            PlannedRun(
+                arm,
+                seed,
+                f"{root}/{arm}/{label(point)}",
+                merge_overrides(self._base(arm), end, tune.base, fields, point, split),
+            )
+            for arm, fields in self._arms()
             if self.tuned_as(arm) == arm
-            for point in t.points()
-            for seed in t.seeds
+            for point in tune.points()
+            for seed in tune.seeds
         ]
 
-    def runs(self, chosen: Mapping[str, Fields] | None = None) -> list[Cell]:
-        """The runs of record, by seed and then by arm, so that what an interruption leaves is as paired as can be.
+    def runs(self, tuned: Mapping[str, Fields] | None = None) -> list[PlannedRun]:
+        """By seed and then by arm, so that an interruption leaves as many pairs as possible.
 
-        `chosen` holds the tuned fields of each arm.
+        `tuned` are the fields of each arm's best trial.
         """
-        found = [
-            Cell(arm, seed, f"{self.name}/{arm}", over(self._base(arm), of, (chosen or {}).get(arm, {})))
-            for arm, of in self._arms()
+        runs = [
+            PlannedRun(
+                arm, seed, f"{self.name}/{arm}", merge_overrides(self._base(arm), fields, (tuned or {}).get(arm, {}))
+            )
+            for arm, fields in self._arms()
             for seed in self.seeds_of(arm)
         ]
-        return sorted(found, key=lambda cell: cell.seed)
+        return sorted(runs, key=lambda run: run.seed)
 
     def _arms(self) -> list[tuple[str, Fields]]:
-        return [(arm, {k: v for k, v in of.items() if k not in OWN}) for arm, of in self.arms.items()]
+        return [(arm, {k: v for k, v in own.items() if k not in ARM_KEYS}) for arm, own in self.arms.items()]
 
     def _base(self, arm: str) -> Fields:
         """What lies under an arm's own fields: the base, the arm's scale, the profile."""
-        base = over(self.base, self.arms[arm].get("scale", {}))
-        algo = over(base, self.arms[arm]).get("algo", {}).get("name", RunConfig.algo_name)
-        return over(base, self.profile.of(Path(algo).stem)) if self.profile else base
+        base = merge_overrides(self.base, self.arms[arm].get("scale", {}))
+        algo = merge_overrides(base, self.arms[arm]).get("algo", {}).get("name", RunConfig.algo_name)
+        return merge_overrides(base, self.profile.of(Path(algo).stem)) if self.profile else base
 
     def seeds_of(self, arm: str) -> list[int]:
         """The arm's own seeds, or the study's."""
         return list(self.arms[arm].get("seeds", self.seeds))
 
     def tuned_as(self, arm: str) -> str:
-        """The arm whose trials decide for this one: itself, or another that it says."""
+        """The arm whose trials give this one its fields: itself, or the one that it names."""
         return str(self.arms[arm].get("tuned_as", arm))
 
 
@@ -120,35 +127,23 @@ def load(name: str) -> Study:
     try:
         return parse(file.stem, load_toml(file), file.parent)
     except ValueError as error:
-        said = str(error)
-        raise ValueError(said if str(file) in said else f"{file}: {said}") from error
+        message = str(error)
+        raise ValueError(message if str(file) in message else f"{file}: {message}") from error
 
 
-def written(folder: Path) -> Study | None:
-    """The study that is written down in a folder of records; None where none is.  Raises ValueError naming the file."""
-    file = folder / "study.json"
-    if not file.exists():
-        return None
-    try:
-        return parse(folder.name, {**json.loads(file.read_text()), "name": folder.name})
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{file}: {error}") from error
-
-
-def parse(name: str, table: Fields, beside: Path | None = None) -> Study:
-    """A checked study from a TOML table.  FILE.py names are taken as lying `beside` the file."""
+def parse(name: str, table: Fields, folder: Path | None = None) -> Study:
+    """A checked study from a TOML table.  Names of FILE.py in it are relative to `folder`."""
     table = {"name": name, **table}
-    for section, prefix in ((table, ""), (table.get("tune"), "tune."), *_named(table.get("arms"), "arms.")):
+    arms = table.get("arms")
+    sections = [(table, ""), (table.get("tune"), "tune.")]
+    sections += [(own, f"arms.{arm}.") for arm, own in arms.items()] if isinstance(arms, dict) else []
+    for section, prefix in sections:
         if isinstance(section, dict) and "seeds" in section:
             section["seeds"] = seeds_of(section["seeds"], f"{prefix}seeds")
     study = build(Study, table, "")
     _check_tables(study)
-    arms = {arm: _beside(of, beside) for arm, of in study.arms.items()}
-    return check(dataclasses.replace(study, base=_beside(study.base, beside), arms=arms))
-
-
-def _named(tables: Any, prefix: str) -> list[tuple[Any, str]]:
-    return [(of, f"{prefix}{name}.") for name, of in tables.items()] if isinstance(tables, dict) else []
+    own_files = {arm: _with_files_from(fields, folder) for arm, fields in study.arms.items()}
+    return check(dataclasses.replace(study, base=_with_files_from(study.base, folder), arms=own_files))
 
 
 def seeds_of(value: Any, name: str) -> list[int]:
@@ -162,9 +157,9 @@ def seeds_of(value: Any, name: str) -> list[int]:
     raise ValueError(f"{name}: must be a count or a list of different whole numbers, not {value!r}")
 
 
-def _beside(fields: Fields, folder: Path | None) -> Fields:
-    """Names of a user's FILE.py (algorithm, reward) as they are reached from here."""
-    out = over(fields)
+def _with_files_from(fields: Fields, folder: Path | None) -> Fields:
+    """The fields, with names of FILE.py (algorithm, reward) in `folder` relative to the working directory."""
+    out = merge_overrides(fields)
     if folder is not None:
         algo = out.get("algo", {})
         if str(algo.get("name", "")).endswith(".py"):
@@ -176,21 +171,21 @@ def _beside(fields: Fields, folder: Path | None) -> Fields:
 
 
 def _relative(path: Path) -> str:
-    whole, here = path.resolve(), Path.cwd()
-    return str(whole.relative_to(here) if whole.is_relative_to(here) else path)
+    absolute, directory = path.resolve(), Path.cwd()
+    return str(absolute.relative_to(directory) if absolute.is_relative_to(directory) else path)
 
 
 def check(study: Study) -> Study:
     """What the types do not say.  Raises ValueError naming the field."""
     if not study.arms:
         raise ValueError("arms: a study needs at least one")
-    for arm, of in study.arms.items():
+    for arm, own in study.arms.items():
         if not arm.replace("_", "").replace("-", "").isalnum() or arm in ("tune", START):
             raise ValueError(
                 f"arms.{arm}: letters, digits, - and _ only; 'tune' names a folder, '{START}' the start model"
             )
         if study.tuned_as(arm) not in study.arms or study.tuned_as(study.tuned_as(arm)) != study.tuned_as(arm):
-            raise ValueError(f"arms.{arm}.tuned_as: no arm '{of['tuned_as']}' with trials of its own")
+            raise ValueError(f"arms.{arm}.tuned_as: no arm '{own['tuned_as']}' with trials of its own")
     _check_tables(study)
     mentioned = [*itertools.chain(*study.report.blocks.values()), *itertools.chain(*study.report.family)]
     if unknown := [arm for arm in mentioned if arm not in study.arms]:
@@ -204,23 +199,25 @@ def check(study: Study) -> Study:
     _check_hypotheses(study)
     if study.tune is not None:
         _check_tune(study.tune, study)
-    measured = {cell.arm: set(cell.config("results").eval_fractions) for cell in study.runs()}
+    measured = {run.arm: set(run.config("results").eval_fractions) for run in study.runs()}
     for i, hypothesis in enumerate(study.hypotheses):
         _check_points(hypothesis, measured, f"hypotheses.{i}.")
     for arm, points in measured.items():
         if 1.0 not in points:
-            said = ", ".join(f"{f:g}" for f in sorted(points)) or "none"
-            raise ValueError(f"arm '{arm}': eval_fractions: must name 1, the end, where arms are compared; not {said}")
+            fractions = ", ".join(f"{f:g}" for f in sorted(points)) or "none"
+            raise ValueError(
+                f"arm '{arm}': eval_fractions: must name 1, the end, where arms are compared; not {fractions}"
+            )
     return study
 
 
 def _check_tables(study: Study) -> None:
-    """Tables of fields of runs: what the study sets is not in them, and a group of fields is a table."""
-    for arm, of in study.arms.items():
-        if not isinstance(of.get("scale", {}), dict):
-            raise ValueError(f"arms.{arm}.scale: must be a table of fields, not {of['scale']!r}")
-    tables = [*((f"arms.{arm}", of) for arm, of in study.arms.items()), ("base", study.base)]
-    tables += [(f"arms.{arm}.scale", of["scale"]) for arm, of in study.arms.items() if "scale" in of]
+    """Every table of fields of runs: none has a field that the study sets, and a group of fields is a table."""
+    for arm, own in study.arms.items():
+        if not isinstance(own.get("scale", {}), dict):
+            raise ValueError(f"arms.{arm}.scale: must be a table of fields, not {own['scale']!r}")
+    tables = [*((f"arms.{arm}", own) for arm, own in study.arms.items()), ("base", study.base)]
+    tables += [(f"arms.{arm}.scale", own["scale"]) for arm, own in study.arms.items() if "scale" in own]
     if study.profile is not None:
         tables.append(("profile", study.profile.fields))
     if study.tune is not None:
@@ -229,18 +226,21 @@ def _check_tables(study: Study) -> None:
     for place, table in tables:
         if fixed := {"seed", "name", "out"} & set(table):
             raise ValueError(f"{place}.{min(fixed)}: the study sets it")
-        check_groups(over(check_groups(table, f"{place}.")), f"{place}.")  # over: dotted names reach into groups
+        nested = merge_overrides(check_groups(table, f"{place}."))  # dotted names reach into groups
+        check_groups(nested, f"{place}.")
 
 
 def _check_points(h: Hypothesis, measured: Mapping[str, set[float]], place: str) -> None:
-    """Is every arm evaluated where the hypothesis looks?"""
-    looks = {h.at, *([h.since] if h.expect in ALONE else []), *([1.0] if h.expect == "slows" else [])}
-    points = [(arm, at) for arm in h.arms if arm != START for at in sorted(looks)]
+    """Every arm must be evaluated at the fractions that the hypothesis reads."""
+    fractions = {h.at, *([h.since] if h.expect in ALONE else []), *([1.0] if h.expect == "slows" else [])}
+    points = [(arm, at) for arm in h.arms if arm != START for at in sorted(fractions)]
     points += [(h.arms[0], 0.0)] if START in h.arms else []
     for arm, at in points:
         if at not in measured[arm]:
-            said = ", ".join(f"{f:g}" for f in sorted(measured[arm]))
-            raise ValueError(f"{place}at: arm '{arm}' is not evaluated at {at:g} of the budget; eval_fractions: {said}")
+            valid = ", ".join(f"{f:g}" for f in sorted(measured[arm]))
+            raise ValueError(
+                f"{place}at: arm '{arm}' is not evaluated at {at:g} of the budget; eval_fractions: {valid}"
+            )
 
 
 def _check_hypotheses(study: Study) -> None:
@@ -257,11 +257,13 @@ def _check_tune(tune: Tune, study: Study) -> None:
         raise ValueError("tune.grid: must give each field a list of values")
     if len(tune.seeds) < 2:
         raise ValueError("tune.seeds: at least two, for one seed's best is luck")
-    used = {cell.seed for cell in study.runs()}
+    used = {run.seed for run in study.runs()}
     if shared := used & set(tune.seeds):
         raise ValueError(f"tune.seeds: {sorted(shared)} are seeds of the runs; tuning seeds are not used again")
     if tune.trials is not None and tune.trials < 1:
         raise ValueError("tune.trials: at least 1")
-    for cell in study.trials():
-        if not any(f > 0 for f in cell.config("results").eval_fractions):
-            raise ValueError(f"arm '{cell.arm}': eval_fractions: a trial is judged by its last point: name one above 0")
+    for trial in study.trials():
+        if not any(f > 0 for f in trial.config("results").eval_fractions):
+            raise ValueError(
+                f"arm '{trial.arm}': eval_fractions: a trial is measured at its last point: name one above 0"
+            )

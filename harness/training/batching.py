@@ -14,7 +14,7 @@ from harness.rollout.rng import permutation
 
 
 def updates(
-    rollouts: Rollouts, credit: Credit, schedule: Schedule, horizon: int, micro_tokens: int, seed: int, ordinal: int
+    rollouts: Rollouts, credit: Credit, schedule: Schedule, horizon: int, micro_batch_tokens: int, seed: int, ordinal: int
 ) -> Iterator[list[Batch]]:
     """For each update of the round, its micro-batches.
 
@@ -25,7 +25,7 @@ def updates(
     groups = int(rollouts.group_N.max()) + 1
     for epoch in range(schedule.epochs):
         for part in deal(groups, schedule.minibatches, seed, ordinal, epoch):
-            yield split(rollouts, credit, part, horizon, micro_tokens)
+            yield split(rollouts, credit, part, horizon, micro_batch_tokens)
 
 
 def deal(groups: int, minibatches: int, seed: int, ordinal: int, epoch: int) -> tuple[torch.Tensor, ...]:
@@ -36,32 +36,32 @@ def deal(groups: int, minibatches: int, seed: int, ordinal: int, epoch: int) -> 
     return order.tensor_split(minibatches)
 
 
-def split(rollouts: Rollouts, credit: Credit, part: torch.Tensor, horizon: int, micro_tokens: int) -> list[Batch]:
-    """The update on the groups `part`, in micro-batches of at most `micro_tokens` tokens (or one unit).
+def split(rollouts: Rollouts, credit: Credit, part: torch.Tensor, horizon: int, micro_batch_tokens: int) -> list[Batch]:
+    """The update on the groups `part`, in micro-batches of at most `micro_batch_tokens` tokens (or one unit).
 
     The longest come first: if memory does not suffice, it shows at once.  Rows without a gradient come last, together.
     """
     member_N = torch.isin(rollouts.group_N, part.to(rollouts.group_N.device))
     kept = (member_N & credit.keep_N).nonzero()[:, 0]
-    totals = Totals(len(kept), int(rollouts.mask_NT[kept].sum()), horizon)
+    totals = Totals(len(kept), int(rollouts.completion_mask_NT[kept].sum()), horizon)
     if len(kept) == 0:  # an empty share: every sum in it is over nothing
         first = torch.zeros(1, dtype=torch.long, device=member_N.device)
         nothing = rollouts.take(first)
-        nothing = replace(nothing, mask_NT=torch.zeros_like(nothing.mask_NT))
+        nothing = replace(nothing, completion_mask_NT=torch.zeros_like(nothing.completion_mask_NT))
         return [Batch(nothing, credit.take(first), totals)]
-    still = torch.zeros_like(kept, dtype=torch.bool) if credit.inert_N is None else credit.inert_N[kept]
-    shares = [(rows, False) for rows in cut(rollouts, kept[~still], micro_tokens, credit.unit_N)]
+    still = torch.zeros_like(kept, dtype=torch.bool) if credit.zero_gradient_N is None else credit.zero_gradient_N[kept]
+    shares = [(rows, False) for rows in cut(rollouts, kept[~still], micro_batch_tokens, credit.pair_N)]
     shares += [(kept[still], True)] if still.any() else []
     return [Batch(*trim(rollouts.take(rows), credit.take(rows)), totals, inert) for rows, inert in shares]
 
 
 def trim(rollouts: Rollouts, credit: Credit) -> tuple[Rollouts, Credit]:
     """Cut the columns that are padding in every row: on the prompts' left, and on the completions' right."""
-    prompt = rollouts.tokens_NS.shape[1] - rollouts.mask_NT.shape[1]
-    used = rollouts.attend_NS.any(0).nonzero()[:, 0]
+    prompt = rollouts.tokens_NS.shape[1] - rollouts.completion_mask_NT.shape[1]
+    used = rollouts.attention_mask_NS.any(0).nonzero()[:, 0]
     left, right = int(used[0]), max(int(used[-1]) + 1, prompt + 1)
     left = min(left, prompt - 1)  # the token before the completion predicts its first
-    whole = {name: getattr(rollouts, name)[:, left:right] for name in ("tokens_NS", "attend_NS")}
+    whole = {name: getattr(rollouts, name)[:, left:right] for name in ("tokens_NS", "attention_mask_NS")}
     cut = slice(0, right - prompt)
 
     def columns(rows: Rollouts | Credit) -> dict[str, Any]:

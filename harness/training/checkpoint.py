@@ -17,22 +17,22 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, load_model, save_file, save_model
 
 from harness.records.io import write_json
-
-if TYPE_CHECKING:
-    from harness.training.trainer import Trainer
+from harness.records.schema import SCHEMA
+from harness.records.upgrade import upgrade_state, upgrade_tensors
+from harness.training.trainer import Trainer, TrainingLoop
 
 
 def _rounds(folder: Path) -> list[Path]:
     return sorted(folder.glob("round-*"))
 
 
-def save(trainer: Trainer, evals: list[Any], folder: Path, keep: int) -> None:
+def save(trainer: Trainer, loop: TrainingLoop, evals: list[Any], folder: Path, keep: int) -> None:
     """Write checkpoint `round-<n>` and drop all but the newest `keep`; the old ones go after the new one stands.
 
     Where it cannot be written (a full disk) what was written of it is removed, the old ones stand, and OSError
@@ -45,7 +45,7 @@ def save(trainer: Trainer, evals: list[Any], folder: Path, keep: int) -> None:
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir()
-        _write(trainer, evals, temporary)
+        _write(trainer, loop, evals, temporary)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
@@ -54,20 +54,20 @@ def save(trainer: Trainer, evals: list[Any], folder: Path, keep: int) -> None:
         shutil.rmtree(old)
 
 
-def _write(trainer: Trainer, evals: list[Any], folder: Path) -> None:
+def _write(trainer: Trainer, loop: TrainingLoop, evals: list[Any], folder: Path) -> None:
     for name, module in trainer.modules().items():
         save_model(module, str(folder / f"{name}.safetensors"))
     torch.save(trainer.policy.optimizer.state_dict(), folder / "optimizer.pt")
-    numbers, tensors = trainer.state()
+    numbers, tensors = loop.state()
     if tensors:
         save_file({name: x.contiguous() for name, x in tensors.items()}, folder / "replay.safetensors")
-    write_json(folder / "state.json", {**numbers, "evals": evals})
+    write_json(folder / "state.json", {"schema": SCHEMA, **numbers, "evals": evals})
     for file in folder.iterdir():  # on the disk before the name is: a power cut leaves the old checkpoint
         with file.open("rb") as written:
             os.fsync(written.fileno())
 
 
-def restore(trainer: Trainer, folder: Path) -> list[Any] | None:
+def restore(trainer: Trainer, loop: TrainingLoop, folder: Path) -> list[Any] | None:
     """Bring `trainer` to the newest checkpoint of `folder`; returns the evaluations so far, None without one."""
     found = _rounds(folder)
     if not found:
@@ -78,7 +78,7 @@ def restore(trainer: Trainer, folder: Path) -> list[Any] | None:
     policy.optimizer.load_state_dict(torch.load(newest / "optimizer.pt", map_location=policy.device, weights_only=True))
     state = json.loads((newest / "state.json").read_text())
     replay = newest / "replay.safetensors"
-    trainer.load(state, load_file(replay) if replay.exists() else {})
+    loop.load(upgrade_state(state), upgrade_tensors(load_file(replay)) if replay.exists() else {})
     return list(state["evals"])
 
 

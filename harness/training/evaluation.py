@@ -10,7 +10,7 @@ import math
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from evals import tasks
 from evals.scoring import task_files
@@ -18,13 +18,14 @@ from evals.scoring.scorer import Completion, Decoding, Scores, available, score_
 from evals.statistics.comparison import wilson
 from evals.tasks import EvalSet, Task
 from harness.accounting.budget import Spend
-from harness.accounting.profiler import Meter
+from harness.accounting.profiler import PhaseProfiler
 from harness.config.coercion import build
 from harness.config.run_config import RunConfig
 from harness.models.loading import accelerator, context_of, load_model, pick_device
 from harness.records.recorder import Recorder
+from harness.records.schema import EvaluationRow
 from harness.rollout.sampler import Sampler, Sampling
-from harness.rollout.tokenization import Encoder
+from harness.rollout.tokenization import PromptTokenizer
 
 ENDS = ("0", "1")  # points: before training, and after it
 
@@ -39,7 +40,7 @@ class Evaluator:
     def __init__(
         self,
         sampler: Sampler,
-        encoder: Encoder,
+        encoder: PromptTokenizer,
         folder: Path,
         names: Sequence[str],
         seed: int,
@@ -59,7 +60,7 @@ class Evaluator:
         done = self.sampler(ids, 1, sampling)
         self.tokens += int(done.length_N.sum())
         texts = self.sampler.texts(done, decoding.stop)
-        return [Completion(t, e) for t, e in zip(texts, done.ended_N.tolist(), strict=True)]
+        return [Completion(t, e) for t, e in zip(texts, done.finished_N.tolist(), strict=True)]
 
     def scores(self, point: str) -> Scores:
         """Rows and outcomes; `point` names the outcome files, e.g. "0.5"."""
@@ -75,10 +76,12 @@ class Evaluator:
             found.rows[:] = with_repeats(found.rows, name, found.outcomes[name], self.repeated[name])
         return found
 
-    def record(self, fraction: float, spend: Spend, meter: Meter, recorder: Recorder, number: int) -> list[Any]:
+    def record(
+        self, fraction: float, spend: Spend, profiler: PhaseProfiler, recorder: Recorder, number: int
+    ) -> list[EvaluationRow]:
         """Score, and write rows and outcomes into the record."""
         point = f"{fraction:g}"
-        with meter("eval") as phase:
+        with profiler("eval") as phase:
             before = self.tokens
             found = self.scores(point)
             phase.tokens += self.tokens - before
@@ -86,7 +89,9 @@ class Evaluator:
         for name, outcomes in found.outcomes.items() if kept else ():
             recorder.outcomes(f"{name}-{point}", outcomes)
         unkept = {} if kept else {"outcomes": ""}
-        rows = [{"fraction": fraction, "spend": spend.as_dict(), **row, **unkept} for row in found.rows]
+        rows = [
+            cast(EvaluationRow, {"fraction": fraction, "spend": spend.as_dict(), **row, **unkept}) for row in found.rows
+        ]
         recorder.evaluation(number, rows)
         return rows
 
@@ -118,7 +123,7 @@ def rescore(config: RunConfig, scorer: str) -> str:
     eval_sets = sets_of(task, config)
     device = pick_device(config.device)
     model, tokenizer, _ = load_model(config.model, config.dtype)
-    encoder = Encoder(tokenizer, context_of(model), config.max_new_tokens)
+    encoder = PromptTokenizer(tokenizer, context_of(model), config.max_new_tokens)
     for s in eval_sets:
         for p in s.problems:
             encoder.ids(encoder.render(p.prompt), s.name)
@@ -136,7 +141,7 @@ def rescore(config: RunConfig, scorer: str) -> str:
                 rows = with_repeats(rows, name, scored.outcomes[name], samples)
         else:
             run_by = accelerator(device, config.dtype)
-            sampler = Sampler(run_by.prepare(model), tokenizer, config.rollout_rows, run_by.autocast)
+            sampler = Sampler(run_by.prepare(model), tokenizer, config.rollout_batch_size, run_by.autocast)
             rows = Evaluator(sampler, encoder, Path(folder), names, config.seed, repeated).scores(ENDS[-1]).rows
     return table(rows, repeated)
 

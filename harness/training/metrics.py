@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from algos import Credit
-from algos.ops.advantages import silent
+from algos.ops.advantages import zero_variance_groups
 from algos.ops.kl import estimate
 from harness.accounting.budget import Budget, Spend
-from harness.accounting.profiler import Meter
-from harness.rewards.base import Explored
+from harness.accounting.profiler import PhaseProfiler
+from harness.rewards.base import RewardedRollouts
 
 
 @dataclass(frozen=True)
@@ -20,15 +20,15 @@ class Round:
     """A finished round, before it is written down."""
 
     number: int
-    explored: Explored | None  # None: a pass over what was sampled before
+    collected: RewardedRollouts | None  # None: a pass over what was sampled before
     credit: Credit | None
     update: dict[str, float]  # means over the round's updates; empty where there was none
     spend: Spend
     started: float  # time.perf_counter()
 
-    def metrics(self, budget: Budget, meter: Meter) -> dict[str, float]:
+    def metrics(self, budget: Budget, profiler: PhaseProfiler) -> dict[str, float]:
         """One line of metrics.jsonl.  Shares are of completions, except frac_reward_zero_std (of groups)."""
-        phases = meter.phases
+        phases = profiler.phases
         return {
             "budget/fraction": budget.fraction(self.spend),
             **self._sampled(),
@@ -38,23 +38,23 @@ class Round:
             "step_time": time.perf_counter() - self.started,
             "perf/rollout_tok_s": _rate(phases["rollout"].tokens, phases["rollout"].seconds),
             "perf/train_tok_s": _rate(phases["update"].tokens, phases["update"].seconds),
-            "perf/effective_tok_s": _rate(self.spend.generated_tokens, meter.charged_seconds),
+            "perf/effective_tok_s": _rate(self.spend.generated_tokens, profiler.charged_seconds),
             **{f"mem/peak_{name}": float(p.peak_bytes) for name, p in phases.items() if p.peak_bytes},
             **{f"spend/{unit}": float(value) for unit, value in self.spend.as_dict().items()},
         }
 
     def _sampled(self) -> dict[str, float]:
         """What the completions of this round say."""
-        if self.explored is None or self.credit is None:
+        if self.collected is None or self.credit is None:
             return {}
-        r, judged = self.explored.rollouts, self.explored.judged
-        assert r.reward_N is not None and r.valid_N is not None and r.ended_N is not None
-        length_N = r.mask_NT.sum(1).float()
+        r, judged = self.collected.rollouts, self.collected.judged
+        assert r.reward_N is not None and r.valid_N is not None and r.finished_N is not None
+        length_N = r.completion_mask_NT.sum(1).float()
         reward_N = r.reward_N[r.valid_N]
         return {
             "reward": float(reward_N.mean()) if len(reward_N) else 0.0,
             "reward_std": float(reward_N.std(unbiased=False)) if len(reward_N) else 0.0,
-            "frac_reward_zero_std": float(silent(r.reward_N, r.group_N, r.valid_N).float().mean()),
+            "frac_reward_zero_std": float(zero_variance_groups(r.reward_N, r.group_N, r.valid_N).float().mean()),
             "accuracy/strict": judged.share("correct"),
             "accuracy/lenient": judged.share("correct", "lenient"),
             "unparseable": judged.share("unparseable"),
@@ -63,11 +63,11 @@ class Round:
             "completions/mean_length": float(length_N.mean()),
             "completions/min_length": float(length_N.min()),
             "completions/max_length": float(length_N.max()),
-            "completions/clipped_ratio": float((~r.ended_N).float().mean()),
-            "advantage/abs_mean": float(self.credit.advantage_NT.abs().sum() / r.mask_NT.sum().clamp(min=1)),
+            "completions/clipped_ratio": float((~r.finished_N).float().mean()),
+            "advantage/abs_mean": float(self.credit.advantage_NT.abs().sum() / r.completion_mask_NT.sum().clamp(min=1)),
             "completions/kept": float(self.credit.keep_N.float().mean()),
             **self._reverse_kl(),
-            **judged.said,
+            **judged.metrics,
         }
 
     def _reverse_kl(self) -> dict[str, float]:
@@ -75,17 +75,19 @@ class Round:
 
         Unbiased, the same estimate for every algorithm, before any update of the round has moved the policy.
         """
-        assert self.explored is not None
-        r = self.explored.rollouts
+        assert self.collected is not None
+        r = self.collected.rollouts
         if r.ref_logp_NT is None or r.valid_N is None or not r.valid_N.any():
             return {}
-        return {"kl/reverse": float(estimate(r.logp_NT, r.ref_logp_NT, r.mask_NT, "k1").sum(1)[r.valid_N].mean())}
+        return {
+            "kl/reverse": float(estimate(r.logp_NT, r.ref_logp_NT, r.completion_mask_NT, "k1").sum(1)[r.valid_N].mean())
+        }
 
     def samples(self, count: int = 3) -> list[dict[str, Any]]:
         """A few completions of the round, evenly spaced, with their verdicts."""
-        if self.explored is None:
+        if self.collected is None:
             return []
-        e, reward_N = self.explored, self.explored.rollouts.reward_N
+        e, reward_N = self.collected, self.collected.rollouts.reward_N
         assert reward_N is not None
         step = max(1, len(e.texts) // count)
         return [

@@ -2,159 +2,174 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, cast
 
 import torch
 
+from algos import Schedule
 from evals.scoring.scorer import available
 from evals.tasks import EvalSet, Problem
 from harness.accounting.budget import Spend, sampling_budget
 from harness.accounting.flops import FlopsModel, RunFlops
-from harness.accounting.profiler import Meter
-from harness.accounting.round_sizing import Planner
-from harness.config.experiment import Built, built, filled
-from harness.config.rewards import check_drawn, unread
+from harness.accounting.profiler import PhaseProfiler
+from harness.accounting.round_sizing import RoundSizer
+from harness.config.experiment import Experiment, resolve_experiment, with_defaults
+from harness.config.rewards import check_problem_count, unused_settings
 from harness.config.run_config import RunConfig
 from harness.models.loading import accelerator, context_of, load_model, pick_device
-from harness.models.optimizer import Optim
+from harness.models.optimizer import OptimizerSettings
 from harness.models.policy import LMPolicy
 from harness.records import lock
 from harness.records.environment import environment
 from harness.records.fingerprint import config_differences, config_sha256
 from harness.records.io import sha256
-from harness.records.schema import BEGUN, SCHEMA, check_shape
-from harness.rewards.base import Source
-from harness.rewards.factory import reward_identity, source_of
-from harness.rollout.prompts import Draws
+from harness.records.schema import SCHEMA, EnvironmentTable, Record, check_shape
+from harness.records.upgrade import upgrade_record
+from harness.rewards.base import RewardSource
+from harness.rewards.factory import reward_model_fingerprint, reward_source_of
+from harness.rollout.prompts import PromptStream
 from harness.rollout.sampler import Sampler, Sampling
-from harness.rollout.tokenization import Encoder
+from harness.rollout.tokenization import PromptTokenizer
+from harness.training.completions import (
+    CompletionSource,
+    RewardSampling,
+    SampledCompletions,
+    WrittenSolutions,
+    with_solutions,
+)
 from harness.training.evaluation import Evaluator, sets_of
 from harness.training.iterations import Iterations
-from harness.training.offline import Offline
-from harness.training.supervised import Dataset, written
-from harness.training.trainer import Trainer
-
-if TYPE_CHECKING:
-    from algos import Schedule
-    from harness.accounting.flops import RunFlops
-
-
-TRAINERS: dict[str, type[Trainer]] = {"live": Trainer, "start": Offline, "dataset": Dataset}
+from harness.training.offline import OfflineLoop
+from harness.training.trainer import Trainer, TrainingLoop
 
 
 @dataclass
-class Run:
-    """Everything a run needs, checked and built; nothing has been written yet."""
+class PreparedRun:
+    """Everything that a run needs, checked and built; nothing has been written yet."""
 
     config: RunConfig
     folder: Path
     trainer: Trainer
+    loop: TrainingLoop  # the trainer itself, or the offline loop that drives it
     evaluator: Evaluator
     eval_sets: list[EvalSet]
-    record: dict[str, Any]
+    record: Record
     notices: list[str]  # what the user should know of the data
     longest: int  # prompt, in tokens
 
 
-def prepare(config: RunConfig) -> Run:
+def prepare(config: RunConfig) -> PreparedRun:
     """Raises ValueError, one line, on anything the user got wrong; touches no file."""
-    arm = built(config)
-    algo, schedule, task = arm.algo, arm.schedule, arm.task
+    experiment = resolve_experiment(config)
+    schedule, task = experiment.schedule, experiment.task
     folder = run_folder(config, task.name)
     device = pick_device(config.device)
-    model, tokenizer, identity = load_model(config.model, config.dtype)
-    if tokenizer.eos_token_id is None:
+    model, hf_tokenizer, identity = load_model(config.model, config.dtype)
+    if hf_tokenizer.eos_token_id is None:
         raise ValueError(f"model: the tokenizer of '{config.model}' has no end token")
-    encoder = Encoder(tokenizer, context_of(model), config.max_new_tokens)
+    tokenizer = PromptTokenizer(hf_tokenizer, context_of(model), config.max_new_tokens)
     problems, eval_sets, left_out = task.train(config.seed), sets_of(task, config), list[str]()
     if schedule.source == "dataset":
-        problems, left_out = written(task, problems, encoder)
-    check_drawn(config, len(problems))
-    longest = longest_prompt(encoder, task.name, (p.prompt for p in problems))
+        problems, left_out = with_solutions(task, problems, tokenizer)
+    if experiment.reward_model:
+        check_problem_count(config, experiment.reward_model, len(problems))
+    longest = longest_prompt(tokenizer, task.name, (p.prompt for p in problems))
     for s in eval_sets:
-        longest_prompt(encoder, s.name, (p.prompt for p in s.problems))
+        longest_prompt(tokenizer, s.name, (p.prompt for p in s.problems))
 
-    trainer = build_trainer(arm, device, model, encoder, problems, longest)
+    trainer = build_trainer(experiment, device, model, tokenizer, problems, longest)
+    loop = OfflineLoop(trainer) if schedule.source == "initial" else trainer
     names, repeated = eval_names(config, eval_sets), {s.name: s.samples for s in eval_sets if s.samples > 1}
     evaluator = Evaluator(
-        trainer.sampler, encoder, folder / "tasks", names, config.seed, repeated, config.keep_outcomes
+        trainer.sampler, tokenizer, folder / "tasks", names, config.seed, repeated, config.keep_outcomes
     )
-    record = new_record(arm, identity, eval_sets, str(trainer.policy.device))
+    record = new_record(experiment, identity, eval_sets, str(trainer.policy.device))
     if config.resume:
         check_same(folder, record)
-    notices = [*task.notices(), *left_out, *unread(config, "steps" in algo.needs)]
-    if trainer.planner.groups(trainer.spend) == 0:
+    notices = [*task.notices(), *left_out, *unused_settings(config, "steps" in experiment.algo.needs)]
+    if trainer.round_sizer.groups(trainer.spend) == 0:
         notices.append(f"the budget {config.budget} does not pay for one group: nothing will be trained")
     record["notices"] = notices
-    return Run(config, folder, trainer, evaluator, eval_sets, record, notices, longest)
+    return PreparedRun(config, folder, trainer, loop, evaluator, eval_sets, record, notices, longest)
 
 
 def build_trainer(
-    arm: Built,
+    experiment: Experiment,
     device: str,
     model: Any,
-    encoder: Encoder,
+    tokenizer: PromptTokenizer,
     problems: Sequence[Problem],
     longest: int,
 ) -> Trainer:
-    """The loop that goes with the schedule's source; `longest` prompt in tokens."""
-    config, algo, schedule, task, budget = arm.config, arm.algo, arm.schedule, arm.task, arm.budget
-    policy = LMPolicy(
-        model,
-        accelerator(device, config.dtype),
-        Optim(config.lr, config.warmup, config.decay, name=config.optimizer),
-        config.temperature,
-        reference="reference" in algo.needs or config.measure_kl,
-        micro_tokens=config.micro_tokens,
-        critic=schedule.critic,
-        critic_lr=schedule.critic_lr,
-        gradient_checkpointing=config.gradient_checkpointing,
-        reference_on=config.reference_on,
-    )
-    source, trainer = source_of(config, policy, encoder, task), TRAINERS[schedule.source]
-    flops = flops_of(policy, source, "reference" in algo.needs)
-    drawn = sampling_budget(budget, schedule.prompts, schedule.sampling_share) if schedule.source == "start" else budget
+    """The trainer of an experiment; `longest` prompt in tokens."""
+    config, algo, schedule, task = experiment.config, experiment.algo, experiment.schedule, experiment.task
+    policy = _policy_of(experiment, device, model)
+    reward_source = reward_source_of(experiment, policy, tokenizer.tokenizer)
+    flops = flops_of(policy, reward_source, "reference" in algo.needs)
+    budget, spend, profiler = experiment.budget, Spend(), PhaseProfiler(device)
+    offline = schedule.source == "initial"
+    drawn = sampling_budget(budget, schedule.prompts, schedule.sampling_fraction) if offline else budget
     bound = group_bound(drawn.unit, schedule, config.max_new_tokens, flops, longest)
-    return trainer(
+    autocast, critic = policy.accelerator.autocast, policy.critic if schedule.critic == "shared" else None
+    sampler = Sampler(policy.lm.model, tokenizer.tokenizer, config.rollout_batch_size, autocast, critic)
+    sampling = Sampling(config.temperature, config.max_new_tokens, config.seed, "train", task.stop)
+    stream = PromptStream(problems, config.seed)
+    completions: CompletionSource
+    if schedule.source == "dataset":
+        completions = WrittenSolutions(tokenizer, task, policy, sampler.pad, flops)
+    else:
+        completions = SampledCompletions(sampler, tokenizer, sampling, schedule.group_size, flops)
+    return Trainer(
         algo=algo,
         schedule=schedule,
         policy=policy,
-        sampler=Sampler(
-            policy.lm.model,
-            encoder.tokenizer,
-            config.rollout_rows,
-            policy.accelerator.autocast,
-            policy.critic if schedule.critic == "shared" else None,
-        ),
-        encoder=encoder,
+        sampler=sampler,
+        tokenizer=tokenizer,
         task=task,
-        source=source,
-        draws=Draws(problems, config.seed),
-        sampling=Sampling(config.temperature, config.max_new_tokens, config.seed, "train", task.stop),
+        completions=completions,
+        reward_source=reward_source,
+        reward_sampling=RewardSampling(sampler, tokenizer, sampling, stream, flops, budget, spend, profiler),
+        prompt_stream=stream,
+        sampling=sampling,
         budget=budget,
-        planner=Planner(drawn, schedule.prompts, bound),
+        round_sizer=RoundSizer(drawn, schedule.prompts, bound),
         flops=flops,
-        meter=Meter(device),
-        micro_tokens=config.micro_tokens,
-        spend=Spend(),
+        profiler=profiler,
+        micro_batch_tokens=config.micro_batch_tokens,
+        spend=spend,
         checks={},
         iterations=Iterations(config.iterations, config.reset_reference, config.refresh_reward),
-        measures=frozenset({"reference"}) if config.measure_kl else frozenset(),
+        logged_requirements=frozenset({"reference"}) if config.log_reference_kl else frozenset(),
     )
 
 
-def flops_of(policy: LMPolicy, source: Source, reference: bool) -> RunFlops:
-    """By the models that the run has; a `reference` that is there to be measured against alone is not charged."""
+def _policy_of(experiment: Experiment, device: str, model: Any) -> LMPolicy:
+    config, schedule = experiment.config, experiment.schedule
+    return LMPolicy(
+        model,
+        accelerator(device, config.dtype),
+        OptimizerSettings(config.lr, config.warmup, config.decay, name=config.optimizer),
+        config.temperature,
+        reference="reference" in experiment.algo.needs or config.log_reference_kl,
+        micro_batch_tokens=config.micro_batch_tokens,
+        critic=schedule.critic,
+        critic_lr=schedule.critic_lr,
+        gradient_checkpointing=config.gradient_checkpointing,
+        reference_device=config.reference_device,
+    )
+
+
+def flops_of(policy: LMPolicy, source: RewardSource, reference: bool) -> RunFlops:
+    """By the models that the run has; a `reference` that is read for the metrics alone is not charged."""
     model = FlopsModel.of(policy.modules()["policy"])
     critic = FlopsModel.of_critic(policy.critic) if policy.critic is not None else None
-    judges = [FlopsModel.of_classifier(m) for m in source.modules().values()]
-    return RunFlops(model, model if reference else None, critic, judges[0] if judges else None)
+    reward_models = [FlopsModel.of_classifier(m) for m in source.modules().values()]
+    return RunFlops(model, model if reference else None, critic, reward_models[0] if reward_models else None)
 
 
 def eval_names(config: RunConfig, eval_sets: list[EvalSet]) -> list[str]:
@@ -191,32 +206,33 @@ def check_free(folder: Path) -> None:
         raise ValueError(f"name: {folder} already holds another run; choose another --name, or --resume it")
 
 
-def check_same(folder: Path, record: dict[str, Any]) -> None:
+def check_same(folder: Path, record: Record) -> None:
     """A run may go on only as it began.  Raises ValueError, showing the fields that differ."""
     file = folder / "record.json"
     if not file.exists():
         return  # cut off before its first word: it starts from the beginning
     old = _begun(file)
     new = json.loads(json.dumps(record))  # as it would read from a file: tuples are lists
-    known = filled(old["config"], new["config"]["algo_name"], new["config"]["task_name"])
+    known = with_defaults(old["config"], new["config"]["algo_name"], new["config"]["task_name"])
     differ = config_differences(known, new["config"])
     if old["environment"]["model"] != new["environment"]["model"]:
         differ.append(f"model: {old['environment']['model']} -> {new['environment']['model']}")
-    judges = [r["environment"].get("reward_model") for r in (old, new)]
-    if judges[0] != judges[1]:
-        differ.append(f"reward_model: {judges[0]} -> {judges[1]}")
+    named = [r["environment"].get("reward_model") for r in (old, new)]
+    if named[0] != named[1]:
+        differ.append(f"reward_model: {named[0]} -> {named[1]}")
     if differ:
         raise ValueError(f"resume: {folder} was begun with another configuration: {'; '.join(differ)}")
 
 
 def _begun(file: Path) -> dict[str, Any]:
-    """Raises ValueError naming the record, and the field of it that is not what a run has left."""
+    """Raises ValueError naming the record, and the field of it that no run would have written."""
     try:
         record = json.loads(file.read_text())
-        check_shape(record, BEGUN)
+        record = upgrade_record(record) if isinstance(record, dict) else record
+        check_shape(record, "begun")
     except (OSError, ValueError) as error:
-        said = f"{file}: not the record of a run: {error}; move it away, or choose another --name"
-        raise ValueError(f"resume: {said}") from error
+        fault = f"{file}: not the record of a run: {error}; move it away, or choose another --name"
+        raise ValueError(f"resume: {fault}") from error
     return dict(record)
 
 
@@ -226,13 +242,13 @@ def finished(folder: Path) -> bool:
     return file.is_file() and bool(_begun(file)["status"] == "finished")
 
 
-def longest_prompt(encoder: Encoder, name: str, prompts: Iterator[str]) -> int:
+def longest_prompt(tokenizer: PromptTokenizer, name: str, prompts: Iterator[str]) -> int:
     """In tokens.  Raises ValueError, naming the set, where a prompt leaves no room for a completion."""
-    return max(len(encoder.ids(encoder.render(prompt), name)) for prompt in prompts)
+    return max(len(tokenizer.ids(tokenizer.render(prompt), name)) for prompt in prompts)
 
 
-def new_record(arm: Built, identity: dict[str, str], eval_sets: list[EvalSet], device: str) -> dict[str, Any]:
-    config, resolved = arm.config, arm.as_dict()
+def new_record(experiment: Experiment, identity: dict[str, str], eval_sets: list[EvalSet], device: str) -> Record:
+    config, resolved = experiment.config, experiment.as_dict()
     prompts = "\n".join(p.prompt for s in eval_sets for p in s.problems)
     data = [
         {"name": s.name, "sha256": sha256("\n".join(f"{p.id} {p.gold}" for p in s.problems).encode())}
@@ -246,19 +262,22 @@ def new_record(arm: Built, identity: dict[str, str], eval_sets: list[EvalSet], d
         "seed": config.seed,
         "config": resolved,
         "config_sha256": config_sha256(resolved),
-        "budget": dataclasses.asdict(arm.budget),
+        "budget": {"unit": experiment.budget.unit, "limit": experiment.budget.limit},
         "spend": Spend().as_dict(),
         "phases": {},
         "memory": {},
         "checks": {},
         "evals": [],
-        "environment": {
-            **environment(device, torch.get_num_threads()),
-            "model": identity,
-            **({"reward_model": judge} if (judge := reward_identity(config)) else {}),
-            "data": data,
-            "prompt_sha256": sha256(prompts.encode()),
-        },
+        "environment": cast(
+            EnvironmentTable,
+            {
+                **environment(device, torch.get_num_threads()),
+                "model": identity,
+                **({"reward_model": named} if (named := reward_model_fingerprint(experiment.reward_model)) else {}),
+                "data": data,
+                "prompt_sha256": sha256(prompts.encode()),
+            },
+        ),
     }
 
 
@@ -271,7 +290,7 @@ def group_bound(unit: str, schedule: Schedule, new: int, flops: RunFlops, longes
     lengths = [longest + new] * schedule.group_size
     sampled = flops.explore([longest], [[new] * schedule.group_size])
     explored = flops.annotate(lengths) if schedule.source == "dataset" else sampled
-    trained = flops.update(lengths) if schedule.source != "start" else 0.0
+    trained = flops.update(lengths) if schedule.source != "initial" else 0.0
     bounds = {
         "prompts": 1.0,
         "completions": float(schedule.group_size),

@@ -10,241 +10,272 @@ import dataclasses
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from algos import Algorithm, Batch, Metrics, Need, Rollouts, Schedule
+from algos import Algorithm, Batch, Metrics, Requirement, Rollouts, Schedule
 from evals.tasks import Problem, Task
 from harness.accounting.budget import Budget, Spend
 from harness.accounting.flops import RunFlops
-from harness.accounting.profiler import MEASURED, Meter
-from harness.accounting.round_sizing import Planner
+from harness.accounting.profiler import MONITORING, PhaseProfiler
+from harness.accounting.round_sizing import RoundSizer
 from harness.config.coercion import build
-from harness.models.policy import LMPolicy, noted
-from harness.rewards.base import Explored, Source, score
-from harness.rollout.collate import join, sample
-from harness.rollout.prompts import Draws
+from harness.models.policy import LMPolicy, sampler_outputs
+from harness.rewards.base import RewardedRollouts, RewardSource, score
+from harness.rollout.collate import join
+from harness.rollout.prompts import PromptStream
 from harness.rollout.sampler import Sampler, Sampling
-from harness.rollout.tokenization import Encoder
+from harness.rollout.tokenization import PromptTokenizer
 from harness.training.batching import updates
+from harness.training.completions import CompletionSource, RewardSampling
 from harness.training.iterations import Iterations
 from harness.training.metrics import Round
 
 
+class TrainingLoop(Protocol):
+    """What a run drives: the live loop (`Trainer`), or sampling first and training after (`offline.OfflineLoop`)."""
+
+    @property
+    def progress(self) -> float:
+        """How far along the learning curve the run is, 0 .. 1."""
+        ...
+
+    def train_round(self) -> Round | None:
+        """One round; None where the budget is spent."""
+        ...
+
+    def at(self, fraction: float) -> AbstractContextManager[Spend]:
+        """While this holds, the policy is what `fraction` of the budget buys; yields what that has spent."""
+        ...
+
+    def split(self) -> dict[str, Any]:
+        """How the spend divides between sampling and training, where these are stages of their own."""
+        ...
+
+    def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """What a checkpoint keeps beside the models: numbers and tensors."""
+        ...
+
+    def load(self, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        """Continue from there."""
+        ...
+
+
 @dataclass
 class Trainer:
-    """Everything a run is made of.  Its state, which a checkpoint keeps, is `state()` and the policy's."""
+    """Everything that a run is made of.  Its state, which a checkpoint keeps, is `state()` and the policy's."""
 
     algo: Algorithm
     schedule: Schedule
     policy: LMPolicy
     sampler: Sampler
-    encoder: Encoder
+    tokenizer: PromptTokenizer
     task: Task
-    source: Source
-    draws: Draws
+    completions: CompletionSource
+    reward_source: RewardSource
+    reward_sampling: RewardSampling
+    prompt_stream: PromptStream
     sampling: Sampling
     budget: Budget
-    planner: Planner
+    round_sizer: RoundSizer
     flops: RunFlops
-    meter: Meter
-    micro_tokens: int
+    profiler: PhaseProfiler
+    micro_batch_tokens: int
     spend: Spend
     checks: dict[str, float]
     iterations: Iterations = field(default_factory=Iterations)
-    measures: frozenset[Need] = frozenset()  # what is annotated for the eye alone
+    logged_requirements: frozenset[Requirement] = frozenset()  # what is annotated for metrics.jsonl alone
     rounds: int = 0
-    aside: int = 0  # prompts that were drawn for a reward model: they do not count in the walk over the problems
     activation_bytes: int = 0  # the most that an update needed beyond what lives for the whole run
 
-    def round(self) -> Round | None:
-        """One round of the loop; None where the budget is spent."""
-        over = self.schedule.rounds is not None and self.rounds >= self.schedule.rounds
-        groups = 0 if over else self.affords()
+    def train_round(self) -> Round | None:
+        finished = self.schedule.rounds is not None and self.rounds >= self.schedule.rounds
+        groups = 0 if finished else self.next_round_size()
         if groups == 0:
             return None
-        started, before, ordinal = time.perf_counter(), self.planner.budget.used(self.spend), self.ordinal
+        started, before, ordinal = time.perf_counter(), self.round_sizer.budget.used(self.spend), self.ordinal
         self.policy.progress = self.budget.fraction(self.spend)
-        self.policy.frozen = self.rounds < self.schedule.critic_warmup
-        explored = self.explore(groups)
-        credit = self.algo.credit(explored.rollouts)
-        held = self.policy.memory_parts()["optimizer"]
-        with self.meter("update") as phase:
-            horizon, seed = self.sampling.max_new_tokens, self.draws.seed
-            parts = updates(explored.rollouts, credit, self.schedule, horizon, self.micro_tokens, seed, ordinal)
+        self.policy.value_only = self.rounds < self.schedule.critic_warmup
+        collected = self.collect_rollouts(groups)
+        credit = self.algo.credit(collected.rollouts)
+        optimizer_bytes = self.policy.memory_parts()["optimizer"]
+        with self.profiler("update") as phase:
+            limit, seed = self.sampling.max_new_tokens, self.prompt_stream.seed
+            parts = updates(collected.rollouts, credit, self.schedule, limit, self.micro_batch_tokens, seed, ordinal)
             trained, metrics = self.update(parts, on_policy=True)
             phase.tokens += trained
-        self.measure_activations(phase.rise_bytes, held)
-        self.algo = self.algo.adapt(explored.rollouts)
-        return self.closing(ordinal, before, Round(self.rounds + 1, explored, credit, metrics, self.spend, started))
+        self.measure_activations(phase.rise_bytes, optimizer_bytes)
+        self.algo = self.algo.adapt(collected.rollouts)
+        done = Round(self.rounds + 1, collected, credit, metrics, self.spend, started)
+        return self.finish_round(ordinal, before, done)
 
-    def affords(self) -> int:
+    def next_round_size(self) -> int:
         """Groups of the next round; 0 where the budget is spent.  What an iteration renews is paid for first."""
-        groups = self.planner.groups(self.spend)
+        groups = self.round_sizer.groups(self.spend)
         if groups:
-            self.iterations.turn(self)
-            groups = self.planner.groups(self.spend)
+            self._begin_due_iteration()
+            groups = self.round_sizer.groups(self.spend)
         return groups
+
+    def _begin_due_iteration(self) -> None:
+        """Once, if a round has crossed several boundaries: nothing has moved between them."""
+        iterations, due = self.iterations, self.iterations.due(self.budget.fraction(self.spend))
+        if iterations.begun == 0:
+            self.reward_source.begin(self.reward_sampling)
+            iterations.begun = 1
+        if iterations.begun < due:
+            if iterations.reset_reference:
+                self.policy.reset_reference()
+            if iterations.refresh_reward:
+                self.reward_source.refresh(self.reward_sampling)
+            iterations.begun = due
 
     @property
     def ordinal(self) -> int:
-        """Of the next prompt in the run's walk over the problems."""
-        return self.spend.prompts - self.aside
+        """Of the next prompt in the run's order of problems; prompts of a reward model are not in it."""
+        return self.spend.prompts - self.reward_sampling.prompts
 
-    def explore(self, groups: int) -> Explored:
-        """Draw prompts, sample, judge and annotate; all of it is entered in the ledger.
+    def collect_rollouts(self, groups: int) -> RewardedRollouts:
+        """Draw prompts, sample, verify, reward and annotate; all of it is charged.
 
-        These groups and, before anything is trained on, what the planner adds to a round that is the last.
+        So many groups and, before anything is trained on, what the round sizer adds to the last round.
         """
         ordinal = self.ordinal
-        with self.meter("rollout") as phase:
-            problems, rollouts, texts = self.draw(ordinal, groups)
-            phase.tokens += int(rollouts.mask_NT.sum())
-        with self.meter("reward"):
+        with self.profiler("rollout") as phase:
+            problems, rollouts, texts = self.sample_prompts(ordinal, groups)
+            phase.tokens += int(rollouts.completion_mask_NT.sum())
+        with self.profiler("reward"):
             owners = [p for p in problems for _ in range(self.schedule.group_size)]
-            rollouts, judged = score(rollouts, owners, texts, self.task, self.source, ordinal)
-        with self.meter("annotate") as phase:
-            known = {"values"} if rollouts.value_NT is not None else set()  # a shared trunk's, from the sampling itself
-            unknown = self.algo.needs - known
-            rollouts = self.policy.annotate(rollouts, unknown)
-            phase.tokens += int(rollouts.attend_NS.sum()) * len(unknown & {"reference", "values"})
-        if extra := self.measures - self.algo.needs:
-            with self.meter(MEASURED):
+            rollouts, judged = score(rollouts, owners, texts, self.task, self.reward_source, ordinal)
+        with self.profiler("annotate") as phase:
+            known = {"values"} if rollouts.value_NT is not None else set()  # a shared backbone's, read while sampling
+            missing = self.algo.needs - known
+            rollouts = self.policy.annotate(rollouts, missing)
+            phase.tokens += int(rollouts.attention_mask_NS.sum()) * len(missing & {"reference", "values"})
+        if extra := self.logged_requirements - self.algo.needs:
+            with self.profiler(MONITORING):
                 rollouts = self.policy.annotate(rollouts, extra)
-        self.charge(rollouts, len(problems), self.spend)
-        return Explored(rollouts, owners, texts, judged)
+        self.completions.charge(rollouts, len(problems), self.spend)
+        return RewardedRollouts(rollouts, owners, texts, judged)
 
-    def draw(self, ordinal: int, groups: int) -> tuple[list[Problem], Rollouts, list[str]]:
-        """The next prompts and their completions, by the policy as it is: in pieces where the planner adds some."""
-        problems = self.draws.take(ordinal, groups)
-        rollouts, texts = self.sample(problems, ordinal)
-        while more := self.planner.more(self.spend, len(problems), self.foreseen(rollouts, len(problems))):
+    def sample_prompts(self, ordinal: int, groups: int) -> tuple[list[Problem], Rollouts, list[str]]:
+        """The next prompts and their completions under the current policy: in pieces where the round sizer adds
+        some."""
+        problems = self.prompt_stream.take(ordinal, groups)
+        rollouts, texts = self.completions.complete(problems, ordinal)
+        while more := self.round_sizer.more(self.spend, len(problems), self.projected_cost(rollouts, len(problems))):
             next_ordinal = ordinal + len(problems)
-            added = self.draws.take(next_ordinal, more)
-            piece, said = self.sample(added, next_ordinal)
+            added = self.prompt_stream.take(next_ordinal, more)
+            piece, piece_texts = self.completions.complete(added, next_ordinal)
             piece = dataclasses.replace(piece, group_N=piece.group_N + len(problems))
             rollouts = join([rollouts, piece], self.sampler.pad)
-            problems, texts = [*problems, *added], [*texts, *said]
+            problems, texts = [*problems, *added], [*texts, *piece_texts]
         return problems, rollouts, texts
 
-    def foreseen(self, rollouts: Rollouts, groups: int) -> float:
-        """What a round of these will have cost, its updates included, in the planner's unit (but seconds)."""
-        spend, used = copy.copy(self.spend), self.planner.budget.used
-        self.charge(rollouts, groups, spend)
-        if self.schedule.source != "start":  # else they are trained on later, out of another purse
-            spend.trained_tokens += self.schedule.epochs * int(rollouts.mask_NT.sum())
-            lengths = rollouts.attend_NS.sum(1).tolist()
-            spend.flops += self.schedule.epochs * self.flops.update(lengths, self.policy.frozen)
+    def projected_cost(self, rollouts: Rollouts, groups: int) -> float:
+        """What a round of these will have cost, its updates included, in the round sizer's unit (but seconds)."""
+        spend, used = copy.copy(self.spend), self.round_sizer.budget.used
+        self.completions.charge(rollouts, groups, spend)
+        if self.schedule.source != "initial":  # else they are trained on later, from another share of the budget
+            spend.trained_tokens += self.schedule.epochs * int(rollouts.completion_mask_NT.sum())
+            lengths = rollouts.attention_mask_NS.sum(1).tolist()
+            spend.flops += self.schedule.epochs * self.flops.update(lengths, self.policy.value_only)
         return used(spend) - used(self.spend)
 
-    def sample(self, problems: list[Problem], ordinal: int) -> tuple[Rollouts, list[str]]:
-        """Sample G completions of each problem; `ordinal` numbers the first draw."""
-        ordinals = list(range(ordinal, ordinal + len(problems)))
-        return sample(self.sampler, self.encoder, problems, self.schedule.group_size, self.sampling, ordinals)
-
     def update(self, parts: Iterable[list[Batch]], on_policy: bool) -> tuple[int, dict[str, float]]:
-        """Take the updates and enter them in the ledger.  Returns the completion tokens trained and the metrics,
-        averaged over the updates.  `on_policy`: the first one's batch was sampled from the policy as it is."""
+        """Take the optimiser steps and charge them.  Returns the completion tokens trained, and the metrics averaged
+        over the updates.  `on_policy`: the first update's batch was sampled from the policy as it is."""
         trained, taken, first = 0, 0, {}
         sums: defaultdict[str, float] = defaultdict(float)
-        for micro in parts:
-            apart = 0.0
-            for batch in micro:
-                for fresh in [noted(batch)] if batch.inert else self.policy.passes(batch, self.algo.needs):
-                    loss, metrics = self.algo.loss(batch, fresh)
-                    if not batch.inert:  # its loss has no gradient
+        for micro_batches in parts:
+            largest_gap = 0.0
+            for batch in micro_batches:
+                gradient_free = batch.zero_gradient
+                for outputs in (
+                    [sampler_outputs(batch)] if gradient_free else self.policy.forward_passes(batch, self.algo.needs)
+                ):
+                    loss, metrics = self.algo.loss(batch, outputs)
+                    if not gradient_free:
                         self.policy.backward(loss)
-                gap_NT = (fresh.logp_NT.detach() - batch.rollouts.logp_NT).abs()
-                apart = max(apart, float(torch.where(batch.rollouts.mask_NT, gap_NT, 0).max()))
+                gap_NT = (outputs.logp_NT.detach() - batch.rollouts.logp_NT).abs()
+                largest_gap = max(largest_gap, float(torch.where(batch.rollouts.completion_mask_NT, gap_NT, 0).max()))
                 _add(sums, {"loss": loss.detach(), **metrics})
             _add(sums, self.policy.step())
             if on_policy and taken == 0:
-                first = {"sampling/max_abs_logratio": apart}
-                self.checks.setdefault("first_update_max_abs_logratio", apart)
-            totals, taken = micro[0].totals, taken + 1
-            lengths = [n for batch in micro for n in batch.rollouts.attend_NS.sum(1).tolist() if totals.sequences]
+                first = {"sampling/max_abs_logratio": largest_gap}
+                self.checks.setdefault("first_update_max_abs_logratio", largest_gap)
+            totals, taken = micro_batches[0].totals, taken + 1
+            lengths = [
+                n for b in micro_batches for n in b.rollouts.attention_mask_NS.sum(1).tolist() if totals.sequences
+            ]
             self.spend.updates += 1
             self.spend.trained_tokens += totals.tokens
-            self.spend.flops += self.flops.update(lengths, self.policy.frozen)
+            self.spend.flops += self.flops.update(lengths, self.policy.value_only)
             trained += totals.tokens
         return trained, {**{k: v / taken for k, v in sums.items()}, **first}
 
-    def charge(self, rollouts: Rollouts, groups: int, spend: Spend) -> None:
-        """Enter an exploration in a ledger; updates enter themselves."""
-        size, lengths = self.schedule.group_size, rollouts.mask_NT.sum(1).tolist()
-        completions = [lengths[i : i + size] for i in range(0, len(lengths), size)]
-        prompts = (rollouts.attend_NS.sum(1) - rollouts.mask_NT.sum(1)).tolist()[::size]
-        spend.prompts += groups
-        spend.completions += len(lengths)
-        spend.generated_tokens += sum(lengths)
-        spend.flops += self.flops.explore(prompts, completions)
-        spend.verifier_calls += len(lengths)
-
-    def closing(self, ordinal: int, before: float, done: Round) -> Round:
-        """What every round ends with: the clock, the planner, the count.  `ordinal`, `before`: when it began."""
-        self.spend.device_seconds = self.meter.charged_seconds
-        self.planner.observe(self.ordinal - ordinal, self.planner.budget.used(self.spend) - before)
+    def finish_round(self, ordinal: int, before: float, done: Round) -> Round:
+        """What every round ends with: the clock, the round sizer, the count.  `ordinal`, `before`: as it began."""
+        self.spend.device_seconds = self.profiler.charged_seconds
+        self.round_sizer.observe(self.ordinal - ordinal, self.round_sizer.budget.used(self.spend) - before)
         self.rounds += 1
         return done
 
-    def measure_activations(self, rise: int, held: int) -> None:
-        """What an update rose by, less its gradients and what the optimiser's state, `held` before, has grown by."""
+    def measure_activations(self, rise: int, optimizer_bytes: int) -> None:
+        """What an update's memory rose by, less its gradients and the growth of the optimiser's state."""
         parts = self.policy.memory_parts()
-        self.activation_bytes = max(self.activation_bytes, rise - parts["gradients"] - (parts["optimizer"] - held))
+        own = rise - parts["gradients"] - (parts["optimizer"] - optimizer_bytes)
+        self.activation_bytes = max(self.activation_bytes, own)
 
-    # What a curve, a record and a checkpoint ask.
+    # What a learning curve, a record and a checkpoint read.
 
     @property
     def progress(self) -> float:
-        """How far along the curve the run is, 0 .. 1."""
         return self.budget.fraction(self.spend)
 
     @contextmanager
     def at(self, fraction: float) -> Iterator[Spend]:
-        """While this holds, the policy is what `fraction` of the budget buys; yields what that has spent."""
         yield self.spend
 
     def split(self) -> dict[str, Any]:
-        """How the spend divides between sampling and training, where they are stages of their own."""
         return {}
 
     def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """What a run is beside its models: numbers and tensors."""
-        numbers, tensors = self.source.state()
+        numbers, tensors = self.reward_source.state()
         return {
             "algo": dataclasses.asdict(self.algo),
             "rounds": self.rounds,
             "spend": self.spend.as_dict(),
-            "phases": self.meter.as_dict(),
+            "phases": self.profiler.as_dict(),
             "checks": self.checks,
-            "costs": self.planner.costs,
+            "costs": self.round_sizer.costs,
             "activation_bytes": self.activation_bytes,
             "peak_cache_bytes": self.sampler.peak_cache_bytes,
             "iterations": self.iterations.begun,
-            "aside": self.aside,
-            "source": numbers,
-        }, {f"source.{name}": x for name, x in tensors.items()}
+            "reward_model_prompts": self.reward_sampling.prompts,
+            "reward_source": numbers,
+        }, {f"reward_source.{name}": x for name, x in tensors.items()}
 
     def load(self, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-        """Go on from there."""
         self.algo, self.rounds = build(type(self.algo), state["algo"], "algo."), state["rounds"]
         for f in dataclasses.fields(self.spend):
             setattr(self.spend, f.name, state["spend"][f.name])
-        self.meter.load(state["phases"])
+        self.profiler.load(state["phases"])
         self.checks.update(state["checks"])
-        self.planner.costs[:] = [(int(groups), float(cost)) for groups, cost in state["costs"]]
+        self.round_sizer.costs[:] = [(int(groups), float(cost)) for groups, cost in state["costs"]]
         self.activation_bytes, self.sampler.peak_cache_bytes = state["activation_bytes"], state["peak_cache_bytes"]
-        self.iterations.begun, self.aside = state["iterations"], state["aside"]
-        mine = {name.removeprefix("source."): x for name, x in tensors.items() if name.startswith("source.")}
-        self.source.load(state["source"], mine)
+        self.iterations.begun, self.reward_sampling.prompts = state["iterations"], state["reward_model_prompts"]
+        prefix = "reward_source."
+        mine = {name.removeprefix(prefix): x for name, x in tensors.items() if name.startswith(prefix)}
+        self.reward_source.load(state["reward_source"], mine)
 
     def modules(self) -> dict[str, Any]:
         """Every model that a checkpoint keeps, by the name of its part of memory."""
-        return {**self.policy.modules(), **self.source.modules()}
+        return {**self.policy.modules(), **self.reward_source.modules()}
 
 
 def _add(sums: defaultdict[str, float], metrics: Metrics | dict[str, float]) -> None:

@@ -12,7 +12,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from algos import Algorithm, Batch, Credit, Fresh, Need, Policy, Rollouts, Schedule, Totals
+from algos import Algorithm, Batch, Credit, Policy, PolicyOutputs, Requirement, Rollouts, Schedule, Totals
 
 ARMS, WIDTH = 5, 2
 RIGHT = [[1, 3], [4, 0], [2]]  # the right arms in each context; the last is answered with one token
@@ -31,7 +31,7 @@ class BanditPolicy(Policy):
         self.reference_CTV = self.logits_CTV.detach().clone()
         self.optimizer = torch.optim.Adam([self.logits_CTV, self.value_CTV], lr=lr)
 
-    def annotate(self, rollouts: Rollouts, needs: frozenset[Need]) -> Rollouts:
+    def annotate(self, rollouts: Rollouts, needs: frozenset[Requirement]) -> Rollouts:
         context_N = rollouts.tokens_NS[:, 0]
         if "reference" in needs:
             rollouts = replace(rollouts, ref_logp_NT=_chosen(self.reference_CTV[context_N].log_softmax(2), rollouts))
@@ -39,11 +39,11 @@ class BanditPolicy(Policy):
             rollouts = replace(rollouts, value_NT=self._values(rollouts).detach())
         return rollouts
 
-    def forward(self, batch: Batch, needs: frozenset[Need]) -> Fresh:
-        logits_CTV = self.logits_CTV.detach() if self.frozen else self.logits_CTV
+    def forward(self, batch: Batch, needs: frozenset[Requirement]) -> PolicyOutputs:
+        logits_CTV = self.logits_CTV.detach() if self.value_only else self.logits_CTV
         logp_NTV = logits_CTV[batch.rollouts.tokens_NS[:, 0]].log_softmax(2)
-        entropy_NT = torch.where(batch.rollouts.mask_NT, -(logp_NTV.exp() * logp_NTV).sum(2), 0)
-        return Fresh(
+        entropy_NT = torch.where(batch.rollouts.completion_mask_NT, -(logp_NTV.exp() * logp_NTV).sum(2), 0)
+        return PolicyOutputs(
             logp_NT=_chosen(logp_NTV, batch.rollouts),
             entropy_NT=entropy_NT if "entropy" in needs else entropy_NT.detach(),
             value_NT=self._values(batch.rollouts) if "values" in needs else None,
@@ -61,7 +61,7 @@ class BanditPolicy(Policy):
         context_N, token_NT = rollouts.tokens_NS[:, 0], rollouts.tokens_NS[:, -WIDTH:]
         before_NT = torch.cat([torch.zeros_like(token_NT[:, :1]), token_NT[:, :-1]], 1)
         value_NT = self.value_CTV[context_N].gather(2, before_NT[:, :, None])[:, :, 0]
-        return torch.where(rollouts.mask_NT, value_NT, 0)
+        return torch.where(rollouts.completion_mask_NT, value_NT, 0)
 
     def expected_reward(self) -> float:
         """Exactly: the probability of the right answer, averaged over the contexts."""
@@ -71,7 +71,7 @@ class BanditPolicy(Policy):
 
 def _chosen(logp_NTV: Tensor, rollouts: Rollouts) -> Tensor:
     token_NT1 = rollouts.tokens_NS[:, -WIDTH:, None]
-    return torch.where(rollouts.mask_NT, logp_NTV.gather(2, token_NT1)[:, :, 0], 0)
+    return torch.where(rollouts.completion_mask_NT, logp_NTV.gather(2, token_NT1)[:, :, 0], 0)
 
 
 def sample(policy: BanditPolicy, schedule: Schedule, rng: torch.Generator) -> Rollouts:
@@ -87,14 +87,14 @@ def sample(policy: BanditPolicy, schedule: Schedule, rng: torch.Generator) -> Ro
     every_N = torch.ones_like(right_N)
     rollouts = Rollouts(
         tokens_NS=torch.cat([context_N[:, None], torch.where(mask_NT, token_NT, 0)], 1),
-        attend_NS=torch.cat([every_N[:, None], mask_NT], 1),
-        mask_NT=mask_NT,
+        attention_mask_NS=torch.cat([every_N[:, None], mask_NT], 1),
+        completion_mask_NT=mask_NT,
         logp_NT=torch.zeros_like(mask_NT, dtype=torch.float64),
         group_N=group_N,
         reward_N=right_N.double(),
         valid_N=every_N,
-        ended_N=every_N,
-        key_N=(torch.where(mask_NT, token_NT, 0) * torch.tensor([1, ARMS])).sum(1),
+        finished_N=every_N,
+        solution_id_N=(torch.where(mask_NT, token_NT, 0) * torch.tensor([1, ARMS])).sum(1),
         step_end_NT=last_NT,
         step_reward_NT=torch.where(last_NT, right_N[:, None].double(), 0),
     )
@@ -106,10 +106,10 @@ def updates(rollouts: Rollouts, credit: Credit, schedule: Schedule) -> Iterator[
     for _ in range(schedule.epochs):
         for groups in torch.arange(schedule.prompts).chunk(schedule.minibatches):
             index = (torch.isin(rollouts.group_N, groups) & credit.keep_N).nonzero()[:, 0]
-            totals = Totals(len(index), int(rollouts.mask_NT[index].sum()), WIDTH)
-            units = index if credit.unit_N is None else credit.unit_N[index]
-            number_U, unit_N = units.unique(return_inverse=True)
-            early_N = unit_N < len(number_U) // 3
+            totals = Totals(len(index), int(rollouts.completion_mask_NT[index].sum()), WIDTH)
+            units = index if credit.pair_N is None else credit.pair_N[index]
+            number_U, pair_N = units.unique(return_inverse=True)
+            early_N = pair_N < len(number_U) // 3
             parts = [index[early_N], index[~early_N]]
             yield [Batch(rollouts.take(part), credit.take(part), totals) for part in parts]
 
@@ -119,13 +119,13 @@ def train(algo: Algorithm, seed: int = 0) -> BanditPolicy:
     schedule = algo.schedule(BASE)
     rounds = schedule.rounds or ROUNDS
     together = ROUNDS // rounds  # where all is collected before it is trained on, an update still sees `prompts` groups
-    minibatches = schedule.minibatches * (together if schedule.source == "start" else 1)
+    minibatches = schedule.minibatches * (together if schedule.source == "initial" else 1)
     schedule = replace(schedule, prompts=schedule.prompts * together, minibatches=minibatches)
     policy, start, rng = BanditPolicy(), BanditPolicy(), torch.Generator().manual_seed(seed)
     for number in range(rounds):
-        rollouts = sample(start if schedule.source == "start" else policy, schedule, rng)
-        policy = BanditPolicy() if schedule.restart else policy
-        policy.frozen = number < schedule.critic_warmup
+        rollouts = sample(start if schedule.source == "initial" else policy, schedule, rng)
+        policy = BanditPolicy() if schedule.source == "initial" else policy
+        policy.value_only = number < schedule.critic_warmup
         with torch.no_grad():
             rollouts = policy.annotate(rollouts, algo.needs)
             credit = algo.credit(rollouts)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from algos import Algorithm, Batch, Credit, Fresh, Rollouts, Totals
+from algos import Algorithm, Batch, Credit, PolicyOutputs, Rollouts, Totals
 from tests.helpers import close
 
 HORIZON = 9
@@ -31,13 +31,13 @@ def simple_round(rewards: list[float], groups: list[int], mask: list[list[int]] 
     rows, width = mask_NT.shape
     return Rollouts(
         tokens_NS=torch.zeros(rows, width + 1, dtype=torch.int64),
-        attend_NS=torch.cat([torch.ones(rows, 1, dtype=torch.bool), mask_NT], 1),
-        mask_NT=mask_NT,
+        attention_mask_NS=torch.cat([torch.ones(rows, 1, dtype=torch.bool), mask_NT], 1),
+        completion_mask_NT=mask_NT,
         logp_NT=torch.zeros(rows, width, dtype=torch.float64),
         group_N=integers(groups),
         reward_N=f64(rewards),
         valid_N=torch.ones(rows, dtype=torch.bool),
-        ended_N=torch.ones(rows, dtype=torch.bool),
+        finished_N=torch.ones(rows, dtype=torch.bool),
     )
 
 
@@ -53,13 +53,13 @@ def random_round(seed: int = 0, groups: int = 3, size: int = 4, width: int = 5) 
     away_NT = 0.5 * torch.randn(rows, width, generator=rng, dtype=torch.float64)
     return Rollouts(
         tokens_NS=torch.randint(0, 7, (rows, width + 1), generator=rng),
-        attend_NS=torch.ones(rows, width + 1, dtype=torch.bool),
-        mask_NT=mask_NT,
+        attention_mask_NS=torch.ones(rows, width + 1, dtype=torch.bool),
+        completion_mask_NT=mask_NT,
         logp_NT=torch.where(mask_NT, logp_NT, 0),
         group_N=torch.arange(groups).repeat_interleave(size),
         reward_N=torch.randn(rows, generator=rng, dtype=torch.float64),
         valid_N=torch.ones(rows, dtype=torch.bool),
-        ended_N=torch.ones(rows, dtype=torch.bool),
+        finished_N=torch.ones(rows, dtype=torch.bool),
         ref_logp_NT=torch.where(mask_NT, logp_NT + away_NT, 0),
     )
 
@@ -67,9 +67,9 @@ def random_round(seed: int = 0, groups: int = 3, size: int = 4, width: int = 5) 
 def stepped(rollouts: Rollouts, extra: list[tuple[int, int, float]] | None = None) -> Rollouts:
     """With the reward of each completion as that of its last step; `extra` steps are (completion, column, reward)."""
     assert rollouts.reward_N is not None
-    last_N = torch.where(rollouts.mask_NT, torch.arange(rollouts.mask_NT.shape[1]), -1).max(1).values
+    last_N = torch.where(rollouts.completion_mask_NT, torch.arange(rollouts.completion_mask_NT.shape[1]), -1).max(1).values
     rows = torch.arange(len(last_N))
-    end_NT, reward_NT = torch.zeros_like(rollouts.mask_NT), torch.zeros_like(rollouts.logp_NT)
+    end_NT, reward_NT = torch.zeros_like(rollouts.completion_mask_NT), torch.zeros_like(rollouts.logp_NT)
     end_NT[rows, last_N], reward_NT[rows, last_N] = True, rollouts.reward_N
     for row, column, reward in extra or []:
         end_NT[row, column], reward_NT[row, column] = True, reward
@@ -77,42 +77,42 @@ def stepped(rollouts: Rollouts, extra: list[tuple[int, int, float]] | None = Non
 
 
 def totals_of(mask_NT: Tensor) -> Totals:
-    return Totals(sequences=len(mask_NT), tokens=int(mask_NT.sum()), horizon=HORIZON)
+    return Totals(sequences=len(mask_NT), tokens=int(mask_NT.sum()), max_completion_tokens=HORIZON)
 
 
 def batch_of(rollouts: Rollouts, credit: Credit) -> Batch:
     """All kept rows as one update."""
     index = credit.keep_N.nonzero()[:, 0]
-    return Batch(rollouts.take(index), credit.take(index), totals_of(rollouts.mask_NT[index]))
+    return Batch(rollouts.take(index), credit.take(index), totals_of(rollouts.completion_mask_NT[index]))
 
 
-def moved(rollouts: Rollouts, step: float, seed: int = 1) -> Fresh:
+def moved(rollouts: Rollouts, step: float, seed: int = 1) -> PolicyOutputs:
     """The live policy some updates later: log-probabilities `step` away, with gradient.  step 0: not moved."""
     rng = torch.Generator().manual_seed(seed)
     noise_NT = step * torch.randn(rollouts.logp_NT.shape, generator=rng, dtype=torch.float64)
-    logp_NT = torch.where(rollouts.mask_NT, rollouts.logp_NT + noise_NT, 0)
-    entropy_NT = torch.where(rollouts.mask_NT, torch.rand(noise_NT.shape, generator=rng, dtype=torch.float64), 0)
-    return Fresh(logp_NT=logp_NT.requires_grad_(), entropy_NT=entropy_NT)
+    logp_NT = torch.where(rollouts.completion_mask_NT, rollouts.logp_NT + noise_NT, 0)
+    entropy_NT = torch.where(rollouts.completion_mask_NT, torch.rand(noise_NT.shape, generator=rng, dtype=torch.float64), 0)
+    return PolicyOutputs(logp_NT=logp_NT.requires_grad_(), entropy_NT=entropy_NT)
 
 
-def take(fresh: Fresh, index: Tensor) -> Fresh:
+def take(fresh: PolicyOutputs, index: Tensor) -> PolicyOutputs:
     """The live policy's view of some of the rows."""
     value_NT = None if fresh.value_NT is None else fresh.value_NT[index]
-    return Fresh(logp_NT=fresh.logp_NT[index], entropy_NT=fresh.entropy_NT[index], value_NT=value_NT)
+    return PolicyOutputs(logp_NT=fresh.logp_NT[index], entropy_NT=fresh.entropy_NT[index], value_NT=value_NT)
 
 
-def loss_of(algo: Algorithm, rollouts: Rollouts, fresh: Fresh) -> tuple[Tensor, dict[str, Tensor]]:
+def loss_of(algo: Algorithm, rollouts: Rollouts, fresh: PolicyOutputs) -> tuple[Tensor, dict[str, Tensor]]:
     """The loss and metrics of the whole round as one update."""
     credit = algo.credit(rollouts)
     loss, metrics = algo.loss(batch_of(rollouts, credit), take(fresh, credit.keep_N.nonzero()[:, 0]))
     return loss, dict(metrics)
 
 
-def gradient_of(algo: Algorithm, rollouts: Rollouts, fresh: Fresh) -> Tensor:
+def gradient_of(algo: Algorithm, rollouts: Rollouts, fresh: PolicyOutputs) -> Tensor:
     return torch.autograd.grad(loss_of(algo, rollouts, fresh)[0], fresh.logp_NT)[0]
 
 
-def check_shares(algo: Algorithm, rollouts: Rollouts, fresh: Fresh) -> None:
+def check_shares(algo: Algorithm, rollouts: Rollouts, fresh: PolicyOutputs) -> None:
     """However an update is cut into micro-batches, its loss, gradients and metrics are those of the whole."""
     leaves = [x for x in (fresh.logp_NT, fresh.value_NT) if x is not None]
     whole, metrics = loss_of(algo, rollouts, fresh)
@@ -130,3 +130,15 @@ def check_shares(algo: Algorithm, rollouts: Rollouts, fresh: Fresh) -> None:
             close(got, slope)
         for name, value in metrics.items():
             close(sums[name], value)
+
+
+def settings_of(doc: str, name: str) -> dict[str, str]:
+    """The settings that a module's docstring gives a relative: its line, and the lines below it that are further in."""
+    lines = iter(doc.splitlines())
+    line = next(x for x in lines if x.strip().startswith(name))
+    words = line.split()
+    for more in lines:
+        if not more.startswith(" " * 12):
+            break
+        words += more.split()
+    return dict(word.split("=") for word in words if "=" in word)

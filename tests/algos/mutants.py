@@ -304,11 +304,11 @@ def controller_per_round(f: Function) -> Function:
 
 
 MUTANTS: dict[str, tuple[Any, str, Callable[[Function], Function]]] = {
-    "flipped_advantage": (advantages, "relative", flipped_advantage),
-    "no_baseline_of_ones_own": (advantages, "baseline", no_baseline_of_ones_own),
-    "flipped_ddof": (advantages, "spread", flipped_ddof),
-    "deviation_plus_epsilon": (advantages, "spread", deviation_plus_epsilon),
-    "everyone_is_valid": (advantages, "silent", everyone_is_valid),
+    "flipped_advantage": (advantages, "group_advantages", flipped_advantage),
+    "no_baseline_of_ones_own": (advantages, "baseline_values", no_baseline_of_ones_own),
+    "flipped_ddof": (advantages, "scale", flipped_ddof),
+    "deviation_plus_epsilon": (advantages, "scale", deviation_plus_epsilon),
+    "everyone_is_valid": (advantages, "zero_variance_groups", everyone_is_valid),
     "steps_behind": (advantages, "process", steps_behind),
     "steps_not_pooled": (advantages, "process", steps_not_pooled),
     "mean_of_steps_always": (advantages, "process", mean_of_steps_always),

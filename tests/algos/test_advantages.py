@@ -15,26 +15,26 @@ from algos.ops import advantages
 from tests.algos.builders import booleans, f64, integers
 from tests.helpers import close
 
-CENTERS = get_args(advantages.Center)
-SCALES = get_args(advantages.Scale)
+CENTERS = get_args(advantages.Baseline)
+SCALES = get_args(advantages.Normalize)
 R3 = math.sqrt(3)
 
 
-def relative(
+def advantages_of(
     rewards: list[float],
-    center: str = "group",
-    scale: str = "group",
+    baseline: str = "group",
+    normalize: str = "group",
     ddof: int = 0,
     groups: list[int] | None = None,
     valid: list[int] | None = None,
     lengths: list[int] | None = None,
 ) -> Tensor:
-    return advantages.relative(
+    return advantages.group_advantages(
         f64(rewards),
         integers(groups or [0] * len(rewards)),
         booleans(valid or [1] * len(rewards)),
-        center,
-        scale,
+        baseline,
+        normalize,
         ddof,
         integers(lengths or [1] * len(rewards)),
     )
@@ -44,24 +44,24 @@ def oracle(
     rewards: list[float],
     groups: list[int],
     valid: list[int],
-    center: str,
-    scale: str,
+    baseline: str,
+    normalize: str,
     ddof: int,
     lengths: list[int],
 ) -> list[float]:
     """The definitions, one completion at a time."""
     everyone = [j for j in range(len(rewards)) if valid[j]]
 
-    def baseline(i: int) -> float:
+    def compared_with(i: int) -> float:
         group = [j for j in everyone if groups[j] == groups[i]]
         others = [j for j in group if j != i]
-        if center == "none":
+        if baseline == "none":
             return 0.0
-        if center == "batch":
+        if baseline == "batch":
             return statistics.fmean(rewards[j] for j in everyone)
-        if center == "length":
+        if baseline == "length":
             return sum(lengths[j] * rewards[j] for j in group) / sum(lengths[j] for j in group)
-        if center == "leave_one_out":
+        if baseline == "leave_one_out":
             return statistics.fmean(rewards[j] for j in others) if others else rewards[i]
         return statistics.fmean(rewards[j] for j in group)
 
@@ -70,12 +70,12 @@ def oracle(
             return 1.0
         return statistics.stdev(values) if ddof else statistics.pstdev(values)
 
-    centred = {j: rewards[j] - baseline(j) for j in everyone}
+    centred = {j: rewards[j] - compared_with(j) for j in everyone}
 
     def spread(i: int) -> float:
-        if scale == "none":
+        if normalize == "none":
             return 1.0
-        if scale == "group":
+        if normalize == "group":
             return deviation([rewards[j] for j in everyone if groups[j] == groups[i]])
         return deviation([rewards[j] for j in everyone])
 
@@ -99,21 +99,21 @@ DEVIATION = {("group", 0): R3 / 4, ("group", 1): 1 / 2, ("batch", 0): R3 / 4, ("
 
 def test_the_hand_derived_table_covers_every_choice() -> None:
     assert set(CENTRED) == set(CENTERS)
-    assert {scale for scale, _ in DEVIATION} | {"none"} == set(SCALES)
+    assert {normalize for normalize, _ in DEVIATION} | {"none"} == set(SCALES)
 
 
 @pytest.mark.parametrize("ddof", [0, 1])
-@pytest.mark.parametrize("scale", SCALES)
-@pytest.mark.parametrize("center", CENTERS)
-def test_one_right_of_four(center: str, scale: str, ddof: int) -> None:
-    deviation = DEVIATION.get((scale, ddof), 1.0)
-    expected = [x / deviation for x in CENTRED[center]]
-    close(relative([1, 0, 0, 0], center, scale, ddof, lengths=[1, 2, 3, 4]), expected)
+@pytest.mark.parametrize("normalize", SCALES)
+@pytest.mark.parametrize("baseline", CENTERS)
+def test_one_right_of_four(baseline: str, normalize: str, ddof: int) -> None:
+    deviation = DEVIATION.get((normalize, ddof), 1.0)
+    expected = [x / deviation for x in CENTRED[baseline]]
+    close(advantages_of([1, 0, 0, 0], baseline, normalize, ddof, lengths=[1, 2, 3, 4]), expected)
 
 
 def test_the_docstrings_example() -> None:
     # mean 1/4, std sqrt(3)/4: (3/4)/(sqrt(3)/4) = sqrt(3), (-1/4)/(sqrt(3)/4) = -1/sqrt(3)
-    close(relative([1, 0, 0, 0]), [R3, -1 / R3, -1 / R3, -1 / R3])
+    close(advantages_of([1, 0, 0, 0]), [R3, -1 / R3, -1 / R3, -1 / R3])
 
 
 def test_batch_scale_measures_the_rewards_whatever_was_centred() -> None:
@@ -122,24 +122,24 @@ def test_batch_scale_measures_the_rewards_whatever_was_centred() -> None:
     rewards, groups = [1, 0, 0, 0, 1, 1, 1, 1], [0] * 4 + [1] * 4
     by_all = math.sqrt(15 / 64)
     close(
-        relative(rewards, "group", "batch", groups=groups),
+        advantages_of(rewards, "group", "batch", groups=groups),
         [0.75 / by_all] + [-0.25 / by_all] * 3 + [0] * 4,
     )
-    close(relative(rewards, "none", "batch", groups=groups), [x / by_all for x in rewards])
-    close(relative(rewards, "batch", "batch", groups=groups), [(x - 5 / 8) / by_all for x in rewards])
+    close(advantages_of(rewards, "none", "batch", groups=groups), [x / by_all for x in rewards])
+    close(advantages_of(rewards, "batch", "batch", groups=groups), [(x - 5 / 8) / by_all for x in rewards])
 
 
 def test_group_and_batch_scale_agree_when_groups_are_alike() -> None:
     # Two groups with the same mean and the same deviation: the batch's deviation is the groups'.
     rewards, groups = [1, 0, 0, 0, 0, 0, 1, 0], [0] * 4 + [1] * 4
-    close(relative(rewards, "group", "batch", groups=groups), relative(rewards, "group", "group", groups=groups))
+    close(advantages_of(rewards, "group", "batch", groups=groups), advantages_of(rewards, "group", "group", groups=groups))
 
 
 @pytest.mark.parametrize("ddof", [0, 1])
-@pytest.mark.parametrize("scale", SCALES)
-@pytest.mark.parametrize("center", CENTERS)
-def test_against_the_definitions(center: str, scale: str, ddof: int) -> None:
-    rng = random.Random(f"{center}{scale}{ddof}")
+@pytest.mark.parametrize("normalize", SCALES)
+@pytest.mark.parametrize("baseline", CENTERS)
+def test_against_the_definitions(baseline: str, normalize: str, ddof: int) -> None:
+    rng = random.Random(f"{baseline}{normalize}{ddof}")
     for _ in range(12):
         groups = [g for g in range(5) for _ in range(rng.randint(1, 5))]
         rng.shuffle(groups)
@@ -148,8 +148,8 @@ def test_against_the_definitions(center: str, scale: str, ddof: int) -> None:
         if not any(valid):
             continue
         lengths = [rng.randint(1, 9) for _ in groups]
-        case = (rewards, groups, valid, center, scale, ddof, lengths)
-        close(relative(rewards, center, scale, ddof, groups, valid, lengths), oracle(*case))
+        case = (rewards, groups, valid, baseline, normalize, ddof, lengths)
+        close(advantages_of(rewards, baseline, normalize, ddof, groups, valid, lengths), oracle(*case))
 
 
 @pytest.mark.parametrize("right", [1, 3, 4, 7])
@@ -159,93 +159,93 @@ def test_binary_rewards_have_closed_forms(right: int) -> None:
     p = right / 8
     rewards = [1.0] * right + [0.0] * (8 - right)
     plus, minus = math.sqrt((1 - p) / p), -math.sqrt(p / (1 - p))
-    advantage_N = relative(rewards)
+    advantage_N = advantages_of(rewards)
     close(advantage_N, [plus] * right + [minus] * (8 - right))
     close(advantage_N.mean(), 0)
     close(advantage_N.abs().mean(), 2 * math.sqrt(p * (1 - p)))
     # The sample's deviation is sqrt(G/(G-1)) times the population's.
-    close(relative(rewards, ddof=1), [x * math.sqrt(7 / 8) for x in [plus] * right + [minus] * (8 - right)])
+    close(advantages_of(rewards, ddof=1), [x * math.sqrt(7 / 8) for x in [plus] * right + [minus] * (8 - right)])
 
 
 def test_leave_one_out_is_the_centred_reward_stretched() -> None:
     # r_i - mean_{j != i} r_j = r_i - (G m - r_i)/(G-1) = G/(G-1) (r_i - m); Dr. GRPO's advantage is r_i - m.
     rewards = [0.3, -1.2, 2.5, 0.9, 0.0]
     mean = sum(rewards) / 5
-    close(relative(rewards, "leave_one_out", "none"), [5 / 4 * (r - mean) for r in rewards])
-    close(relative(rewards, "group", "none"), relative(rewards, "leave_one_out", "none") * 4 / 5)
+    close(advantages_of(rewards, "leave_one_out", "none"), [5 / 4 * (r - mean) for r in rewards])
+    close(advantages_of(rewards, "group", "none"), advantages_of(rewards, "leave_one_out", "none") * 4 / 5)
 
 
 def test_a_pair() -> None:
     # [1, 0]: mean 1/2; population deviation 1/2, sample deviation sqrt(1/4 + 1/4) = 1/sqrt(2).
-    close(relative([1, 0]), [1, -1])
-    close(relative([1, 0], ddof=1), [1 / math.sqrt(2), -1 / math.sqrt(2)])
+    close(advantages_of([1, 0]), [1, -1])
+    close(advantages_of([1, 0], ddof=1), [1 / math.sqrt(2), -1 / math.sqrt(2)])
 
 
-@pytest.mark.parametrize("scale", SCALES)
-@pytest.mark.parametrize("center", ["group", "leave_one_out", "length", "batch"])
+@pytest.mark.parametrize("normalize", SCALES)
+@pytest.mark.parametrize("baseline", ["group", "leave_one_out", "length", "batch"])
 @pytest.mark.parametrize("reward", [0.0, 1.0, 0.1, 0.7, 1 / 3])
-def test_equal_rewards_are_worth_exactly_nothing(center: str, scale: str, reward: float) -> None:
+def test_equal_rewards_are_worth_exactly_nothing(baseline: str, normalize: str, reward: float) -> None:
     """Exactly: 0.1 + 0.1 + 0.1 is not 0.3, and dividing that rest by a deviation of the same size gives 1."""
     for size in (2, 3, 6, 7, 10):
-        got = relative([reward] * size, center, scale, lengths=list(range(1, size + 1)))
+        got = advantages_of([reward] * size, baseline, normalize, lengths=list(range(1, size + 1)))
         assert got.tolist() == [0.0] * size, f"{size} rewards of {reward}: {got.tolist()}"
 
 
-@pytest.mark.parametrize("scale", SCALES)
-@pytest.mark.parametrize("center", ["group", "leave_one_out", "length"])
-def test_a_round_of_silent_groups_is_worth_exactly_nothing(center: str, scale: str) -> None:
+@pytest.mark.parametrize("normalize", SCALES)
+@pytest.mark.parametrize("baseline", ["group", "leave_one_out", "length"])
+def test_a_round_of_zero_variance_groups_is_worth_exactly_nothing(baseline: str, normalize: str) -> None:
     rewards = [0.1] * 3 + [0.2] * 3 + [0.7] * 6 + [1 / 3] * 3
     groups = [0] * 3 + [1] * 3 + [2] * 6 + [3] * 3
-    got = relative(rewards, center, scale, groups=groups, lengths=list(range(1, 16)))
+    got = advantages_of(rewards, baseline, normalize, groups=groups, lengths=list(range(1, 16)))
     assert got.tolist() == [0.0] * 15
 
 
-@pytest.mark.parametrize("scale", SCALES)
-@pytest.mark.parametrize("center", ["group", "leave_one_out", "length"])
-def test_a_silent_group_beside_a_lively_one_is_worth_exactly_nothing(center: str, scale: str) -> None:
-    got = relative([0.1] * 3 + [1, 0, 0], center, scale, groups=[0] * 3 + [1] * 3, lengths=[1, 2, 3, 1, 2, 3])
+@pytest.mark.parametrize("normalize", SCALES)
+@pytest.mark.parametrize("baseline", ["group", "leave_one_out", "length"])
+def test_a_zero_variance_group_beside_a_lively_one_is_worth_exactly_nothing(baseline: str, normalize: str) -> None:
+    got = advantages_of([0.1] * 3 + [1, 0, 0], baseline, normalize, groups=[0] * 3 + [1] * 3, lengths=[1, 2, 3, 1, 2, 3])
     assert got.tolist()[:3] == [0.0] * 3
     assert got[3] > 0 > got[4]
 
 
 def test_rewards_without_a_baseline_keep_their_worth_when_equal() -> None:
-    assert relative([0.1] * 3, "none", "group").tolist() == [0.1] * 3
-    assert relative([0.1] * 3, "none", "none").tolist() == [0.1] * 3
+    assert advantages_of([0.1] * 3, "none", "group").tolist() == [0.1] * 3
+    assert advantages_of([0.1] * 3, "none", "none").tolist() == [0.1] * 3
 
 
-@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("normalize", SCALES)
 @pytest.mark.parametrize("ddof", [0, 1])
-def test_a_group_of_one(scale: str, ddof: int) -> None:
-    for center in ("group", "leave_one_out", "length"):
-        assert relative([0.7], center, scale, ddof).tolist() == [0.0]
-    if scale == "group":
-        close(relative([0.7], "none", scale, ddof), [0.7])
+def test_a_group_of_one(normalize: str, ddof: int) -> None:
+    for baseline in ("group", "leave_one_out", "length"):
+        assert advantages_of([0.7], baseline, normalize, ddof).tolist() == [0.0]
+    if normalize == "group":
+        close(advantages_of([0.7], "none", normalize, ddof), [0.7])
 
 
-@pytest.mark.parametrize("center", ["group", "leave_one_out", "length", "batch"])
-def test_a_group_of_one_is_its_own_baseline(center: str) -> None:
-    one = (f64([0.7]), integers([0]), booleans([1]), center, integers([3]))
-    close(advantages.baseline(*one), [0.7])
+@pytest.mark.parametrize("baseline", ["group", "leave_one_out", "length", "batch"])
+def test_a_group_of_one_is_its_own_baseline(baseline: str) -> None:
+    one = (f64([0.7]), integers([0]), booleans([1]), baseline, integers([3]))
+    close(advantages.baseline_values(*one), [0.7])
 
 
-@pytest.mark.parametrize("scale", SCALES)
-@pytest.mark.parametrize("center", CENTERS)
-def test_a_group_without_members_disturbs_nobody(center: str, scale: str) -> None:
+@pytest.mark.parametrize("normalize", SCALES)
+@pytest.mark.parametrize("baseline", CENTERS)
+def test_a_group_without_members_disturbs_nobody(baseline: str, normalize: str) -> None:
     rewards, lengths = [1, 0, 0.5, 2], [3, 1, 2, 2]
-    with_gap = relative(rewards, center, scale, groups=[0, 0, 2, 2], lengths=lengths)
-    close(with_gap, relative(rewards, center, scale, groups=[0, 0, 1, 1], lengths=lengths))
+    with_gap = advantages_of(rewards, baseline, normalize, groups=[0, 0, 2, 2], lengths=lengths)
+    close(with_gap, advantages_of(rewards, baseline, normalize, groups=[0, 0, 1, 1], lengths=lengths))
 
 
 @pytest.mark.parametrize("junk", [5.0, math.nan, math.inf])
-@pytest.mark.parametrize("scale", SCALES)
-@pytest.mark.parametrize("center", CENTERS)
-def test_a_row_that_is_not_valid_changes_nothing_for_the_others(center: str, scale: str, junk: float) -> None:
+@pytest.mark.parametrize("normalize", SCALES)
+@pytest.mark.parametrize("baseline", CENTERS)
+def test_a_row_that_is_not_valid_changes_nothing_for_the_others(baseline: str, normalize: str, junk: float) -> None:
     rewards, groups, lengths = [1, 0, 0.5, 2, 0.25], [0, 0, 0, 1, 1], [3, 1, 2, 2, 4]
-    alone = relative(rewards, center, scale, groups=groups, lengths=lengths)
-    beside = relative(
+    alone = advantages_of(rewards, baseline, normalize, groups=groups, lengths=lengths)
+    beside = advantages_of(
         [*rewards, junk, junk, junk],
-        center,
-        scale,
+        baseline,
+        normalize,
         groups=[*groups, 0, 1, 2],  # group 2 has no valid member at all
         valid=[1] * 5 + [0] * 3,
         lengths=[*lengths, 7, 7, 7],
@@ -254,45 +254,45 @@ def test_a_row_that_is_not_valid_changes_nothing_for_the_others(center: str, sca
     assert beside[5:].tolist() == [0.0] * 3
 
 
-@pytest.mark.parametrize("scale", SCALES)
-@pytest.mark.parametrize("center", CENTERS)
-def test_the_order_of_rows_does_not_matter(center: str, scale: str) -> None:
+@pytest.mark.parametrize("normalize", SCALES)
+@pytest.mark.parametrize("baseline", CENTERS)
+def test_the_order_of_rows_does_not_matter(baseline: str, normalize: str) -> None:
     rng = random.Random(3)
     rewards = [rng.uniform(-1, 1) for _ in range(9)]
     groups, valid, lengths = [0, 0, 0, 1, 1, 1, 2, 2, 2], [1, 1, 1, 0, 1, 1, 1, 1, 0], [1, 2, 3, 4, 5, 4, 3, 2, 1]
     order = rng.sample(range(9), 9)
     shuffled = [[column[i] for i in order] for column in (rewards, groups, valid, lengths)]
-    straight = relative(rewards, center, scale, 0, groups, valid, lengths)
-    close(relative(shuffled[0], center, scale, 0, *shuffled[1:]), straight[order])
+    straight = advantages_of(rewards, baseline, normalize, 0, groups, valid, lengths)
+    close(advantages_of(shuffled[0], baseline, normalize, 0, *shuffled[1:]), straight[order])
 
 
 def test_the_length_baseline_weighs_by_tokens() -> None:
     # (1*1 + 3*0)/(1+3) = 1/4 in the first group, (2*4 + 2*2)/(2+2) = 3 in the second.
-    got = relative([1, 0, 4, 2], "length", "none", groups=[0, 0, 1, 1], lengths=[1, 3, 2, 2])
+    got = advantages_of([1, 0, 4, 2], "length", "none", groups=[0, 0, 1, 1], lengths=[1, 3, 2, 2])
     close(got, [3 / 4, -1 / 4, 1, -1])
     # A group without tokens has baseline 0.
-    close(relative([1, 0], "length", "none", lengths=[0, 0]), [1, 0])
+    close(advantages_of([1, 0], "length", "none", lengths=[0, 0]), [1, 0])
 
 
 def test_the_length_baseline_asks_for_lengths() -> None:
     with pytest.raises(ValueError, match="length"):
-        advantages.relative(f64([1, 0]), integers([0, 0]), booleans([1, 1]), "length")
+        advantages.group_advantages(f64([1, 0]), integers([0, 0]), booleans([1, 1]), "length")
 
 
 def test_unknown_choices_list_the_valid_ones() -> None:
-    with pytest.raises(ValueError, match="center must be none, group, leave_one_out, length or batch, not 'median'"):
-        relative([1, 0], center="median")
-    with pytest.raises(ValueError, match="scale must be none, group or batch, not 'mad'"):
-        relative([1, 0], scale="mad")
+    with pytest.raises(ValueError, match="baseline must be none, group, leave_one_out, length or batch, not 'median'"):
+        advantages_of([1, 0], baseline="median")
+    with pytest.raises(ValueError, match="normalize must be none, group or batch, not 'mad'"):
+        advantages_of([1, 0], normalize="mad")
 
 
-def test_silent_is_equality_of_valid_members() -> None:
+def test_zero_variance_is_equality_of_valid_members() -> None:
     # group 0: equal; 1: not; 2: equal but for a row that is not valid; 3: nobody; 4: one; 5: an ulp apart
     rewards = [0.1, 0.1, 0, 1, 1, 1, 0, 5, 0.1, 0.1 + 2**-56]
     groups = [0, 0, 1, 1, 2, 2, 2, 4, 5, 5]
     valid = [1, 1, 1, 1, 1, 1, 0, 1, 1, 1]
     assert rewards[8] != rewards[9]
-    got = advantages.silent(f64(rewards), integers(groups), booleans(valid))
+    got = advantages.zero_variance_groups(f64(rewards), integers(groups), booleans(valid))
     assert got.dtype == torch.bool
     assert got.tolist() == [True, False, True, True, True, False]
 

@@ -14,7 +14,7 @@ from algos.ops import aggregate
 from tests.algos.builders import booleans, f64, random_round, totals_of
 from tests.helpers import close
 
-OVERS = get_args(aggregate.Over)
+OVERS = get_args(aggregate.Aggregation)
 
 
 def oracle(x: list[list[float]], mask: list[list[bool]], horizon: int, over: str) -> float:
@@ -36,28 +36,28 @@ HAND = {"sequence": 11 / 4, "token": 3.0, "sum": 15 / 2, "horizon": 5 / 32}
 @pytest.mark.parametrize("over", OVERS)
 def test_two_completions_by_hand(over: str) -> None:
     x_NT, mask_NT = f64([[1, 2, 100], [3, 4, 5]]), booleans([[1, 1, 0], [1, 1, 1]])
-    close(aggregate.mean(x_NT, mask_NT, Totals(sequences=2, tokens=5, horizon=48), over), HAND[over])
+    close(aggregate.mean(x_NT, mask_NT, Totals(sequences=2, tokens=5, max_completion_tokens=48), over), HAND[over])
 
 
 def test_the_default_is_the_papers() -> None:
     x_NT, mask_NT = f64([[1, 2, 0], [3, 4, 5]]), booleans([[1, 1, 0], [1, 1, 1]])
-    close(aggregate.mean(x_NT, mask_NT, Totals(sequences=2, tokens=5, horizon=48)), HAND["sequence"])
+    close(aggregate.mean(x_NT, mask_NT, Totals(sequences=2, tokens=5, max_completion_tokens=48)), HAND["sequence"])
 
 
 @pytest.mark.parametrize("over", OVERS)
 def test_against_the_formulas(over: str) -> None:
     for seed in range(5):
         rollouts = random_round(seed)
-        totals = totals_of(rollouts.mask_NT)
-        x_NT = torch.randn(rollouts.mask_NT.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-        expected = oracle(x_NT.tolist(), rollouts.mask_NT.tolist(), totals.horizon, over)
-        close(aggregate.mean(x_NT, rollouts.mask_NT, totals, over), expected)
+        totals = totals_of(rollouts.completion_mask_NT)
+        x_NT = torch.randn(rollouts.completion_mask_NT.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+        expected = oracle(x_NT.tolist(), rollouts.completion_mask_NT.tolist(), totals.max_completion_tokens, over)
+        close(aggregate.mean(x_NT, rollouts.completion_mask_NT, totals, over), expected)
 
 
 def test_equal_lengths_make_the_four_agree_up_to_constants() -> None:
     # n tokens each: sequence = token = sum / n = horizon * T_max / n
     x_NT, mask_NT = f64([[1, -2, 4], [0.5, 3, 7]]), booleans([[1, 1, 1], [1, 1, 1]])
-    totals = Totals(sequences=2, tokens=6, horizon=10)
+    totals = Totals(sequences=2, tokens=6, max_completion_tokens=10)
     mean = {over: aggregate.mean(x_NT, mask_NT, totals, over) for over in OVERS}
     close(mean["token"], mean["sequence"])
     close(mean["sum"] / 3, mean["sequence"])
@@ -67,7 +67,7 @@ def test_equal_lengths_make_the_four_agree_up_to_constants() -> None:
 @pytest.mark.parametrize("over", OVERS)
 def test_slices_of_an_update_add_up(over: str) -> None:
     rollouts = random_round(seed=4)
-    mask_NT, totals = rollouts.mask_NT, totals_of(rollouts.mask_NT)
+    mask_NT, totals = rollouts.completion_mask_NT, totals_of(rollouts.completion_mask_NT)
     x_NT = rollouts.logp_NT.clone().requires_grad_()
     whole = aggregate.mean(x_NT**2, mask_NT, totals, over)
     slope_NT = torch.autograd.grad(whole, x_NT)[0]
@@ -85,7 +85,7 @@ def test_slices_of_an_update_add_up(over: str) -> None:
 def test_slices_of_an_update_may_be_trimmed(over: str) -> None:
     """A slice of short completions may have fewer columns."""
     x_NT, mask_NT = f64([[1, 2, 9], [3, 4, 5]]), booleans([[1, 1, 0], [1, 1, 1]])
-    totals = Totals(sequences=2, tokens=5, horizon=48)
+    totals = Totals(sequences=2, tokens=5, max_completion_tokens=48)
     first = aggregate.mean(x_NT[:1, :2], mask_NT[:1, :2], totals, over)
     close(first + aggregate.mean(x_NT[1:], mask_NT[1:], totals, over), HAND[over])
 
@@ -93,7 +93,7 @@ def test_slices_of_an_update_may_be_trimmed(over: str) -> None:
 @pytest.mark.parametrize("over", OVERS)
 @pytest.mark.parametrize("junk", [math.inf, -math.inf, math.nan])
 def test_masked_positions_change_nothing(over: str, junk: float) -> None:
-    mask_NT, totals = booleans([[1, 1, 0], [1, 1, 1]]), Totals(sequences=2, tokens=5, horizon=48)
+    mask_NT, totals = booleans([[1, 1, 0], [1, 1, 1]]), Totals(sequences=2, tokens=5, max_completion_tokens=48)
     x_NT = f64([[1, 2, junk], [3, 4, 5]]).requires_grad_()
     got = aggregate.mean(x_NT, mask_NT, totals, over)
     close(got, HAND[over])
@@ -106,7 +106,7 @@ def test_masked_positions_change_nothing(over: str, junk: float) -> None:
 def test_a_completion_without_tokens_adds_nothing(over: str) -> None:
     # It still counts as a sequence where the denominator counts sequences.
     x_NT, mask_NT = f64([[1, 2], [9, 9]]).requires_grad_(), booleans([[1, 1], [0, 0]])
-    got = aggregate.mean(x_NT, mask_NT, Totals(sequences=2, tokens=2, horizon=10), over)
+    got = aggregate.mean(x_NT, mask_NT, Totals(sequences=2, tokens=2, max_completion_tokens=10), over)
     close(got, {"sequence": 3 / 4, "token": 3 / 2, "sum": 3 / 2, "horizon": 3 / 20}[over])
     assert torch.autograd.grad(got, x_NT)[0][1].tolist() == [0, 0]
 
@@ -114,9 +114,9 @@ def test_a_completion_without_tokens_adds_nothing(over: str) -> None:
 @pytest.mark.parametrize("over", OVERS)
 def test_an_update_without_completions_is_nothing(over: str) -> None:
     x_NT, mask_NT = torch.zeros(0, 3, dtype=torch.float64), torch.zeros(0, 3, dtype=torch.bool)
-    assert aggregate.mean(x_NT, mask_NT, Totals(sequences=0, tokens=0, horizon=0), over).item() == 0
+    assert aggregate.mean(x_NT, mask_NT, Totals(sequences=0, tokens=0, max_completion_tokens=0), over).item() == 0
 
 
 def test_an_unknown_average_lists_the_valid_ones() -> None:
-    with pytest.raises(ValueError, match="average must be sequence, token, sum or horizon, not 'batch'"):
+    with pytest.raises(ValueError, match="loss_aggregation must be sequence, token, sum or horizon, not 'batch'"):
         aggregate.mean(f64([[1]]), booleans([[1]]), Totals(1, 1, 1), "batch")

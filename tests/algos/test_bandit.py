@@ -69,11 +69,11 @@ OTHERS = {
     "PPO with a target for its KL": PPO(kl_target=0.5, kl_horizon=1000),
     "PPO with several updates": PPO(epochs=2, minibatches=3),
     "RFT with copies": RFT(distinct=False),
-    "RFT with a cap": RFT(cap=2),
-    "RFT with copies and a cap": RFT(distinct=False, cap=2),
-    "RAFT": OnlineRFT(positives=1),
+    "RFT with a cap": RFT(max_per_prompt=2),
+    "RFT with copies and a cap": RFT(distinct=False, max_per_prompt=2),
+    "RAFT": OnlineRFT(max_positives=1),
     "DPO with other pairs": DPO(distinct=True, pairs=2, epochs=2),
-    "DPO a token": DPO(average="sequence", beta=0.5),
+    "DPO a token": DPO(loss_aggregation="sequence", beta=0.5),
 }
 
 
@@ -114,7 +114,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from algos import Algorithm, Batch, Credit, Fresh, Metrics, Rollouts
+from algos import Algorithm, Batch, Credit, PolicyOutputs, Metrics, Rollouts
 from algos.ops import advantages, aggregate
 
 
@@ -122,17 +122,17 @@ from algos.ops import advantages, aggregate
 class LeaveOneOut(Algorithm):
     """REINFORCE against the mean of the others' rewards (2402.14740)."""
 
-    average: aggregate.Over = "sum"
+    loss_aggregation: aggregate.Aggregation = "sum"
     gain: float = 1.0
 
     def credit(self, rollouts: Rollouts) -> Credit:
         r = rollouts
-        advantage_N = advantages.relative(r.reward_N, r.group_N, r.valid_N, "leave_one_out", "none")
-        return Credit(advantage_NT=torch.where(r.mask_NT, advantage_N[:, None], 0), keep_N=r.valid_N)
+        advantage_N = advantages.group_advantages(r.reward_N, r.group_N, r.valid_N, "leave_one_out", "none")
+        return Credit(advantage_NT=torch.where(r.completion_mask_NT, advantage_N[:, None], 0), keep_N=r.valid_N)
 
-    def loss(self, batch: Batch, fresh: Fresh) -> tuple[Tensor, Metrics]:
+    def loss(self, batch: Batch, fresh: PolicyOutputs) -> tuple[Tensor, Metrics]:
         objective_NT = self.gain * batch.credit.advantage_NT * fresh.logp_NT
-        return -aggregate.mean(objective_NT, batch.rollouts.mask_NT, batch.totals, self.average), {}
+        return -aggregate.mean(objective_NT, batch.rollouts.completion_mask_NT, batch.totals, self.loss_aggregation), {}
 '''
 FUTURE = "from __future__ import annotations\n"
 
@@ -155,7 +155,7 @@ def test_the_fields_of_a_file_of_ones_own_have_types(tmp_path: Path, header: str
     cls = algos.load(write(tmp_path / "loo.py", header + LEAVE_ONE_OUT))
     hints = typing.get_type_hints(cls)
     assert hints["gain"] is float
-    assert typing.get_args(hints["average"]) == ("sequence", "token", "sum", "horizon")
+    assert typing.get_args(hints["loss_aggregation"]) == ("sequence", "token", "sum", "horizon")
 
 
 def test_a_file_may_build_on_an_algorithm_that_ships(tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_files_of_one_name_are_not_mixed_up(tmp_path: Path) -> None:
         (tmp_path / folder).mkdir()
         write(tmp_path / folder / "loo.py", LEAVE_ONE_OUT.replace('"sum"', f'"{average}"'))
     first, second = (algos.load(str(tmp_path / folder / "loo.py")) for folder in ("a", "b"))
-    assert (first().average, second().average) == ("sum", "token")
+    assert (first().loss_aggregation, second().loss_aggregation) == ("sum", "token")
 
 
 def test_a_file_replaces_no_module(tmp_path: Path) -> None:

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 import torch
 
-from algos import Credit, Fresh, Rollouts, Schedule
+from algos import Credit, PolicyOutputs, Rollouts, Schedule
 from algos.grpo import GRPO
 from tests.algos.builders import (
+    settings_of,
     HORIZON,
     booleans,
     check_shares,
@@ -32,19 +33,19 @@ from tests.helpers import close
 
 # The settings of the module's docstring, word for word.
 RELATIVES: dict[str, dict[str, Any]] = {
-    "Dr. GRPO": {"scale": "none", "average": "horizon", "kl_coef": 0},
-    "DAPO": {"clip_high": 0.28, "average": "token", "kl_coef": 0, "drop": "silent"},
+    "Dr. GRPO": {"normalize": "none", "loss_aggregation": "horizon", "kl_coef": 0},
+    "DAPO": {"clip_high": 0.28, "loss_aggregation": "token", "kl_coef": 0, "filter_groups": "zero_variance"},
     "GSPO": {"ratio": "sequence", "clip_low": 3e-4, "clip_high": 4e-4, "kl_coef": 0},
-    "CISPO": {"clip": "weight", "clip_low": 1, "clip_high": 4, "average": "token", "kl_coef": 0},
+    "CISPO": {"clip": "weight", "clip_low": 1, "clip_high": 4, "loss_aggregation": "token", "kl_coef": 0},
     "RLOO": {
-        "center": "leave_one_out",
-        "scale": "none",
+        "baseline": "leave_one_out",
+        "normalize": "none",
         "clip": "none",
-        "average": "sum",
-        "kl_in": "reward",
+        "loss_aggregation": "sum",
+        "kl_placement": "reward",
         "kl_coef": 0.03,
     },
-    "Lite PPO": {"scale": "batch", "average": "token", "kl_coef": 0},
+    "Lite PPO": {"normalize": "batch", "loss_aggregation": "token", "kl_coef": 0},
 }
 
 
@@ -75,7 +76,7 @@ def paper_loss(
 ) -> float:
     """Minus eq. 3, and its mean over the prompts: 1/P sum_q 1/G sum_i 1/|o_i| sum_t { min[...] - beta D }."""
     assert r.ref_logp_NT is not None
-    old, ref, mask, groups = r.logp_NT.tolist(), r.ref_logp_NT.tolist(), r.mask_NT.tolist(), r.group_N.tolist()
+    old, ref, mask, groups = r.logp_NT.tolist(), r.ref_logp_NT.tolist(), r.completion_mask_NT.tolist(), r.group_N.tolist()
     total = 0.0
     for g in set(groups):
         members = [i for i, h in enumerate(groups) if h == g]
@@ -90,7 +91,7 @@ def paper_loss(
     return -total / len(set(groups))
 
 
-def second_update(seed: int = 0, step: float = 0.5) -> tuple[Rollouts, Fresh]:
+def second_update(seed: int = 0, step: float = 0.5) -> tuple[Rollouts, PolicyOutputs]:
     """A round, and the live policy after it has moved: ratios well outside the clip on both sides."""
     rollouts = random_round(seed)
     fresh = moved(rollouts, step)
@@ -121,7 +122,7 @@ def test_credit_is_the_papers() -> None:
     for seed in range(3):
         rollouts = random_round(seed)
         advantages = paper_advantages(rollouts.reward_N.tolist(), rollouts.group_N.tolist())
-        rows = zip(advantages, rollouts.mask_NT.tolist(), strict=True)
+        rows = zip(advantages, rollouts.completion_mask_NT.tolist(), strict=True)
         close(GRPO().credit(rollouts).advantage_NT, [[a if m else 0.0 for m in row] for a, row in rows])
 
 
@@ -135,7 +136,7 @@ def test_a_row_the_verifier_lost_leaves_group_and_update() -> None:
 
 def test_a_completion_cut_at_its_limit_leaves_the_update_but_not_its_group() -> None:
     rollouts = rollouts_with_ref(simple_round([1, 0, 1, 0], [0, 0, 1, 1]))
-    rollouts = replace(rollouts, ended_N=booleans([1, 0, 1, 1]))
+    rollouts = replace(rollouts, finished_N=booleans([1, 0, 1, 1]))
     for drop_truncated, keep in ((False, [True] * 4), (True, [True, False, True, True])):
         credit = GRPO(drop_truncated=drop_truncated).credit(rollouts)
         assert credit.keep_N.tolist() == keep
@@ -178,11 +179,11 @@ def test_the_kl_term_of_the_reward() -> None:
     assert rollouts.reward_N is not None
     assert rollouts.ref_logp_NT is not None
     rewards = []
-    for i, row in enumerate(rollouts.mask_NT.tolist()):
+    for i, row in enumerate(rollouts.completion_mask_NT.tolist()):
         cost = sum(float(rollouts.logp_NT[i, t] - rollouts.ref_logp_NT[i, t]) for t, m in enumerate(row) if m)
         rewards.append(float(rollouts.reward_N[i]) - 0.3 * cost)
     advantages = paper_advantages(rewards, rollouts.group_N.tolist())
-    algo = GRPO(kl_coef=0.3, kl_in="reward")
+    algo = GRPO(kl_coef=0.3, kl_placement="reward")
     close(algo.credit(rollouts).advantage_NT[:, 0], advantages)
     close(loss_of(algo, rollouts, fresh)[0], paper_loss(rollouts, fresh.logp_NT.tolist(), advantages, beta=0))
 
@@ -197,10 +198,10 @@ def test_the_kl_terms_rho_is_a_tokens_at_every_level(ratio: str) -> None:
     close(with_kl - loss_of(GRPO(ratio=ratio, kl_coef=0), rollouts, fresh)[0], expected)
 
 
-def test_the_kl_term_of_the_reward_wakes_no_silent_group() -> None:
+def test_the_kl_term_of_the_reward_moves_no_zero_variance_group() -> None:
     """`drop` asks the task's rewards, which a KL term in the reward does not change."""
     rollouts = replace(random_round(), reward_N=f64([1] * 4 + [0] * 4 + [1, 0, 0, 0]))
-    keep_N = GRPO(kl_in="reward", drop="silent").credit(rollouts).keep_N
+    keep_N = GRPO(kl_placement="reward", filter_groups="zero_variance").credit(rollouts).keep_N
     assert keep_N.tolist() == [False] * 8 + [True] * 4
 
 
@@ -242,7 +243,7 @@ def test_the_gradient_coefficient_is_equation_21() -> None:
         logp_NT=logp_NT.detach(),
         ref_logp_NT=torch.where(mask_NT, f64(ref_logits).log_softmax(0)[token_NT], 0),
     )
-    fresh = Fresh(logp_NT=logp_NT, entropy_NT=torch.zeros_like(logp_NT))
+    fresh = PolicyOutputs(logp_NT=logp_NT, entropy_NT=torch.zeros_like(logp_NT))
     loss, _ = loss_of(GRPO(kl_coef=beta), rollouts, fresh)
     close(torch.autograd.grad(loss, leaf_V)[0], expected)
 
@@ -268,7 +269,7 @@ def test_at_one_update_clips_and_ratios_do_not_matter(settings: dict[str, Any]) 
     """d loss / d log pi_it = -A_i / (N |o_i|), whatever the clip and the level of the ratio."""
     rollouts = random_round()
     advantages = paper_advantages(rollouts.reward_N.tolist(), rollouts.group_N.tolist())
-    rows = zip(advantages, rollouts.mask_NT.tolist(), strict=True)
+    rows = zip(advantages, rollouts.completion_mask_NT.tolist(), strict=True)
     expected = [[-a / 12 / sum(row) if m else 0.0 for m in row] for a, row in rows]  # N = 12
     close(gradient_of(GRPO(kl_coef=0, **settings), rollouts, moved(rollouts, 0.0)), expected)
 
@@ -289,7 +290,7 @@ def test_gspo_is_a_ratio_of_sequences() -> None:
     mask_NT = [[1, 1], [1, 0]]
     rollouts = replace(simple_round([1, 0], [0, 0], mask_NT), logp_NT=old_NT)
     new_NT = f64([[-3 + math.log(2), -3 - math.log(8)], [-3 - math.log(2), 0]])
-    fresh = Fresh(logp_NT=new_NT, entropy_NT=torch.zeros_like(new_NT))
+    fresh = PolicyOutputs(logp_NT=new_NT, entropy_NT=torch.zeros_like(new_NT))
     close(loss_of(GRPO(ratio="sequence", kl_coef=0), rollouts, fresh)[0], 0.15)
     # By the token: min[2, 1.2] and 1/8 for the first, -0.8 for the second: -((1.2 + 0.125)/2 - 0.8)/2.
     close(loss_of(GRPO(kl_coef=0), rollouts, fresh)[0], -((1.2 + 0.125) / 2 - 0.8) / 2)
@@ -311,8 +312,7 @@ def test_the_docstring_still_lists_these_relatives() -> None:
     from algos import grpo
 
     for name, settings in RELATIVES.items():
-        line = next(x for x in (grpo.__doc__ or "").splitlines() if x.strip().startswith(name))
-        words = dict(word.split("=") for word in line.split() if "=" in word)
+        words = settings_of(grpo.__doc__ or "", name)
         assert set(words) == set(settings)
         for field, value in settings.items():
             assert words[field] == value if isinstance(value, str) else float(words[field]) == value
@@ -330,7 +330,7 @@ def test_dr_grpo_by_hand() -> None:
 
 @pytest.mark.parametrize("average", ["sequence", "token", "sum", "horizon"])
 def test_micro_batches_change_no_gradient_and_no_metric(average: str) -> None:
-    check_shares(GRPO(average=average, kl_coef=0.3, entropy_coef=0.1), *second_update())
+    check_shares(GRPO(loss_aggregation=average, kl_coef=0.3, entropy_coef=0.1), *second_update())
 
 
 @pytest.mark.parametrize("junk", [math.inf, -math.inf, math.nan])
@@ -342,7 +342,7 @@ def test_micro_batches_change_no_gradient_and_no_metric(average: str) -> None:
         {"ratio": "sequence"},
         {"ratio": "none"},
         {"kl_importance": True},
-        {"kl_in": "reward"},
+        {"kl_placement": "reward"},
         {"entropy_coef": 0.1},
     ],
     ids=str,
@@ -351,15 +351,15 @@ def test_masked_positions_change_nothing(settings: dict[str, Any], junk: float) 
     rollouts, fresh = second_update()
     algo = GRPO(**settings)
     dirty = [
-        torch.where(rollouts.mask_NT, x_NT.detach(), junk)
+        torch.where(rollouts.completion_mask_NT, x_NT.detach(), junk)
         for x_NT in (fresh.logp_NT, fresh.entropy_NT, rollouts.ref_logp_NT, rollouts.logp_NT)
     ]
-    unclean = Fresh(logp_NT=dirty[0].requires_grad_(), entropy_NT=dirty[1])
+    unclean = PolicyOutputs(logp_NT=dirty[0].requires_grad_(), entropy_NT=dirty[1])
     unclean_rollouts = replace(rollouts, ref_logp_NT=dirty[2], logp_NT=dirty[3])
     close(loss_of(algo, unclean_rollouts, unclean)[0], loss_of(algo, rollouts, fresh)[0])
     slope_NT = gradient_of(algo, unclean_rollouts, unclean)
     close(slope_NT, gradient_of(algo, rollouts, fresh))
-    assert (slope_NT[~rollouts.mask_NT] == 0).all()
+    assert (slope_NT[~rollouts.completion_mask_NT] == 0).all()
 
 
 def test_metrics_by_hand() -> None:
@@ -371,7 +371,7 @@ def test_metrics_by_hand() -> None:
         ref_logp_NT=f64([[-1, -2], [-3, 0]]),
     )
     new_NT = f64([[-2 + two, -2 - two], [-2 - two, 0]])
-    fresh = Fresh(logp_NT=new_NT.requires_grad_(), entropy_NT=f64([[0.3, 0.6], [0.9, 7.0]]).requires_grad_())
+    fresh = PolicyOutputs(logp_NT=new_NT.requires_grad_(), entropy_NT=f64([[0.3, 0.6], [0.9, 7.0]]).requires_grad_())
     _, metrics = loss_of(GRPO(), rollouts, fresh)
     # KL is k1 = log pi - log ref: (-2 + l + 1) + (-2 - l + 2) + (-2 - l + 3) = -1 + l - l + 1 - l = -l
     wanted = {"entropy": 0.6, "clip_ratio/low": 1 / 3, "clip_ratio/high": 1 / 3, "kl": -two / 3}
@@ -385,21 +385,21 @@ def test_metrics_by_hand() -> None:
 def test_the_entropy_bonus_raises_entropy() -> None:
     rollouts, fresh = second_update()
     entropy_NT = fresh.entropy_NT.clone().requires_grad_()
-    loss, _ = loss_of(GRPO(entropy_coef=0.1, average="token"), rollouts, replace(fresh, entropy_NT=entropy_NT))
-    tokens = int(rollouts.mask_NT.sum())
-    expected = [[-0.1 / tokens if m else 0.0 for m in row] for row in rollouts.mask_NT.tolist()]
+    loss, _ = loss_of(GRPO(entropy_coef=0.1, loss_aggregation="token"), rollouts, replace(fresh, entropy_NT=entropy_NT))
+    tokens = int(rollouts.completion_mask_NT.sum())
+    expected = [[-0.1 / tokens if m else 0.0 for m in row] for row in rollouts.completion_mask_NT.tolist()]
     close(torch.autograd.grad(loss, entropy_NT)[0], expected)
 
 
 # --- no dead knob --------------------------------------------------------------------------------------------
 
 
-def lively_round() -> tuple[Rollouts, Fresh]:
+def lively_round() -> tuple[Rollouts, PolicyOutputs]:
     """Groups that are mixed, all wrong, all right and constant in between; a completion cut at its limit; ratios of
     3/2 where the advantage is positive and 8 where it is negative."""
     rewards = [1, 0, 0, 0.25] + [0] * 4 + [1] * 4 + [0.5] * 4
     rollouts = replace(
-        random_round(3, groups=4, size=4), reward_N=f64(rewards), ended_N=booleans([1, 0, 1, 1] + [1] * 12)
+        random_round(3, groups=4, size=4), reward_N=f64(rewards), finished_N=booleans([1, 0, 1, 1] + [1] * 12)
     )
     rollouts = stepped(rollouts, extra=[(0, 0, 0.5)])
     fresh = moved(rollouts, 0.5)
@@ -426,8 +426,8 @@ def outcome(**settings: Any) -> dict[str, Any]:
 # field: (values that must all differ in what they decide, what they decide)
 KNOBS: dict[str, tuple[list[Any], set[str]]] = {
     "supervision": (["outcome", "process"], {"needs", "advantage", "loss"}),
-    "center": (["none", "group", "leave_one_out", "length", "batch"], {"advantage", "loss"}),
-    "scale": (["none", "group", "batch"], {"advantage", "loss"}),
+    "baseline": (["none", "group", "leave_one_out", "length", "batch"], {"advantage", "loss"}),
+    "normalize": (["none", "group", "batch"], {"advantage", "loss"}),
     "std_ddof": ([0, 1], {"advantage", "loss"}),
     "ratio": (["token", "sequence", "none"], {"loss"}),
     "clip": (["surrogate", "weight", "none"], {"loss"}),
@@ -435,12 +435,12 @@ KNOBS: dict[str, tuple[list[Any], set[str]]] = {
     "clip_high": ([0.1, 0.2], {"loss"}),
     "clip_dual": ([None, 3.0, 6.0], {"loss"}),
     "kl_coef": ([0.04, 0.1], {"loss"}),
-    "kl_in": (["loss", "reward"], {"advantage", "loss"}),
+    "kl_placement": (["loss", "reward"], {"advantage", "loss"}),
     "kl_estimator": (["k1", "k2", "k3"], {"loss"}),
     "kl_importance": ([False, True], {"loss"}),
     "entropy_coef": ([0.0, 0.01], {"needs", "loss"}),
-    "average": (["sequence", "token", "sum", "horizon"], {"loss"}),
-    "drop": (["none", "silent", "all_wrong", "all_right"], {"keep", "loss"}),
+    "loss_aggregation": (["sequence", "token", "sum", "horizon"], {"loss"}),
+    "filter_groups": (["none", "zero_variance", "all_wrong", "all_right"], {"keep", "loss"}),
     "drop_truncated": ([False, True], {"keep", "loss"}),
     "epochs": ([1, 2], {"schedule"}),
     "minibatches": ([1, 2], {"schedule"}),
@@ -448,7 +448,7 @@ KNOBS: dict[str, tuple[list[Any], set[str]]] = {
 
 
 def test_the_table_of_knobs_is_complete() -> None:
-    elsewhere = {"steps"}  # of process supervision: test_process.py
+    elsewhere = {"step_reduction"}  # of process supervision: test_process.py
     assert set(KNOBS) | elsewhere == {f.name for f in dataclasses.fields(GRPO)}
     hints = typing.get_type_hints(GRPO)
     for field, (values, _) in KNOBS.items():
@@ -470,14 +470,14 @@ def test_no_knob_is_dead(field: str) -> None:
 
 def test_the_defaults_are_the_papers() -> None:
     algo = GRPO()
-    assert (algo.center, algo.scale, algo.ratio, algo.clip, algo.average) == (
+    assert (algo.baseline, algo.normalize, algo.ratio, algo.clip, algo.loss_aggregation) == (
         "group",
         "group",
         "token",
         "surrogate",
         "sequence",
     )
-    assert (algo.kl_coef, algo.kl_in, algo.kl_estimator, algo.epochs, algo.minibatches) == (0.04, "loss", "k3", 1, 1)
+    assert (algo.kl_coef, algo.kl_placement, algo.kl_estimator, algo.epochs, algo.minibatches) == (0.04, "loss", "k3", 1, 1)
 
 
 # --- needs and schedule --------------------------------------------------------------------------------------
@@ -486,7 +486,7 @@ def test_the_defaults_are_the_papers() -> None:
 def test_needs() -> None:
     assert GRPO().needs == {"reference"}
     assert GRPO(kl_coef=0).needs == frozenset()
-    assert GRPO(kl_in="reward").needs == {"reference"}
+    assert GRPO(kl_placement="reward").needs == {"reference"}
     assert GRPO(kl_coef=0, entropy_coef=0.01).needs == {"entropy"}
     assert GRPO(entropy_coef=0.01).needs == {"reference", "entropy"}
 
@@ -502,11 +502,11 @@ def test_what_is_not_needed_is_not_read(settings: dict[str, Any]) -> None:
     "settings",
     [
         {},
-        {"scale": "none"},
-        {"center": "none"},
-        {"center": "batch"},
-        {"center": "leave_one_out", "scale": "none"},
-        {"center": "length", "scale": "batch"},
+        {"normalize": "none"},
+        {"baseline": "none"},
+        {"baseline": "batch"},
+        {"baseline": "leave_one_out", "normalize": "none"},
+        {"baseline": "length", "normalize": "batch"},
     ],
     ids=str,
 )
@@ -518,7 +518,7 @@ def test_a_group_of_one_is_refused_where_groups_are_compared(settings: dict[str,
 @pytest.mark.parametrize("center", ["none", "batch"])
 @pytest.mark.parametrize("scale", ["none", "batch"])
 def test_a_group_of_one_is_fine_where_they_are_not(center: str, scale: str) -> None:
-    algo = GRPO(center=center, scale=scale, kl_coef=0)
+    algo = GRPO(baseline=center, normalize=scale, kl_coef=0)
     assert algo.schedule(Schedule(prompts=4, group_size=1)).group_size == 1
     credit: Credit = algo.credit(simple_round([1, 0, 0, 1], [0, 1, 2, 3]))
     assert credit.advantage_NT.abs().max() > 0
@@ -536,6 +536,6 @@ def test_a_reference_that_is_needed_and_missing_is_an_error() -> None:
     """Leaving the KL term out without a word would be another algorithm."""
     rollouts, fresh = second_update()
     bare = replace(rollouts, ref_logp_NT=None)
-    for algo in (GRPO(), GRPO(kl_in="reward")):
+    for algo in (GRPO(), GRPO(kl_placement="reward")):
         with pytest.raises((AssertionError, ValueError)):
             loss_of(algo, bare, fresh)

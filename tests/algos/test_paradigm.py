@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 import algos
-from algos import Algorithm, Credit, Fresh, Rollouts, Schedule
+from algos import Algorithm, Credit, PolicyOutputs, Rollouts, Schedule
 from algos.dpo import DPO
 from algos.grpo import GRPO
 from algos.online_rft import OnlineRFT
@@ -38,7 +38,7 @@ RIGHT = [1, 0, 1, 0, 0, 0, 1, 0]
 LENGTH = [len(row) for row in TOKENS]
 PLACES = [(i, t) for i, row in enumerate(TOKENS) for t in range(len(row))]
 
-Grid = list[list[float]]  # a number for each token of each completion
+PaddedView = list[list[float]]  # a number for each token of each completion
 
 
 def state(i: int, t: int) -> int:
@@ -52,7 +52,7 @@ def table(seed: int) -> Tensor:
 
 
 POLICY_ZV, OTHER_ZV = table(0), table(1)  # the live policy; the start model, or the reference of a live one
-VALUE: Grid = [[0.3 + 0.1 * i - 0.2 * t for t in range(n)] for i, n in enumerate(LENGTH)]  # V of each state
+VALUE: PaddedView = [[0.3 + 0.1 * i - 0.2 * t for t in range(n)] for i, n in enumerate(LENGTH)]  # V of each state
 
 
 def probability(logits_ZV: Tensor, i: int, t: int) -> list[float]:
@@ -65,11 +65,11 @@ def logp(logits_ZV: Tensor, i: int, t: int) -> float:
     return math.log(probability(logits_ZV, i, t)[TOKENS[i][t]])
 
 
-def padded(grid: Grid) -> Tensor:
+def padded(grid: PaddedView) -> Tensor:
     return f64([[*row, *[0.0] * (WIDTH - len(row))] for row in grid])
 
 
-def of_each_token(number: Callable[[int, int], float]) -> Grid:
+def of_each_token(number: Callable[[int, int], float]) -> PaddedView:
     return [[number(i, t) for t in range(n)] for i, n in enumerate(LENGTH)]
 
 
@@ -82,20 +82,20 @@ class Method:
 
     algo: Algorithm
     sampler_ZV: Tensor
-    coefficient: Callable[[], Grid]
+    coefficient: Callable[[], PaddedView]
     share: Callable[[int], float]  # of completion i: c, and 1/|o_i| where it is averaged
 
 
-def always() -> Grid:
+def always() -> PaddedView:
     return of_each_token(lambda i, t: 1.0)
 
 
-def correct() -> Grid:
+def correct() -> PaddedView:
     """Equation 10."""
     return of_each_token(lambda i, t: float(RIGHT[i]))
 
 
-def relative() -> Grid:
+def relative() -> PaddedView:
     """Equation 21: (r - mean) / std of the group + beta (pi_ref/pi - 1)."""
 
     def one(i: int, t: int) -> float:
@@ -111,7 +111,7 @@ def relative() -> Grid:
 GAMMA, LAM = 0.9, 0.8
 
 
-def generalized() -> Grid:
+def generalized() -> PaddedView:
     """Equation 18: A_t = sum_l (gamma lam)^l delta_{t+l},  delta_t = r_t + gamma V_{t+1} - V_t,  reward at the end."""
 
     def delta(i: int, t: int) -> float:
@@ -125,7 +125,7 @@ PAIRS = [(0, 1), (2, 3), (6, 4)]  # right and wrong: the first of each kind, the
 BETA = 0.7
 
 
-def preferred(mean: bool) -> Callable[[], Grid]:
+def preferred(mean: bool) -> Callable[[], PaddedView]:
     """Equation 14: s = sigma(beta log pi/pi_ref(o-) - beta log pi/pi_ref(o+)), + on o+ and - on o-, 0 without a pair.
 
     From eq. 12, J = log sigma(beta (m+ - m-)) with m = (1/|o|) sum_t log pi/pi_ref(o_t).  (log sigma)'(x) = sigma(-x),
@@ -149,18 +149,18 @@ def preferred(mean: bool) -> Callable[[], Grid]:
 
 METHODS: dict[str, Method] = {
     "sft": Method(SFT(), OTHER_ZV, always, lambda i: 1 / 8 / LENGTH[i]),
-    "rft": Method(RFT(distinct=False, average="sequence"), OTHER_ZV, correct, lambda i: 1 / 3 / LENGTH[i]),  # kept: 3
+    "rft": Method(RFT(distinct=False, loss_aggregation="sequence"), OTHER_ZV, correct, lambda i: 1 / 3 / LENGTH[i]),  # kept: 3
     "online_rft": Method(OnlineRFT(), POLICY_ZV, correct, lambda i: 1 / 8 / LENGTH[i]),
-    "dpo": Method(DPO(beta=BETA, average="sequence"), OTHER_ZV, preferred(True), lambda i: BETA / 3 / LENGTH[i]),
+    "dpo": Method(DPO(beta=BETA, loss_aggregation="sequence"), OTHER_ZV, preferred(True), lambda i: BETA / 3 / LENGTH[i]),
     "dpo, 2305.18290": Method(DPO(beta=BETA), OTHER_ZV, preferred(False), lambda i: BETA / 3),
     "ppo": Method(
-        PPO(gamma=GAMMA, lam=LAM, kl_coef=0, whiten=False), POLICY_ZV, generalized, lambda i: 1 / 8 / LENGTH[i]
+        PPO(gamma=GAMMA, gae_lambda=LAM, kl_coef=0, whiten=False), POLICY_ZV, generalized, lambda i: 1 / 8 / LENGTH[i]
     ),
     "grpo": Method(GRPO(), POLICY_ZV, relative, lambda i: 1 / 8 / LENGTH[i]),
 }
 
 
-def by_hand(coefficient: Grid, share: Callable[[int], float]) -> Tensor:
+def by_hand(coefficient: PaddedView, share: Callable[[int], float]) -> Tensor:
     """sum_i c_i sum_t GC_it (1{o_it} - pi(. | s_it)), in the row of s_it.  (Z, V)."""
     gradient = [[0.0] * WORDS for _ in range(STATES)]
     for i, t in PLACES:
@@ -180,7 +180,7 @@ def rollouts_of(method: Method) -> Rollouts:
         logp_NT=padded(of_each_token(lambda i, t: logp(method.sampler_ZV, i, t))),
         ref_logp_NT=padded(of_each_token(lambda i, t: logp(OTHER_ZV, i, t))),
         value_NT=padded(VALUE),
-        key_N=torch.arange(len(RIGHT)),
+        solution_id_N=torch.arange(len(RIGHT)),
     )
 
 
@@ -191,8 +191,8 @@ def by_autograd(method: Method, change: Callable[[Credit], Credit] = lambda cred
     tokens = torch.tensor([row + [0] * (WIDTH - len(row)) for row in TOKENS])
     rollouts = rollouts_of(method)
     logp_NT = logits_ZV.log_softmax(1)[states].gather(2, tokens[:, :, None])[:, :, 0]
-    logp_NT = torch.where(rollouts.mask_NT, logp_NT, 0)
-    fresh = Fresh(logp_NT, entropy_NT=torch.zeros_like(logp_NT), value_NT=rollouts.value_NT)
+    logp_NT = torch.where(rollouts.completion_mask_NT, logp_NT, 0)
+    fresh = PolicyOutputs(logp_NT, entropy_NT=torch.zeros_like(logp_NT), value_NT=rollouts.value_NT)
     credit = change(method.algo.credit(rollouts))
     loss, _ = method.algo.loss(batch_of(rollouts, credit), take(fresh, credit.keep_N.nonzero()[:, 0]))
     return -torch.autograd.grad(loss, logits_ZV)[0]
@@ -233,9 +233,9 @@ def test_no_other_rows_coefficient_will_do(name: str) -> None:
 # method -> data source, reward, equation of its coefficient: Table 10 and App. A.1
 PAPER = {
     "sft": ("dataset", "none", "7"),
-    "rft": ("start", "rule", "10"),
+    "rft": ("initial", "rule", "10"),
     "online_rft": ("live", "rule", "10"),
-    "dpo": ("start", "rule", "14"),
+    "dpo": ("initial", "rule", "14"),
     "ppo": ("live", "rule or model", "18"),
     "grpo": ("live", "rule or model", "21"),
 }
@@ -261,7 +261,7 @@ def test_the_printed_table_is_the_papers() -> None:
 
 def test_what_is_printed_follows_the_schedule(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(RFT, "schedule", lambda self, base: replace(base, source="live"))
-    assert printed()["rft"][0] == DATA["live"] and printed()["dpo"][0] == DATA["start"]
+    assert printed()["rft"][0] == DATA["live"] and printed()["dpo"][0] == DATA["initial"]
 
 
 def test_an_algorithm_without_a_row_is_not_printed(monkeypatch: pytest.MonkeyPatch) -> None:

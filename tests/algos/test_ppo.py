@@ -13,11 +13,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from algos import Credit, Fresh, Rollouts, Schedule, ppo
+from algos import Credit, PolicyOutputs, Rollouts, Schedule, ppo
 from algos.grpo import GRPO
 from algos.ops import kl
 from algos.ppo import PPO
 from tests.algos.builders import (
+    settings_of,
     HORIZON,
     batch_of,
     booleans,
@@ -36,17 +37,17 @@ from tests.helpers import close
 
 # The settings of the module's docstring, word for word.
 RELATIVES: dict[str, dict[str, Any]] = {
-    "R1's weak baseline": {"lam": 0.95, "lam_critic": 0.95, "critic_warmup": 0},
-    "VC-PPO": {"lam": 0.95, "lam_critic": 1, "critic_warmup": 50},
+    "R1's weak baseline": {"gae_lambda": 0.95, "critic_gae_lambda": 0.95, "critic_warmup": 0},
+    "VC-PPO": {"gae_lambda": 0.95, "critic_gae_lambda": 1, "critic_warmup": 50},
     "VAPO": {
-        "lam_alpha": 0.05,
-        "lam_critic": 1,
+        "gae_lambda_alpha": 0.05,
+        "critic_gae_lambda": 1,
         "clip_high": 0.28,
-        "average": "token",
+        "loss_aggregation": "token",
         "kl_coef": 0,
         "critic_warmup": 50,
     },
-    "ORZ": {"gamma": 1, "lam": 1, "kl_coef": 0, "average": "token"},
+    "ORZ": {"gamma": 1, "gae_lambda": 1, "kl_coef": 0, "loss_aggregation": "token"},
     "Ziegler et al. 2019": {"kl_target": 6, "critic": "shared"},
 }
 AVERAGES = ["sequence", "token", "sum", "horizon"]
@@ -55,27 +56,27 @@ PLAIN: dict[str, Any] = {**POLICY_ALONE, "whiten": False}
 BASE = Schedule(prompts=3, group_size=4)
 
 
-def critic_round(seed: int = 0, step: float = 0.5) -> tuple[Rollouts, Fresh]:
+def critic_round(seed: int = 0, step: float = 0.5) -> tuple[Rollouts, PolicyOutputs]:
     """A round with values, and the live policy and critic after they have moved (step 0: not moved)."""
     rollouts, rng = random_round(seed), torch.Generator().manual_seed(seed + 100)
-    value_NT, away_NT = (torch.randn(rollouts.mask_NT.shape, generator=rng, dtype=torch.float64) for _ in range(2))
-    rollouts = replace(rollouts, value_NT=torch.where(rollouts.mask_NT, value_NT, 0))
-    new_NT = torch.where(rollouts.mask_NT, value_NT + step * away_NT, 0)
+    value_NT, away_NT = (torch.randn(rollouts.completion_mask_NT.shape, generator=rng, dtype=torch.float64) for _ in range(2))
+    rollouts = replace(rollouts, value_NT=torch.where(rollouts.completion_mask_NT, value_NT, 0))
+    new_NT = torch.where(rollouts.completion_mask_NT, value_NT + step * away_NT, 0)
     return rollouts, replace(moved(rollouts, step), value_NT=new_NT.requires_grad_())
 
 
 def valued(rollouts: Rollouts, value: float | Tensor = 0.0) -> Rollouts:
     """The round with the same value at every token of a row."""
-    return replace(rollouts, value_NT=torch.where(rollouts.mask_NT, torch.as_tensor(value).double(), 0))
+    return replace(rollouts, value_NT=torch.where(rollouts.completion_mask_NT, torch.as_tensor(value).double(), 0))
 
 
-def fresh_of(rollouts: Rollouts) -> Fresh:
+def fresh_of(rollouts: Rollouts) -> PolicyOutputs:
     """Policy and critic as they sampled."""
     assert rollouts.value_NT is not None
     return replace(moved(rollouts, 0.0), value_NT=rollouts.value_NT.clone().requires_grad_())
 
 
-def value_gradient(algo: PPO, rollouts: Rollouts, fresh: Fresh) -> Tensor:
+def value_gradient(algo: PPO, rollouts: Rollouts, fresh: PolicyOutputs) -> Tensor:
     assert fresh.value_NT is not None
     return torch.autograd.grad(loss_of(algo, rollouts, fresh)[0], fresh.value_NT)[0]
 
@@ -84,15 +85,15 @@ def value_gradient(algo: PPO, rollouts: Rollouts, fresh: Fresh) -> Tensor:
 def test_what_stands_at_mask_0_reaches_no_gradient(junk: float) -> None:
     rollouts, fresh = critic_round()
     assert fresh.value_NT is not None and rollouts.value_NT is not None
-    live = torch.where(rollouts.mask_NT, fresh.value_NT.detach(), junk).requires_grad_()
-    dirty = replace(rollouts, value_NT=torch.where(rollouts.mask_NT, rollouts.value_NT, junk))
+    live = torch.where(rollouts.completion_mask_NT, fresh.value_NT.detach(), junk).requires_grad_()
+    dirty = replace(rollouts, value_NT=torch.where(rollouts.completion_mask_NT, rollouts.value_NT, junk))
     clean = value_gradient(PPO(), rollouts, fresh)
     close(value_gradient(PPO(), dirty, replace(fresh, value_NT=live)), clean)
 
 
 def weights(rollouts: Rollouts, average: str) -> list[list[float]]:
     """What one token counts in the average, 0 at mask 0."""
-    mask = rollouts.mask_NT.int().tolist()
+    mask = rollouts.completion_mask_NT.int().tolist()
     rows, tokens = len(mask), sum(map(sum, mask))
 
     def of(row: list[int]) -> float:
@@ -108,7 +109,7 @@ def rewards_of(rollouts: Rollouts, beta: float = 0.0) -> list[list[float]]:
     """eq. 2: R at the last token, less beta log(pi_old / pi_ref) at each."""
     assert rollouts.reward_N is not None
     assert rollouts.ref_logp_NT is not None
-    logp, ref, mask = rollouts.logp_NT.tolist(), rollouts.ref_logp_NT.tolist(), rollouts.mask_NT.tolist()
+    logp, ref, mask = rollouts.logp_NT.tolist(), rollouts.ref_logp_NT.tolist(), rollouts.completion_mask_NT.tolist()
     result = []
     for i, row in enumerate(mask):
         result.append([-beta * (logp[i][t] - ref[i][t]) if m else 0.0 for t, m in enumerate(row)])
@@ -118,7 +119,7 @@ def rewards_of(rollouts: Rollouts, beta: float = 0.0) -> list[list[float]]:
 
 def gae_of(rollouts: Rollouts, gamma: float, lam: list[float], beta: float = 0.0) -> Tensor:
     assert rollouts.value_NT is not None
-    mask = rollouts.mask_NT.int().tolist()
+    mask = rollouts.completion_mask_NT.int().tolist()
     return f64(gae_oracle(rewards_of(rollouts, beta), rollouts.value_NT.tolist(), mask, gamma, lam))
 
 
@@ -141,7 +142,7 @@ def test_without_a_value_it_is_reinforce(average: str) -> None:
         for o, w in zip(output, weight, strict=False):
             for v in range(5):
                 expected[v] -= w * reward * ((v == o) - math.exp(logits[v]) / total)
-    loss, _ = loss_of(PPO(**PLAIN, average=average), rollouts, fresh)
+    loss, _ = loss_of(PPO(**PLAIN, loss_aggregation=average), rollouts, fresh)
     close(torch.autograd.grad(loss, leaf_V)[0], expected)
 
 
@@ -153,8 +154,8 @@ def test_with_the_groups_mean_for_a_value_it_is_dr_grpo(average: str, step: floa
     reward, group = rollouts.reward_N.tolist(), rollouts.group_N.tolist()
     means = [statistics.fmean(r for r, h in zip(reward, group, strict=True) if h == g) for g in group]
     rollouts = valued(rollouts, f64(means)[:, None])
-    other = GRPO(scale="none", kl_coef=0, average=average)
-    algo = PPO(**PLAIN, average=average)
+    other = GRPO(normalize="none", kl_coef=0, loss_aggregation=average)
+    algo = PPO(**PLAIN, loss_aggregation=average)
     close(algo.credit(rollouts).advantage_NT, other.credit(rollouts).advantage_NT)
     close(loss_of(algo, rollouts, fresh)[0], loss_of(other, rollouts, fresh)[0])
     close(gradient_of(algo, rollouts, fresh), gradient_of(other, rollouts, fresh))
@@ -170,10 +171,10 @@ CLIPS = [{}, {"clip_low": 0.1, "clip_high": 0.4}, {"clip_dual": 1.5}, {"entropy_
 @pytest.mark.parametrize("average", AVERAGES)
 def test_the_clip_is_grpos(average: str, settings: dict[str, float]) -> None:
     rollouts, fresh = critic_round()
-    algo = PPO(**POLICY_ALONE, average=average, **settings)
+    algo = PPO(**POLICY_ALONE, loss_aggregation=average, **settings)
     batch = batch_of(rollouts, algo.credit(rollouts))
     loss, metrics = algo.loss(batch, fresh)
-    wanted, wanted_metrics = GRPO(kl_coef=0, average=average, **settings).loss(batch, fresh)
+    wanted, wanted_metrics = GRPO(kl_coef=0, loss_aggregation=average, **settings).loss(batch, fresh)
     close(loss, wanted)
     close(torch.autograd.grad(loss, fresh.logp_NT)[0], torch.autograd.grad(wanted, fresh.logp_NT)[0])
     for name, value in wanted_metrics.items():
@@ -206,13 +207,13 @@ def test_kl_in_the_reward_by_hand() -> None:
 def test_credit_is_the_double_sum_of_the_rewards_with_kl(whiten: bool) -> None:
     for seed in range(3):
         rollouts, _ = critic_round(seed)
-        algo = PPO(gamma=0.9, lam=0.8, lam_critic=0.6, kl_coef=0.3, whiten=whiten)
+        algo = PPO(gamma=0.9, gae_lambda=0.8, critic_gae_lambda=0.6, kl_coef=0.3, whiten=whiten)
         credit, wanted_NT = algo.credit(rollouts), gae_of(rollouts, 0.9, [0.8] * 12, beta=0.3)
         close(credit.return_NT, gae_of(rollouts, 0.9, [0.6] * 12, beta=0.3) + rollouts.value_NT)
         if whiten:
-            tokens = wanted_NT[rollouts.mask_NT].tolist()
+            tokens = wanted_NT[rollouts.completion_mask_NT].tolist()
             white_NT = (wanted_NT - statistics.fmean(tokens)) / statistics.pstdev(tokens)
-            wanted_NT = torch.where(rollouts.mask_NT, white_NT, 0)
+            wanted_NT = torch.where(rollouts.completion_mask_NT, white_NT, 0)
         close(credit.advantage_NT, wanted_NT)
         assert credit.keep_N.all()
 
@@ -222,13 +223,13 @@ def test_credit_is_the_double_sum_of_the_rewards_with_kl(whiten: bool) -> None:
 def test_kl_in_the_loss_is_grpos(average: str, estimator: str) -> None:
     rollouts, fresh = critic_round()
     terms = []
-    for algo in (PPO(kl_in="loss", average=average), GRPO(average=average)):
+    for algo in (PPO(kl_placement="loss", loss_aggregation=average), GRPO(loss_aggregation=average)):
         slopes = [gradient_of(replace(algo, kl_coef=b, kl_estimator=estimator), rollouts, fresh) for b in (0.3, 0)]
         terms.append(slopes[0] - slopes[1])
     close(*terms)
     assert terms[0].abs().max() > 1e-3
     # Its credit knows no KL.
-    close(PPO(kl_in="loss").credit(rollouts).advantage_NT, PPO(kl_coef=0).credit(rollouts).advantage_NT)
+    close(PPO(kl_placement="loss").credit(rollouts).advantage_NT, PPO(kl_coef=0).credit(rollouts).advantage_NT)
 
 
 # --- one lambda for the policy, one for the critic -----------------------------------------------------------
@@ -238,17 +239,17 @@ def test_the_advantages_follow_lam_and_the_targets_lam_critic() -> None:
     rollouts, _ = critic_round()
     for lam in (0.0, 0.7, 1.0):
         for lam_critic in (0.0, 0.7, 1.0):
-            credit = PPO(lam=lam, lam_critic=lam_critic, kl_coef=0, whiten=False).credit(rollouts)
+            credit = PPO(gae_lambda=lam, critic_gae_lambda=lam_critic, kl_coef=0, whiten=False).credit(rollouts)
             close(credit.advantage_NT, gae_of(rollouts, 1.0, [lam] * 12))
             close(credit.return_NT, gae_of(rollouts, 1.0, [lam_critic] * 12) + rollouts.value_NT)
 
 
 def test_a_lambda_by_length_takes_the_place_of_lam_alone() -> None:
     rollouts, _ = critic_round()
-    lengths = rollouts.mask_NT.sum(1).tolist()
+    lengths = rollouts.completion_mask_NT.sum(1).tolist()
     assert min(lengths) <= 1 / 0.6 < max(lengths)  # both sides of the floor
     for lam in (0.3, 1.0):
-        credit = PPO(lam=lam, lam_alpha=0.6, lam_critic=0.5, kl_coef=0, whiten=False).credit(rollouts)
+        credit = PPO(gae_lambda=lam, gae_lambda_alpha=0.6, critic_gae_lambda=0.5, kl_coef=0, whiten=False).credit(rollouts)
         wanted_NT = gae_of(rollouts, 1.0, [max(1 - 1 / (0.6 * length), 0) for length in lengths])
         close(credit.advantage_NT, wanted_NT)
         close(credit.return_NT, gae_of(rollouts, 1.0, [0.5] * 12) + rollouts.value_NT)
@@ -257,12 +258,12 @@ def test_a_lambda_by_length_takes_the_place_of_lam_alone() -> None:
 # --- the whole round, and rows that are out ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("settings", [{}, {"kl_in": "loss", "entropy_coef": 0.1, "value_coef": 2.0}], ids=str)
+@pytest.mark.parametrize("settings", [{}, {"kl_placement": "loss", "entropy_coef": 0.1, "value_coef": 2.0}], ids=str)
 @pytest.mark.parametrize("average", AVERAGES)
 def test_micro_batches_change_no_gradient_and_no_metric(average: str, settings: dict[str, Any]) -> None:
     rollouts, fresh = critic_round()
-    check_shares(PPO(average=average, **settings), rollouts, fresh)
-    check_shares(PPO(average=average, **settings), replace(rollouts, valid_N=booleans([1] * 5 + [0] + [1] * 6)), fresh)
+    check_shares(PPO(loss_aggregation=average, **settings), rollouts, fresh)
+    check_shares(PPO(loss_aggregation=average, **settings), replace(rollouts, valid_N=booleans([1] * 5 + [0] + [1] * 6)), fresh)
 
 
 def test_whitening_is_over_every_token_of_the_round() -> None:
@@ -273,7 +274,7 @@ def test_whitening_is_over_every_token_of_the_round() -> None:
 
 
 @pytest.mark.parametrize("junk", [9.0, math.nan, math.inf])
-@pytest.mark.parametrize("settings", [{}, {"whiten": False}, {"lam": 0.5, "lam_alpha": 0.6}], ids=str)
+@pytest.mark.parametrize("settings", [{}, {"whiten": False}, {"gae_lambda": 0.5, "gae_lambda_alpha": 0.6}], ids=str)
 def test_a_row_the_verifier_lost_is_out_and_moves_nothing(settings: dict[str, Any], junk: float) -> None:
     rollouts, fresh = critic_round()
     valid_N = booleans([1, 1, 0, 1, 1, 1, 1, 0, 1, 1, 1, 1])
@@ -293,7 +294,7 @@ def test_a_row_the_verifier_lost_is_out_and_moves_nothing(settings: dict[str, An
 
 def test_a_completion_cut_at_its_limit_is_trained_on_like_any_other() -> None:
     rollouts, _ = critic_round()
-    cut = PPO().credit(replace(rollouts, ended_N=~rollouts.ended_N))
+    cut = PPO().credit(replace(rollouts, finished_N=~rollouts.finished_N))
     assert cut.keep_N.all()
     close(cut.advantage_NT, PPO().credit(rollouts).advantage_NT)
 
@@ -311,10 +312,10 @@ def test_who_is_in_a_group_does_not_matter() -> None:
 
 
 @pytest.mark.parametrize("junk", [math.inf, -math.inf, math.nan])
-@pytest.mark.parametrize("settings", [{}, {"kl_in": "loss"}, {"entropy_coef": 0.1}], ids=str)
+@pytest.mark.parametrize("settings", [{}, {"kl_placement": "loss"}, {"entropy_coef": 0.1}], ids=str)
 def test_masked_positions_change_nothing(settings: dict[str, Any], junk: float) -> None:
     rollouts, fresh = critic_round()
-    algo, mask_NT = PPO(**settings), rollouts.mask_NT
+    algo, mask_NT = PPO(**settings), rollouts.completion_mask_NT
     log, old, ref, entropy = (
         torch.where(mask_NT, x_NT.detach(), junk)
         for x_NT in (fresh.logp_NT, rollouts.logp_NT, rollouts.ref_logp_NT, fresh.entropy_NT)
@@ -340,12 +341,12 @@ def test_the_critics_gradient_is_its_error(average: str, coef: float) -> None:
     """d loss / d V_it = c_V w_it (V - R), without a clip; and where V has not moved, with one."""
     for step, clip in ((0.5, None), (0.0, 0.2)):
         rollouts, fresh = critic_round(step=step)
-        algo = PPO(value_coef=coef, value_clip=clip, average=average)
+        algo = PPO(value_coef=coef, value_clip=clip, loss_aggregation=average)
         error_NT = fresh.value_NT.detach() - algo.credit(rollouts).return_NT
         close(value_gradient(algo, rollouts, fresh), coef * f64(weights(rollouts, average)) * error_NT)
 
 
-@pytest.mark.parametrize("settings", [{}, {"kl_in": "loss", "entropy_coef": 0.1}], ids=str)
+@pytest.mark.parametrize("settings", [{}, {"kl_placement": "loss", "entropy_coef": 0.1}], ids=str)
 def test_policy_and_critic_do_not_feel_each_others_loss(settings: dict[str, Any]) -> None:
     rollouts, fresh = critic_round()
     without, with_value = (gradient_of(PPO(value_coef=c, **settings), rollouts, fresh) for c in (0, 5))
@@ -375,7 +376,7 @@ def test_metrics() -> None:
     _, metrics = loss_of(PPO(), rollouts, fresh)
     assert set(metrics) == {"entropy", "clip_ratio/low", "clip_ratio/high", "value_loss", "kl"}
     assert not any(x.requires_grad for x in metrics.values())
-    tokens = (fresh.logp_NT - rollouts.ref_logp_NT)[rollouts.mask_NT].tolist()
+    tokens = (fresh.logp_NT - rollouts.ref_logp_NT)[rollouts.completion_mask_NT].tolist()
     close(metrics["kl"], statistics.fmean(tokens))
     assert "kl" not in loss_of(PPO(kl_coef=0), replace(rollouts, ref_logp_NT=None), fresh)[1]
 
@@ -392,7 +393,7 @@ def test_a_perfect_critic_explains_everything() -> None:
 
 def test_without_a_target_the_algorithm_stays_itself() -> None:
     rollouts, _ = critic_round()
-    for algo in (PPO(), PPO(kl_coef=0), PPO(kl_in="loss")):
+    for algo in (PPO(), PPO(kl_coef=0), PPO(kl_placement="loss")):
         assert algo.adapt(rollouts) is algo
         assert "kl_coef" not in algo.credit(rollouts).metrics
 
@@ -406,7 +407,7 @@ def test_beta_follows_the_mean_kl_of_a_completion() -> None:
         ref_logp_NT=f64([[-1.5, -0.75], [math.nan, -1.4], [-9, -9]]),
         valid_N=booleans([1, 1, 0]),
     )
-    algo = PPO(kl_coef=0.2, kl_target=0.3, kl_horizon=10, lam=0.9)
+    algo = PPO(kl_coef=0.2, kl_target=0.3, kl_horizon=10, gae_lambda=0.9)
     then = algo.adapt(rollouts)
     close(then.kl_coef, 0.2 * (1 + 2 / 120))
     assert replace(then, kl_coef=0.2) == algo
@@ -433,8 +434,7 @@ def test_the_docstrings_relatives_run(name: str) -> None:
 
 def test_the_docstring_still_lists_these_relatives() -> None:
     for name, settings in RELATIVES.items():
-        line = next(x for x in (ppo.__doc__ or "").splitlines() if x.strip().startswith(name))
-        words = dict(word.split("=") for word in line.split() if "=" in word)
+        words = settings_of(ppo.__doc__ or "", name)
         assert set(words) == set(settings)
         for field, value in settings.items():
             assert words[field] == value if isinstance(value, str) else float(words[field]) == value
@@ -466,9 +466,9 @@ KNOBS: dict[str, tuple[list[Any], set[str], dict[str, Any]]] = {
     "critic_lr": ([10.0, 1.0], {"schedule"}, {}),
     "critic_warmup": ([0, 1], {"schedule"}, {}),
     "gamma": ([1.0, 0.9], {"advantage", "return", "loss", "value_loss"}, {}),
-    "lam": ([1.0, 0.95], {"advantage", "loss"}, {}),
-    "lam_critic": ([1.0, 0.95], {"return", "loss", "value_loss"}, {}),
-    "lam_alpha": ([None, 0.5, 0.9], {"advantage", "loss"}, {}),
+    "gae_lambda": ([1.0, 0.95], {"advantage", "loss"}, {}),
+    "critic_gae_lambda": ([1.0, 0.95], {"return", "loss", "value_loss"}, {}),
+    "gae_lambda_alpha": ([None, 0.5, 0.9], {"advantage", "loss"}, {}),
     "whiten": ([True, False], {"advantage", "loss"}, {}),
     "value_coef": ([0.1, 0.5], {"loss"}, {}),
     "value_clip": ([None, 0.2, 0.1], {"loss", "value_loss"}, {}),
@@ -476,12 +476,12 @@ KNOBS: dict[str, tuple[list[Any], set[str], dict[str, Any]]] = {
     "clip_high": ([0.1, 0.2], {"loss"}, {}),
     "clip_dual": ([None, 3.0, 6.0], {"loss"}, {}),
     "kl_coef": ([0.04, 0.1], {"advantage", "return", "loss", "value_loss", "kl_coef"}, {}),
-    "kl_in": (["reward", "loss"], {"advantage", "return", "loss", "value_loss"}, {}),
-    "kl_estimator": (["k1", "k2", "k3"], {"loss"}, {"kl_in": "loss"}),
+    "kl_placement": (["reward", "loss"], {"advantage", "return", "loss", "value_loss"}, {}),
+    "kl_estimator": (["k1", "k2", "k3"], {"loss"}, {"kl_placement": "loss"}),
     "kl_target": ([None, 0.01, 1000.0], {"kl_coef"}, {}),
     "kl_horizon": ([100.0, 200.0], {"kl_coef"}, {"kl_target": 0.01}),
     "entropy_coef": ([0.0, 0.01], {"needs", "loss"}, {}),
-    "average": (AVERAGES, {"loss"}, {}),
+    "loss_aggregation": (AVERAGES, {"loss"}, {}),
     "epochs": ([1, 2], {"schedule"}, {}),
     "minibatches": ([1, 2], {"schedule"}, {}),
 }
@@ -510,20 +510,20 @@ def test_no_knob_is_dead(field: str) -> None:
 def test_with_one_step_a_completion_process_is_outcome_and_step_rewards_are_gae_s_rewards() -> None:
     rollouts, fresh = critic_round()
     single = stepped(rollouts)
-    for settings in ({}, {"kl_coef": 0, "whiten": False, "lam": 0.9}):
+    for settings in ({}, {"kl_coef": 0, "whiten": False, "gae_lambda": 0.9}):
         outcome, process = PPO(**settings), PPO(**settings, supervision="process")  # type: ignore[arg-type]
         assert torch.equal(outcome.credit(single).advantage_NT, process.credit(single).advantage_NT)
         assert torch.equal(gradient_of(outcome, single, fresh), gradient_of(process, single, fresh))
     several = stepped(rollouts, extra=[(0, 0, 0.5), (3, 0, -0.25)])
     assert several.step_reward_NT is not None and several.value_NT is not None
-    got = PPO(supervision="process", kl_coef=0, whiten=False, lam=0.9).credit(several).advantage_NT
-    rows = (x.tolist() for x in (several.step_reward_NT, several.value_NT, several.mask_NT))
+    got = PPO(supervision="process", kl_coef=0, whiten=False, gae_lambda=0.9).credit(several).advantage_NT
+    rows = (x.tolist() for x in (several.step_reward_NT, several.value_NT, several.completion_mask_NT))
     close(got, gae_oracle(*rows, 1.0, [0.9] * len(got)))
 
 
 def test_needs() -> None:
     assert PPO(supervision="process").needs == {"values", "reference", "steps"}
-    assert PPO().needs == PPO(kl_in="loss").needs == {"values", "reference"}
+    assert PPO().needs == PPO(kl_placement="loss").needs == {"values", "reference"}
     assert PPO(kl_coef=0).needs == {"values"}
     assert PPO(kl_coef=0, entropy_coef=0.01).needs == {"values", "entropy"}
 
@@ -533,7 +533,7 @@ def test_needs() -> None:
 def test_what_is_needed_and_missing_is_an_error(missing: str, kl_in: str) -> None:
     rollouts, fresh = critic_round()
     with pytest.raises(AssertionError):
-        loss_of(PPO(kl_in=kl_in), replace(rollouts, **{missing: None}), fresh)
+        loss_of(PPO(kl_placement=kl_in), replace(rollouts, **{missing: None}), fresh)
 
 
 def test_schedule_is_what_the_fields_say() -> None:
@@ -547,8 +547,8 @@ def test_schedule_is_what_the_fields_say() -> None:
 BAD: dict[str, list[float]] = {
     **dict.fromkeys(("clip_low", "clip_high", "kl_coef", "value_coef"), [-0.1]),
     "critic_warmup": [-1],
-    **dict.fromkeys(("gamma", "lam", "lam_critic"), [-0.1, 1.1, math.nan]),
-    **dict.fromkeys(("critic_lr", "kl_horizon", "lam_alpha", "value_clip", "kl_target"), [0.0, -1.0, math.nan]),
+    **dict.fromkeys(("gamma", "gae_lambda", "critic_gae_lambda"), [-0.1, 1.1, math.nan]),
+    **dict.fromkeys(("critic_lr", "kl_horizon", "gae_lambda_alpha", "value_clip", "kl_target"), [0.0, -1.0, math.nan]),
     **dict.fromkeys(("epochs", "minibatches"), [0, -1]),
     "clip_dual": [1.0, 0.5],
 }
@@ -566,6 +566,6 @@ def test_a_target_needs_a_coefficient_to_start_from() -> None:
 
 
 def test_the_edges_of_the_fields_are_fine() -> None:
-    edges = {"clip_low": 0, "clip_high": 0, "value_coef": 0, "critic_warmup": 0, "gamma": 0, "lam": 0, "lam_critic": 0}
-    algo = PPO(**edges, lam_alpha=1e-3)  # type: ignore[arg-type]
+    edges = {"clip_low": 0, "clip_high": 0, "value_coef": 0, "critic_warmup": 0, "gamma": 0, "gae_lambda": 0, "critic_gae_lambda": 0}
+    algo = PPO(**edges, gae_lambda_alpha=1e-3)  # type: ignore[arg-type]
     assert {name: getattr(algo, name) for name in edges} == edges

@@ -36,7 +36,7 @@ def test_the_sum_of_the_steps_to_come_by_hand() -> None:
 
 
 def test_the_mean_of_the_steps_to_come_by_hand() -> None:
-    got = process([[0, 1, 0, 1], [0, 1, 0, 0]], [[0, 1, 0, 1]] * 2, [0, 0], steps="mean")
+    got = process([[0, 1, 0, 1], [0, 1, 0, 0]], [[0, 1, 0, 1]] * 2, [0, 0], step_reduction="mean")
     close(got, [[1 / ROOT3] * 4, [(1 / ROOT3 - ROOT3) / 2] * 2 + [-ROOT3] * 2])
 
 
@@ -47,7 +47,7 @@ def test_against_loops() -> None:
     ends = [[int(rng.random() < 0.4) for _ in range(width)] for _ in range(rows)]
     rewards = [[rng.gauss(0, 1) * e for e in row] for row in ends]
     for steps in ("sum", "mean"):
-        got = process(rewards, ends, groups, valid=valid, steps=steps)
+        got = process(rewards, ends, groups, valid=valid, step_reduction=steps)
         for i in range(rows):
             mates = [j for j in range(rows) if groups[j] == groups[i] and valid[j]]
             pool = [rewards[j][t] for j in mates for t in range(width) if ends[j][t]]
@@ -68,7 +68,7 @@ def test_one_step_a_completion_is_outcome_supervision_to_the_last_bit(steps: str
     for seed in range(5):
         rollouts = last_steps(random_round(seed, groups=3, size=4))
         rollouts = replace(rollouts, valid_N=booleans([1] * 5 + [0] + [1] * 6))
-        outcome, by_step = GRPO(scale=scale), GRPO(scale=scale, supervision="process", steps=steps)  # type: ignore[arg-type]
+        outcome, by_step = GRPO(normalize=scale), GRPO(normalize=scale, supervision="process", step_reduction=steps)  # type: ignore[arg-type]
         assert torch.equal(outcome.credit(rollouts).advantage_NT, by_step.credit(rollouts).advantage_NT)
         fresh = moved(rollouts, 0.3)
         assert torch.equal(gradient_of(outcome, rollouts, fresh), gradient_of(by_step, rollouts, fresh))
@@ -78,7 +78,7 @@ def test_a_longer_chain_of_good_steps_earns_more_and_the_mean_does_not_care() ->
     # a: three right steps; b: one right step; c: one wrong step.  Pool {1,1,1,1,0}: mean 4/5, deviation 2/5.
     rewards, ends = [[1, 1, 1], [0, 0, 1], [0, 0, 0]], [[1, 1, 1], [0, 0, 1], [0, 0, 1]]
     close(process(rewards, ends, [0, 0, 0])[:, 0], [3 / 2, 1 / 2, -2])
-    close(process(rewards, ends, [0, 0, 0], steps="mean")[:, 0], [1 / 2, 1 / 2, -2])
+    close(process(rewards, ends, [0, 0, 0], step_reduction="mean")[:, 0], [1 / 2, 1 / 2, -2])
 
 
 def test_a_group_whose_steps_are_all_equal_has_no_advantage_and_is_counted() -> None:
@@ -86,7 +86,7 @@ def test_a_group_whose_steps_are_all_equal_has_no_advantage_and_is_counted() -> 
     rollouts = stepped(rollouts, extra=[(8, 0, 0.0)])
     credit = GRPO(supervision="process", kl_coef=0).credit(rollouts)
     assert credit.advantage_NT[:4].tolist() == [[0.0] * 5] * 4
-    assert credit.inert_N is not None and credit.inert_N[:4].all() and not credit.inert_N[4:].any()
+    assert credit.zero_gradient_N is not None and credit.zero_gradient_N[:4].all() and not credit.zero_gradient_N[4:].any()
     assert credit.metrics == {"frac_step_reward_zero_std": 1 / 3, "steps": 13 / 12}
 
 
@@ -103,13 +103,13 @@ def test_masked_tokens_get_nothing() -> None:
 
 def test_micro_batches_change_nothing() -> None:
     rollouts = stepped(random_round(2), extra=[(0, 0, 0.7), (4, 1, -0.3)])
-    check_shares(GRPO(supervision="process", steps="mean"), rollouts, moved(rollouts, 0.3))
+    check_shares(GRPO(supervision="process", step_reduction="mean"), rollouts, moved(rollouts, 0.3))
 
 
 def test_it_asks_for_steps_and_refuses_what_it_cannot_pool() -> None:
     assert "steps" in GRPO(supervision="process").needs and "steps" not in GRPO().needs
-    for wrong in ({"center": "none"}, {"scale": "batch"}, {"kl_in": "reward"}):
-        with pytest.raises(ValueError, match="algo.supervision: process goes with center=group"):
+    for wrong in ({"baseline": "none"}, {"normalize": "batch"}, {"kl_placement": "reward"}):
+        with pytest.raises(ValueError, match="algo.supervision: process goes with baseline=group"):
             GRPO(supervision="process", **wrong)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="steps must be sum or mean, not 'max'"):
-        process([[1]], [[1]], [0], steps="max")
+    with pytest.raises(ValueError, match="step_reduction must be sum or mean, not 'max'"):
+        process([[1]], [[1]], [0], step_reduction="max")

@@ -36,8 +36,8 @@ def test_log_ratio_and_ratio_by_hand() -> None:
 def test_against_the_definitions(level: str) -> None:
     rollouts = random_round()
     fresh = moved(rollouts, 0.7)
-    got_NT = ratios.importance(fresh.logp_NT, rollouts.logp_NT, rollouts.mask_NT, level)
-    new, old, mask = fresh.logp_NT.tolist(), rollouts.logp_NT.tolist(), rollouts.mask_NT.tolist()
+    got_NT = ratios.importance(fresh.logp_NT, rollouts.logp_NT, rollouts.completion_mask_NT, level)
+    new, old, mask = fresh.logp_NT.tolist(), rollouts.logp_NT.tolist(), rollouts.completion_mask_NT.tolist()
     for i, row in enumerate(mask):
         chosen = [t for t, m in enumerate(row) if m]
         logs = [new[i][t] - old[i][t] for t in chosen]

@@ -11,10 +11,10 @@ import pytest
 from algos.ops import select
 from tests.algos.builders import booleans, f64, integers
 
-DROPS = get_args(select.Drop)
+DROPS = get_args(select.GroupFilter)
 REWARDS = [1, 0, 0, 0, 1, 1, 0.5, 0.5]  # groups: mixed, all wrong, all right, all the same but neither
 GROUPS = [0, 0, 1, 1, 2, 2, 3, 3]
-KEPT_GROUPS = {"none": {0, 1, 2, 3}, "silent": {0}, "all_wrong": {0, 2, 3}, "all_right": {0, 1, 3}}
+KEPT_GROUPS = {"none": {0, 1, 2, 3}, "zero_variance": {0}, "all_wrong": {0, 2, 3}, "all_right": {0, 1, 3}}
 
 
 def keep(rewards: list[float], groups: list[int], valid: list[int] | None, drop: str) -> list[bool]:
@@ -27,7 +27,7 @@ def oracle(rewards: list[float], groups: list[int], valid: list[int], drop: str)
     kept = []
     for i in range(len(rewards)):
         mine = {rewards[j] for j in range(len(rewards)) if valid[j] and groups[j] == groups[i]}
-        unwanted = {"none": set(), "silent": mine, "all_wrong": {min(everyone)}, "all_right": {max(everyone)}}[drop]
+        unwanted = {"none": set(), "zero_variance": mine, "all_wrong": {min(everyone)}, "all_right": {max(everyone)}}[drop]
         kept.append(not (len(mine) == 1 and mine <= unwanted))
     return kept
 
@@ -57,13 +57,13 @@ def test_against_the_definitions(drop: str) -> None:
 @pytest.mark.parametrize("drop", DROPS)
 @pytest.mark.parametrize("junk", [-5.0, 5.0, math.nan])
 def test_a_row_that_is_not_valid_decides_nothing(drop: str, junk: float) -> None:
-    """Neither whether its group is silent, nor which reward is the lowest or the highest of the round."""
+    """Neither whether its group has zero variance, nor which reward is the lowest or the highest of the round."""
     rewards, groups = [*REWARDS, junk, junk], [*GROUPS, 1, 2]
     assert keep(rewards, groups, [1] * 8 + [0] * 2, drop)[:8] == keep(REWARDS, GROUPS, None, drop)
 
 
 def test_a_round_of_one_reward_is_all_wrong_and_all_right() -> None:
-    for drop in ("silent", "all_wrong", "all_right"):
+    for drop in ("zero_variance", "all_wrong", "all_right"):
         assert keep([1, 1, 1, 1], [0, 0, 1, 1], None, drop) == [False] * 4
 
 
@@ -73,7 +73,7 @@ def test_a_round_without_valid_rows_is_no_error(drop: str) -> None:
 
 
 def test_an_unknown_choice_lists_the_valid_ones() -> None:
-    with pytest.raises(ValueError, match="drop must be none, silent, all_wrong or all_right, not 'best'"):
+    with pytest.raises(ValueError, match="filter_groups must be none, zero_variance, all_wrong or all_right, not 'best'"):
         keep(REWARDS, GROUPS, None, "best")
 
 
@@ -159,8 +159,8 @@ def test_the_best_of_rewards_of_0_and_1_are_the_first_right_ones() -> None:
 
 def test_what_rejection_sampling_accepts() -> None:
     valid, groups, rewards = booleans([1, 1, 1, 0]), integers([0, 0, 1, 1]), f64([0.4, 0.6, 0.1, 0.9])
-    assert select.wanted(valid, groups, rewards, 0.6, None).tolist() == [False, True, False, False]
-    assert select.wanted(valid, groups, rewards, 1.0, 1).tolist() == [False, True, True, False]
+    assert select.accepted(valid, groups, rewards, 0.6, None).tolist() == [False, True, False, False]
+    assert select.accepted(valid, groups, rewards, 1.0, 1).tolist() == [False, True, True, False]
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.9, 1.0])

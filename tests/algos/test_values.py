@@ -44,7 +44,7 @@ def gae_oracle(reward: Rows, value: Rows, mask: Mask, gamma: float, lam: list[fl
     return result
 
 
-def ragged(seed: int, rows: int = 8, width: int = 7) -> tuple[Rows, Rows, Mask]:
+def varlen(seed: int, rows: int = 8, width: int = 7) -> tuple[Rows, Rows, Mask]:
     """Rewards, values and a mask with gaps; row 0 uses every column, row 1 none, row 2 has a gap in its middle."""
     rng = random.Random(seed)
     mask = [[int(t < length and rng.random() < 0.7) for t in range(width)] for length in rng.choices(range(8), k=rows)]
@@ -75,7 +75,7 @@ def test_the_reward_is_at_the_last_token_of_ones_own() -> None:
 @pytest.mark.parametrize("gamma", [0.0, 0.9, 1.0])
 def test_gae_is_its_double_sum(gamma: float, lam: float) -> None:
     for seed in range(4):
-        reward, value, mask = ragged(seed)
+        reward, value, mask = varlen(seed)
         got_NT = gae(reward, value, mask, gamma, lam)
         close(got_NT, gae_oracle(reward, value, mask, gamma, [lam] * len(mask)))
         assert got_NT.dtype == torch.float64
@@ -83,7 +83,7 @@ def test_gae_is_its_double_sum(gamma: float, lam: float) -> None:
 
 @pytest.mark.parametrize("gamma", [0.9, 1.0])
 def test_gae_takes_a_lambda_for_each_completion(gamma: float) -> None:
-    reward, value, mask = ragged(5)
+    reward, value, mask = varlen(5)
     lam = [0.0, 0.3, 0.95, 1.0, 0.5, 0.1, 0.8, 0.2]
     close(gae(reward, value, mask, gamma, f64(lam)), gae_oracle(reward, value, mask, gamma, lam))
 
@@ -96,7 +96,7 @@ def test_gae_by_hand() -> None:
 
 
 def test_with_lambda_one_the_advantage_is_the_return_less_the_value() -> None:
-    _, value, mask = ragged(1)
+    _, value, mask = varlen(1)
     reward_NT = values.at_last(f64([1, 2, 3, 4, 5, 6, 7, 8]), booleans(mask))
     expected = held(mask, [[i + 1 - v for v in row] for i, row in enumerate(value)], 0.0)
     close(values.gae(reward_NT, f64(value), booleans(mask), 1.0, 1.0), expected)
@@ -116,7 +116,7 @@ def test_without_a_value_the_advantage_is_the_reward_to_go() -> None:
 @pytest.mark.parametrize("junk", JUNK)
 @pytest.mark.parametrize("lam", [0.0, 0.95])
 def test_what_is_masked_changes_no_advantage_and_has_none(junk: float, lam: float) -> None:
-    reward, value, mask = ragged(2)
+    reward, value, mask = varlen(2)
     clean_NT = gae(reward, value, mask, 0.9, lam)
     assert gae(held(mask, reward, junk), held(mask, value, junk), mask, 0.9, lam).tolist() == clean_NT.tolist()
     assert clean_NT[~booleans(mask)].tolist() == [0.0] * sum(row.count(0) for row in mask)
@@ -132,7 +132,7 @@ def test_tool_output_in_between_changes_no_advantage(place: int) -> None:
 
 
 def test_gae_leaves_its_arguments_alone() -> None:
-    reward, value, mask = ragged(3)
+    reward, value, mask = varlen(3)
     reward_NT, value_NT, mask_NT = f64(reward), f64(value), booleans(mask)
     values.gae(reward_NT, value_NT, mask_NT, 0.9, 0.8)
     assert (reward_NT.tolist(), value_NT.tolist(), mask_NT.tolist()) == (
@@ -220,7 +220,7 @@ def test_where_there_is_nothing_to_explain(mask: Mask) -> None:
 @pytest.mark.parametrize("parts", [1, 3, 4])
 def test_explained_by_position_is_explained_variance_of_each_part(parts: int) -> None:
     for seed in range(4):
-        value, target, mask = ragged(seed)
+        value, target, mask = varlen(seed)
         bins: dict[str, list[tuple[float, float]]] = {"": [], "/prompt": []}
         for i, row in enumerate(mask):
             for k, t in enumerate(own(row)):

@@ -48,11 +48,11 @@ ALGORITHMS = {"grpo_twice": "grpo", "ppo_shared": "ppo"}  # of the arms that are
 ARMS: dict[str, tuple[str, ...]] = {
     "grpo": (),
     "ppo": ("algo.kl_target=0.01", "algo.kl_horizon=50"),
-    "ppo_shared": ("algo.critic=shared", "algo.kl_coef=0", "algo.lam=0.95", "algo.epochs=2"),
-    "online_rft": ("algo.correct_at=0.5",),
-    "rft": ("algo.correct_at=0.5", "algo.cap=2"),
-    "dpo": ("algo.correct_at=0.5", "algo.epochs=4"),
-    "grpo_twice": ("algo.epochs=2", "algo.minibatches=2", "algo.clip_high=0.28", "algo.average=token"),
+    "ppo_shared": ("algo.critic=shared", "algo.kl_coef=0", "algo.gae_lambda=0.95", "algo.epochs=2"),
+    "online_rft": ("algo.reward_threshold=0.5",),
+    "rft": ("algo.reward_threshold=0.5", "algo.max_per_prompt=2"),
+    "dpo": ("algo.reward_threshold=0.5", "algo.epochs=4"),
+    "grpo_twice": ("algo.epochs=2", "algo.minibatches=2", "algo.clip_high=0.28", "algo.loss_aggregation=token"),
 }
 
 
@@ -91,8 +91,8 @@ def metrics_of(arm: str, dtype: str) -> list[dict[str, float]]:
         }
         run = prepare(resolve(flags, [*SETTINGS, *ARMS[arm]], None))
         rounds = []
-        while (done := run.trainer.round()) is not None:
-            found = done.metrics(run.trainer.planner.budget, run.trainer.meter)
+        while (done := run.trainer.train_round()) is not None:
+            found = done.metrics(run.trainer.round_sizer.budget, run.trainer.profiler)
             rounds.append({name: found[name] for name in METRICS if name in found})
     return rounds
 

@@ -10,7 +10,7 @@ import torch
 from algos import Batch, Credit, Rollouts
 from algos.grpo import GRPO
 from harness.models.loading import accelerator
-from harness.models.optimizer import Optim
+from harness.models.optimizer import OptimizerSettings
 from harness.models.policy import LMPolicy
 from harness.rollout.engine import Engine
 from harness.rollout.sampler import Completions, Sampler, Sampling
@@ -63,13 +63,13 @@ def test_in_16_bits_tokens_hardly_depend_on_the_batch(capsys: pytest.CaptureFixt
 
 @pytest.mark.parametrize("kind", ["llama", "qwen2", "gpt2"])
 def test_ragged_rows_are_read_as_packed_ones(kind: str) -> None:
-    """torch's kernel for ragged rows in bf16, against the padded kernel in bf16: as near as 16 bits allow."""
-    policy = LMPolicy(build(kind), accelerator("cuda", "bfloat16"), Optim(1e-3), 0.8, False, 8192)
-    assert policy.lm.ragged, "the kernel did not agree with the model, or is not there"
+    """torch's kernel for varlen rows in bf16, against the padded kernel in bf16: as near as 16 bits allow."""
+    policy = LMPolicy(build(kind), accelerator("cuda", "bfloat16"), OptimizerSettings(1e-3), 0.8, False, 8192)
+    assert policy.lm.varlen, "the kernel did not agree with the model, or is not there"
     r = on_gpu(explored(kind))
-    ragged = policy.score(r)
-    policy.lm.ragged = False
-    assert float((policy.score(r) - ragged).abs().max()) < 0.3
+    varlen = policy.score(r)
+    policy.lm.varlen = False
+    assert float((policy.score(r) - varlen).abs().max()) < 0.3
 
 
 def test_the_gradient_is_the_cpus() -> None:
@@ -77,9 +77,9 @@ def test_the_gradient_is_the_cpus() -> None:
     algo = GRPO(kl_coef=0)
     batch = whole(r, credited(r, torch.float32))
     here = gradient(
-        LMPolicy(build("llama"), accelerator("cpu", "float32"), Optim(1e-3), 0.8, False, 8192), algo, [batch]
+        LMPolicy(build("llama"), accelerator("cpu", "float32"), OptimizerSettings(1e-3), 0.8, False, 8192), algo, [batch]
     )
-    policy = LMPolicy(build("llama"), accelerator("cuda", "float32"), Optim(1e-3), 0.8, False, 8192)
+    policy = LMPolicy(build("llama"), accelerator("cuda", "float32"), OptimizerSettings(1e-3), 0.8, False, 8192)
 
     there = gradient(policy, algo, [Batch(on_gpu(batch.rollouts), on_gpu(batch.credit), batch.totals)])
     same_gradient({k: g.cpu() for k, g in there.items()}, here, 1e-4)

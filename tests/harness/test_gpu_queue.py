@@ -202,7 +202,7 @@ def test_rows_run_in_order_while_the_time_suffices(tmp_path: Path, monkeypatch: 
     said: list[str] = []
     ended = gpu_queue.run(waiting, 5.0, tmp_path / "out" / "all.tar.gz", said.append)
     hows = [re.sub(r" \(.*", "", how) for _, how in ended]
-    assert hows[0] == hows[3] == "done" and hows[1].startswith("failed with") and hows[2].startswith("left out: ")
+    assert hows[0] == hows[3] == "done" and hows[1].startswith("failed with") and hows[2].startswith("skipped: ")
     with tarfile.open(tmp_path / "out" / "all.tar.gz") as packed:
         assert sorted(packed.getnames()) == ["results/a.json", "results/c.json"]
     assert [line.split()[-1] for line in said[-4:]] == [row.command.split()[-1] for row in waiting]
@@ -228,7 +228,7 @@ def test_nothing_that_a_row_started_outlives_it(tmp_path: Path, monkeypatch: pyt
         Row(f"python3 -c {shlex.quote(hears)} && true", "hears", 1),
     ]
     ended = gpu_queue.run(waiting, 5.0, None, lambda _: None)
-    assert all(how.startswith("cut off") for _, how in ended) and whole.read_text() == "1"
+    assert all(how.startswith("stopped by the time limit") for _, how in ended) and whole.read_text() == "1"
     size = beats.stat().st_size
     time.sleep(0.3)
     assert 0 < size == beats.stat().st_size, "it lives on"
@@ -239,7 +239,7 @@ def test_an_interrupt_ends_the_row_too(tmp_path: Path, monkeypatch: pytest.Monke
     beats = tmp_path / "beats"
     threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):
-        gpu_queue.ran(f"(while :; do echo x >> {beats}; sleep 0.05; done) & wait", 60, dict(os.environ))
+        gpu_queue.run_command(f"(while :; do echo x >> {beats}; sleep 0.05; done) & wait", 60, dict(os.environ))
     size = beats.stat().st_size
     time.sleep(0.3)
     assert size == beats.stat().st_size, "it lives on"
@@ -256,7 +256,7 @@ def test_an_archive_stays_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     gpu_queue.pack(tmp_path / "out" / "a.tar.gz", time.time() - 60, said.append, tmp_path)
     with tarfile.open(tmp_path / "out" / "a.tar.gz") as packed:
         assert [Path(n).name for n in packed.getnames()] == ["small", "plain"], "it is compressed bytes that count"
-    assert said == [f"left out of the archive, too large: {tmp_path / 'large'}"]
+    assert said == [f"not archived, too large: {tmp_path / 'large'}"]
 
 
 def test_a_list_that_is_not_there() -> None:

@@ -27,7 +27,7 @@ from transformers import (
 
 from algos import Critic, Rollouts
 from harness.models.loading import accelerator, silenced
-from harness.models.optimizer import Optim
+from harness.models.optimizer import OptimizerSettings
 from harness.models.policy import LMPolicy
 from harness.rollout.sampler import Completions, Sampler, Sampling
 
@@ -127,7 +127,7 @@ def sampler_of(kind: str, rows: int = 2048, dtype: torch.dtype = torch.float32) 
 
 
 def prompts_of(count: int, longest: int = 9, seed: int = 0) -> list[list[int]]:
-    """Ragged prompts; the first has one token, the second the most."""
+    """Prompts of different lengths; the first has one token, the second the most."""
     rng = np.random.default_rng(seed)
     lengths = [1, longest, *rng.integers(1, longest + 1, count)][:count]
     return [[int(x) for x in rng.integers(40, VOCABULARY, n)] for n in lengths]
@@ -142,23 +142,23 @@ def rollouts_of(prompts: Sequence[list[int]], group_size: int, done: Completions
         rows.append([PAD] * (width - len(prompt)) + prompt + done.tokens_NT[i].tolist())
         horizon = done.tokens_NT.shape[1]
         attend.append([0] * (width - len(prompt)) + [1] * (len(prompt) + length) + [0] * (horizon - length))
-    attend_NS = torch.tensor(attend).bool()
+    attention_mask_NS = torch.tensor(attend).bool()
     return Rollouts(
         tokens_NS=torch.tensor(rows),
-        attend_NS=attend_NS,
-        mask_NT=attend_NS[:, width:],
+        attention_mask_NS=attention_mask_NS,
+        completion_mask_NT=attention_mask_NS[:, width:],
         logp_NT=done.logp_NT,
         entropy_NT=done.entropy_NT,
         group_N=torch.arange(len(rows)) // group_size,
         valid_N=torch.ones(len(rows)).bool(),
-        ended_N=done.ended_N,
+        finished_N=done.finished_N,
     )
 
 
 def explored(
     kind: str, dtype: torch.dtype = torch.float32, temperature: float = 0.8, group_size: int = 4, tokens: int = 12
 ) -> Rollouts:
-    """Four ragged prompts, sampled."""
+    """Four prompts of different lengths, sampled."""
     prompts = prompts_of(4)
     sampling = Sampling(temperature, tokens, seed=15)
     return rollouts_of(prompts, group_size, sampler_of(kind, dtype=dtype)(prompts, group_size, sampling))
@@ -169,8 +169,8 @@ def policy_of(
     dtype: torch.dtype = torch.float32,
     temperature: float = 0.8,
     reference: bool = False,
-    micro_tokens: int = 8192,
-    optim: Optim | None = None,
+    micro_batch_tokens: int = 8192,
+    optim: OptimizerSettings | None = None,
     critic: Critic = "none",
     critic_lr: float = 1.0,
     **changes: Any,
@@ -180,10 +180,10 @@ def policy_of(
     return LMPolicy(
         build(kind, dtype=dtype, **changes),
         accelerator("cpu", name),
-        optim or Optim(lr=1e-3),
+        optim or OptimizerSettings(lr=1e-3),
         temperature,
         reference,
-        micro_tokens,
+        micro_batch_tokens,
         critic,
         critic_lr,
     )
@@ -199,7 +199,7 @@ def plain_logp(model: Any, row: list[int], start: int, temperature: float) -> to
 def real_rows(r: Rollouts) -> list[tuple[list[int], int]]:
     """Each row without its padding, and where its completion starts."""
     found = []
-    for tokens, attend, mask in zip(r.tokens_NS, r.attend_NS, r.mask_NT, strict=True):
+    for tokens, attend, mask in zip(r.tokens_NS, r.attention_mask_NS, r.completion_mask_NT, strict=True):
         row = tokens[attend].tolist()
         found.append((row, len(row) - int(mask.sum())))
     return found

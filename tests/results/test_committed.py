@@ -12,15 +12,16 @@ from typing import Any
 
 import pytest
 
-from harness.config.experiment import built, filled
+from harness.config.experiment import resolve_experiment, with_defaults
 from harness.records.fingerprint import config_differences
-from harness.reports.analysis.summary import Findings, find
-from harness.reports.calibration.calibrate import BARRED, HIGH, LOW, TRIALS, calibrate
-from harness.reports.includes import MARK, refresh
-from harness.reports.loading import read
-from harness.reports.report import report
-from harness.studies.status import choose
-from harness.studies.study import load, parse
+from harness.reports.analysis.summary import Findings, summarize
+from harness.reports.calibration.calibrate import HIGH, LOW, MIN_TESTED, TRIALS, calibrate
+from harness.reports.includes import MARK, update_includes
+from harness.reports.loading import load_results
+from harness.reports.report import write_report
+from harness.studies.status import select_trials
+from harness.studies.storage import stored_study
+from harness.studies.study import load
 from tests.helpers import ROOT, close
 
 RECORDS = sorted(ROOT.glob("results/**/record.json"))
@@ -32,7 +33,7 @@ REPORT = ("report.md", "report.html", "table.csv", "table.tex", "curves.svg", "c
 
 @cache
 def found(study: str) -> Findings:
-    return find(read(ROOT / "results" / study))
+    return summarize(load_results(ROOT / "results" / study))
 
 
 # --- records ----------------------------------------------------------------------------------------------------
@@ -68,35 +69,35 @@ def test_a_committed_study_is_what_its_file_says(folder: Path) -> None:
     """Every cell is there, and was run under the configuration that the study file gives it today."""
     study = load(folder.name)
     out = folder.parent
-    chosen = choose(study, str(out))
+    chosen = select_trials(study, str(out))
     for cell in (*study.trials(), *study.runs(chosen)):
         if cell.seed >= UNDER_WAY.get(folder.name, cell.seed + 1):
             assert not (out / cell.path).exists(), "more seeds are in than UNDER_WAY says"
             continue
         record = json.loads((out / cell.path / "record.json").read_text())
         config = cell.config("results")
-        had = filled(record["config"], config.algo_name, config.task_name)
-        assert config_differences(had, built(config).as_dict()) == [], cell.path
+        had = with_defaults(record["config"], config.algo_name, config.task_name)
+        assert config_differences(had, resolve_experiment(config).as_dict()) == [], cell.path
 
 
 @pytest.mark.parametrize("folder", [f for f in STUDIES if f.name not in UNDER_WAY], ids=lambda p: p.name)
 def test_a_committed_study_was_written_down_as_its_file_stands(folder: Path) -> None:
     """What is judged, and how: `harness ablate` writes study.json anew when it is asked to go on."""
-    assert parse(folder.name, json.loads((folder / "study.json").read_text())) == load(folder.name)
+    assert stored_study(folder) == load(folder.name)
 
 
 @pytest.mark.parametrize("folder", STUDIES, ids=lambda p: p.name)
 def test_a_committed_report_is_that_of_its_records(folder: Path, tmp_path: Path) -> None:
-    """Byte for byte; only the figures may differ where matplotlib is not the pinned one."""
+    """Byte for byte; only the figures (which report.html contains) may differ with another matplotlib."""
     copy = tmp_path / "results" / folder.name
     shutil.copytree(folder, copy, ignore=shutil.ignore_patterns(*REPORT, "*.png"))
     study = load(folder.name)
     if study.tune and study.tune.store:
         shared = Path(study.tune.store, "tune")
         shutil.copytree(folder.parent / shared, tmp_path / "results" / shared)
-    report(copy)
+    write_report(copy)
     for name in REPORT:
-        if name.endswith(".svg") and not pinned("matplotlib"):
+        if name.endswith((".svg", ".html")) and not pinned("matplotlib"):
             continue
         assert (copy / name).read_bytes() == (folder / name).read_bytes(), name
 
@@ -125,7 +126,7 @@ def test_compare_nano_was_tuned_alike_and_spent_alike() -> None:
 def test_readmes_numbers_are_the_records(place: str, marks: int) -> None:
     text = (ROOT / place / "README.md").read_text()
     assert len(MARK.findall(text)) >= marks
-    assert refresh(text, ROOT / place) == text
+    assert update_includes(text, ROOT / place) == text
 
 
 DECIMAL = re.compile(r"(?<![\d.,])\d+\.\d+(?![\d.])")
@@ -154,8 +155,8 @@ def test_what_is_told_of_deepseekmath_is_in_the_reports() -> None:
 def test_what_is_not_reproduced_says_what_would_settle_it() -> None:
     folders = sorted(file.parent for file in ROOT.glob("results/deepseekmath/*/study.json"))
     read = [j for folder in folders for j in found(f"deepseekmath/{folder.name}").hypotheses]
-    assert len(read) > 60 and {"reproduced", "not reproduced", "not separated"} <= {j.word for j in read}
-    assert [j.hypothesis.says for j in read if j.word.startswith("not") and not j.hypothesis.settle] == []
+    assert len(read) > 60 and {"reproduced", "not reproduced", "not separated"} <= {j.verdict for j in read}
+    assert [j.hypothesis.says for j in read if j.verdict.startswith("not") and not j.hypothesis.settle] == []
 
 
 def test_a_changed_number_in_readme_is_found() -> None:
@@ -163,7 +164,7 @@ def test_a_changed_number_in_readme_is_found() -> None:
     mean = f"{100 * found('compare_nano').arms['grpo'].mean:.1f}"
     assert mean in text
     other = text.replace(f"| {mean} |", "| 99.9 |")
-    assert other != text and refresh(other, ROOT) == text
+    assert other != text and update_includes(other, ROOT) == text
 
 
 # --- benchmarks -------------------------------------------------------------------------------------------------
@@ -206,7 +207,7 @@ def test_the_calibration_page_holds_its_bars() -> None:
     """(a) is re-checked in small in tests/evals/test_simulate.py, and all of it by the slow test below."""
     numbers: dict[str, Any] = json.loads((CALIBRATION / "calibration.json").read_text())
     assert numbers["settings"]["trials"] == TRIALS
-    barred = [row["covered"] for row in numbers["simulated"] if row["seeds"] >= BARRED]
+    barred = [row["covered"] for row in numbers["simulated"] if row["seeds"] >= MIN_TESTED]
     assert len(barred) == 48 and all(LOW <= covered <= HIGH for covered in barred)
     assert {row["seeds"]: row["runs"] for row in numbers["one_arm_twice"]} == {5: 40, 10: 40}
     assert all(row["deals"] == 2000 and row["separated"] <= 0.065 for row in numbers["one_arm_twice"])

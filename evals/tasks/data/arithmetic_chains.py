@@ -1,17 +1,17 @@
-"""Short chains of + and -: drawing them, solving them step by step, and checking such solutions.
+"""Short chains of + and -: generating them, solving them step by step, and checking such solutions.
 
 A problem is a chain of signed items, an item being a number or a bracketed pair:
 
     12-(5-3)+4=            items: +12, -(+5, -3), +4
 
-A *derivation* is a list of equations.  Each one evaluates a bracket or joins two numbers that are still on
-the table, so most problems admit several:
+A *derivation* is a list of equations.  Each one evaluates a bracket or combines two numbers that are still left, so
+most problems have several:
 
     5-3=2,12-2=10,10+4=14        5-3=2,12+4=16,16-2=14
 
 Every number that is written lies in 0..99.  The final answer is marked as in GSM8K: `#### 14`.
-Problems are told apart by `canonical`, which sees through reordering and brackets, and its hash decides the
-split, so that splits cannot meet (tests/evals/test_chains.py).
+Two problems with the same `canonical` form, which ignores order and brackets, are the same problem; its hash decides
+the split, so that splits are disjoint.
 """
 
 from __future__ import annotations
@@ -25,10 +25,9 @@ from dataclasses import dataclass
 LIMIT = 99  # the largest number ever written: one token of nano's tokenizer
 MARK = "#### "
 THINK, ENDTHINK = "<think>", "</think>"
-PATIENCE = 2000  # draws in vain; that so many miss even the smallest split by chance has probability 0.95^2000
+PATIENCE = 2000  # failed draws in a row; missing even the smallest split by chance has probability 0.95^2000
 
-# Shares of the hash space, in percent.  What a model was pretrained on, is trained on, is tuned on and is
-# tested on are four disjoint sets of canonical problems.
+# Percentages of the hash space: pretraining, training, tuning and test use four disjoint sets of canonical problems.
 SPLITS = {"pretrain": (0, 70), "train": (70, 90), "selection": (90, 95), "test": (95, 100)}
 
 Item = int | tuple[int, ...]  # a number, or a bracket given as its signed numbers, e.g. (5, -3)
@@ -116,7 +115,7 @@ class Chain:
 def draw_chain(rng: random.Random, numbers: int, most: int, least: int = 1, bracket: float = 0.5) -> Chain:
     """A random chain of `numbers` numbers in [least, most], all of whose left-to-right values lie in 0..LIMIT.
 
-    Raises ValueError where PATIENCE tries found none.
+    Raises ValueError after PATIENCE failed draws.
     """
     for _ in range(PATIENCE):
         values = [rng.randint(least, most) for _ in range(numbers)]
@@ -179,23 +178,23 @@ def moves(table: Table) -> list[tuple[tuple[int, str, int], Table]]:
     Brackets are evaluated by themselves; two numbers of the outer chain join as
     (+a, +b) -> a+b, (-a, -b) -> -(a+b), (+a, -b) -> a-b where a >= b.
     """
-    found = []
+    options = []
     for i, (sign, item) in enumerate(table):
         if isinstance(item, tuple):
             a, b = item
             step = (a, "+" if b > 0 else "-", abs(b))
-            found.append((step, table[:i] + ((sign, a + b),) + table[i + 1 :]))
+            options.append((step, table[:i] + ((sign, a + b),) + table[i + 1 :]))
     plain = [(i, s, x) for i, (s, x) in enumerate(table) if isinstance(x, int)]
     for k, (i, s, x) in enumerate(plain):
         for j, t, y in plain[k + 1 :]:
             rest = tuple(e for m, e in enumerate(table) if m not in (i, j))
             if s == t and x + y <= LIMIT:
-                found.append(((x, "+", y), rest + ((s, x + y),)))
+                options.append(((x, "+", y), rest + ((s, x + y),)))
             elif s != t:
                 plus, minus = (x, y) if s > 0 else (y, x)
                 if plus >= minus:
-                    found.append(((plus, "-", minus), rest + ((1, plus - minus),)))
-    return found
+                    options.append(((plus, "-", minus), rest + ((1, plus - minus),)))
+    return options
 
 
 def derive(chain: Chain, rng: random.Random) -> list[tuple[int, str, int, int]]:
@@ -232,8 +231,8 @@ def read_steps(text: str) -> list[Step]:
 def check_steps(chain: Chain, text: str) -> list[bool]:
     """For each equation of `text`: is it true, and does it follow from the problem and the steps before it?
 
-    A wrong result is wrong once: later steps are judged against the table that the *correct* result leaves, so
-    a step that carries a wrong number on is wrong too (it uses a number that is not there).
+    A wrong result is wrong once: later steps are checked against the table that the *correct* result leaves, so
+    a step that carries a wrong number on is wrong too (it uses a number that is not in the table).
 
     >>> check_steps(Chain((1, -1, 1), (12, (5, -3), 4)), "5-3=2,12-2=10,10+4=14 #### 14")
     [True, True, True]
@@ -255,13 +254,13 @@ def check_steps(chain: Chain, text: str) -> list[bool]:
 
 
 def key_of(text: str) -> str:
-    """What makes two correct solutions the same: their list of equations (2308.01825's criterion)."""
+    """Two correct solutions with equal keys are the same: the list of equations (2308.01825's criterion)."""
     return ",".join(f"{s.left}{s.op}{s.right}={s.result}" for s in read_steps(text))
 
 
 @dataclass(frozen=True)
 class Sorting:
-    """Put numbers in order and name the largest: what a retention task is made of.
+    """Sort numbers and name the largest: the retention task.
 
     >>> Sorting((7, 3, 12)).prompt
     'sort 7 3 12:'
@@ -287,6 +286,6 @@ class Sorting:
 
 def draw_sorting(rng: random.Random, split: str) -> Sorting:
     while True:
-        found = Sorting(tuple(rng.randint(0, LIMIT) for _ in range(rng.choice((3, 4)))))
-        if split_of(found.canonical) == split:
-            return found
+        problem = Sorting(tuple(rng.randint(0, LIMIT) for _ in range(rng.choice((3, 4)))))
+        if split_of(problem.canonical) == split:
+            return problem

@@ -3,7 +3,7 @@
     rows -> a question and an answer by column name or template -> gold -> Problem
 
 What the user got wrong is a `DataError` of one plain line: where (file:line, or file:row for what has no lines),
-what, and what would be valid.  What is wrong with one row alone is counted and named in `Loaded`, and reading goes on.
+what, and what would be valid.  A problem with a single row is counted and described in `Loaded`, and reading goes on.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from evals.verification.verifier import parse_gold
 
 Row = tuple[int, dict[str, Any]]  # where it stands (line of a JSONL file, else row, both from 1), and its columns
 
-KINDS = (".jsonl", ".json", ".parquet")  # JSON is an object a line, or one list of objects
+KINDS = (".jsonl", ".json", ".parquet")  # JSON is one object per line, or one list of objects
 SPLIT_NAMES = ("train", "test", "validation", "valid", "val", "dev", "eval")
 
 
 class DataError(ValueError):
-    """The data, or what was said about it, is wrong: one line for the user."""
+    """The data, or a setting about it, is wrong: one line for the user."""
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """The problems of one source, and what became of its other rows: rows = problems + skipped + duplicates.
+    """The problems of one source, and its other rows: rows = problems + skipped + duplicates.
 
     Loaded(source="t.jsonl", rows=3, problems=[...], skipped=[(2, "the answer 'a few' is not a number")], duplicates=1)
     """
@@ -65,17 +65,17 @@ def problems_from(
     name reaches into a column: "extra_info.question".  `prompt` is what the model sees: "{question}" is replaced in it.
     A row is skipped where its question is empty, where no gold can be read from its answer, and where it
     repeats an earlier row's problem with another gold.
-    DataError where a row lacks a column, or no row is of use.
+    DataError where a row lacks a column, or no row is usable.
     """
     problems: list[Problem] = []
     seen: dict[str, tuple[str, int]] = {}  # id -> gold, line
     skipped: list[tuple[int, str]] = []
     duplicates = 0
-    asked, answered = template_of(question), template_of(answer)
+    question_parts, answer_parts = template_of(question), template_of(answer)
     for line, row in rows:
         where = f"{source_name}:{line}"
         try:
-            text, solution = _fill(asked, row, where), _fill(answered, row, where)
+            text, solution = _fill(question_parts, row, where), _fill(answer_parts, row, where)
             identity = problem_id(text)
             gold = parse_gold(solution)
             first_gold, first_line = seen.setdefault(identity, (gold, line))
@@ -175,7 +175,7 @@ def read_rows(path: str | Path, split: str = "train", config: str = "") -> list[
     """The rows of a JSONL or parquet file, or of one split of a folder that holds such files.
 
     A folder may be what `save_to_disk` wrote, or a snapshot of a hub dataset (`config` is then a subfolder).
-    The shards of a split are numbered on.  DataError where there is nothing to read, or it cannot be read.
+    The rows of a split's shards are numbered consecutively.  DataError where nothing can be read.
     """
     path = Path(path).expanduser()
     if not path.exists():
@@ -204,13 +204,13 @@ def _read_file(path: Path) -> list[Row]:
 def _read_json(path: Path) -> list[Row]:
     text = path.read_text(encoding="utf-8-sig")
     if text.lstrip().startswith("["):  # one list, over however many lines
-        found = list(enumerate(_parse(text, path, 1), 1))
+        rows = list(enumerate(_parse(text, path, 1), 1))
     else:
-        found = [(n, _parse(line, path, n)) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
-    for number, item in found:
+        rows = [(n, _parse(line, path, n)) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
+    for number, item in rows:
         if not isinstance(item, dict):
             raise DataError(f"{path}:{number}: {_short(item)} is not an object; expected {{'column': value, ...}}")
-    return found
+    return rows
 
 
 def _parse(text: str, path: Path, line: int) -> Any:
@@ -255,14 +255,14 @@ def _split_files(folder: Path, split: str, config: str) -> list[Path]:
     named = [f for f in within if re.split(r"[^a-z0-9]", f.stem.lower())[0] == split]
     exact = [f for f in named if f.stem.lower() == split]
     other = [f for f in within if re.split(r"[^a-z0-9]", f.stem.lower())[0] in SPLIT_NAMES]
-    found = exact or named or (within if len(within) == 1 and not other else [])
-    listed = ", ".join(str(f.relative_to(folder)) for f in (found or files)[:8])
-    if not found:
+    chosen = exact or named or (within if len(within) == 1 and not other else [])
+    listed = ", ".join(str(f.relative_to(folder)) for f in (chosen or files)[:8])
+    if not chosen:
         raise DataError(f"{folder}: no file is named {split}*; there is {listed or 'none of ' + ', '.join(KINDS)}")
-    shards = all(re.search(r"\d-of-\d+(-[0-9a-f]+)?$", f.stem) for f in found)
-    if len(found) > 1 and not (shards and len({(f.parent, f.suffix) for f in found}) == 1):
+    shards = all(re.search(r"\d-of-\d+(-[0-9a-f]+)?$", f.stem) for f in chosen)
+    if len(chosen) > 1 and not (shards and len({(f.parent, f.suffix) for f in chosen}) == 1):
         raise DataError(f"{folder}: which file is {split}? {listed}; name the file itself")
-    return found
+    return chosen
 
 
 # ---------------------------------------------------------------- rows of the hub

@@ -1,7 +1,7 @@
-"""Word problems of several steps, in the manner of GSM8K: drawing, solving them line by line, checking such lines.
+"""Word problems of several steps, similar to GSM8K: generating, solving them line by line, checking such solutions.
 
-A story follows one quantity, `x`: an opening makes it, each event changes it.  A template says so in words and in
-equations, one equation a step, over `x`, the number `y` that the line before gave, and numbers of its own:
+A story is about one quantity, `x`: an opening defines it, each event changes it.  A template has words and equations,
+one equation per step, over `x`, the result `y` of the line before, and numbers of its own:
 
     "{name} buys {a} more {boxes} of {b} {things}."      a*b, then x+y
 
@@ -12,8 +12,8 @@ equations, one equation a step, over `x`, the number `y` that the line before ga
     #### 7
 
 Every number is whole and at least 1.  Two stories with the same equations are one problem, whatever the names, the
-things and the order within a sum or a product: `canonical`.  Its hash decides the split, as in evals/chains.py, so
-that splits cannot meet.
+things and the order within a sum or a product: `canonical`.  Its hash decides the split, as in `arithmetic_chains.py`,
+so that splits are disjoint.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from evals.tasks.data.story_templates import FAMILIAR, NAMES, THINGS, Template, 
 
 @dataclass(frozen=True)
 class Scale:
-    """How large the numbers of a story are: factors and divisors, what is added or taken, and the most of anything."""
+    """The size of a story's numbers: factors and divisors, addends and subtrahends, and the largest result."""
 
     factor: tuple[int, int]
     addend: tuple[int, int]
@@ -37,7 +37,7 @@ class Scale:
 
 
 SMALL = Scale((2, 9), (2, 40), 400)
-LARGE = Scale((8, 15), (41, 120), 2000)  # no number of a small story's is as large as its addends
+LARGE = Scale((8, 15), (41, 120), 2000)  # its addends are larger than those of a small story
 
 
 # ---------------------------------------------------------------- a story
@@ -100,7 +100,7 @@ class Story:
 
 
 def apply(left: int, op: str, right: int) -> int:
-    """Division gives the whole part; where a result is to be exact, `draw_story` and `true` see to it.
+    """Division gives the whole part; `draw_story` and `true` check that a result is exact.
 
     >>> [apply(12, op, 5) for op in "+-*/"]
     [17, 7, 60, 2]
@@ -109,30 +109,30 @@ def apply(left: int, op: str, right: int) -> int:
 
 
 def draw_story(rng: random.Random, steps: int, scale: Scale = SMALL, themes: tuple[Theme, ...] = FAMILIAR) -> Story:
-    """A random story of so many steps.  Raises ValueError where PATIENCE tries found none."""
+    """A random story of `steps` steps.  Raises ValueError after PATIENCE failed draws."""
     for _ in range(PATIENCE):
         theme = rng.choice(themes)
         name, friend = rng.sample(NAMES, 2)
         things, boxes = rng.choice(THINGS)
         words = {"name": name, "friend": friend, "things": things, "boxes": boxes}
-        told, lines, question = list[str](), list[Line](), theme.question
+        sentences, lines, question = list[str](), list[Line](), theme.question
         while len(lines) < steps:
             kinds = theme.openings if not lines else theme.events
             if lines and len(lines) == steps - 1:
                 kinds += theme.endings
             template = rng.choice(kinds)
-            new = _told(rng, template, lines[-1].result if lines else 0, scale, words)
+            new = _instantiate(rng, template, lines[-1].result if lines else 0, scale, words)
             if new is None or len(lines) + len(template.steps) > steps:
                 break
-            told.append(new[0])
+            sentences.append(new[0])
             lines += new[1]
             question = template.question or question
         if len(lines) == steps:
-            return Story(" ".join([*told, question.format(**words)]), tuple(lines))
+            return Story(" ".join([*sentences, question.format(**words)]), tuple(lines))
     raise ValueError(f"task: hardly any story of {steps} steps stays within {scale}")
 
 
-def _told(
+def _instantiate(
     rng: random.Random, template: Template, x: int, scale: Scale, words: dict[str, str]
 ) -> tuple[str, list[Line]] | None:
     """A template with numbers: its sentence and its lines; None where one of them is not whole, or out of range."""
@@ -161,8 +161,8 @@ def stories(
 
 # ---------------------------------------------------------------- checking what was written
 
-# A number of ten digits or more is none of a story's.  What is looked back for keeps 2 + 3 + 4 = 9 from being read
-# as 3 + 4 = 9.
+# Numbers of ten digits or more do not occur in stories.  The lookbehind keeps 2 + 3 + 4 = 9 from being read as
+# 3 + 4 = 9.
 EQUATION = re.compile(
     r"(?<![\d.,+*/-])(?<![+*/-] )(\d{1,9}) ?([-+*/]) ?(\d{1,9}) ?= ?(\d{1,9})(?!\d)",
 )
@@ -180,7 +180,7 @@ class Written:
 
     @property
     def true(self) -> bool:
-        """5 / 0 and 7 / 2 = 3 are not."""
+        """Is the equation true?  5 / 0 and 7 / 2 = 3 are not."""
         if self.op == "/":
             return self.right > 0 and self.left == self.right * self.result
         return self.result == apply(self.left, self.op, self.right)
@@ -196,8 +196,8 @@ def check_steps(problem: str, text: str) -> list[bool]:
     """For each equation of `text`: is it true, and are both of its numbers known?
 
     Known is a number that the problem states, in digits, or the result of an earlier equation that was itself right:
-    a line that carries a wrong number on is wrong too.  That is all.  Not checked are whether the step is the one that
-    the story calls for, the words around it, and how often a number is used; the final answer has its own judge.
+    a line that uses a wrong result is wrong too.  Not checked: whether the step is the one that the story requires, the
+    words around it, and how often a number is used; the final answer is verified separately.
 
     >>> check_steps("Tom has 3 boxes of 4 apples. Tom loses 5 apples.", "3 * 4 = 12, 12 - 5 = 7 #### 7")
     [True, True]
@@ -216,5 +216,5 @@ def check_steps(problem: str, text: str) -> list[bool]:
 
 
 def key_of(text: str) -> str:
-    """What makes two correct solutions the same: their list of equations (2308.01825's criterion)."""
+    """Two correct solutions with equal keys are the same: the list of equations (2308.01825's criterion)."""
     return ",".join(f"{s.left}{s.op}{s.right}={s.result}" for s in read_steps(text))

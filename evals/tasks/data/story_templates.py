@@ -1,4 +1,4 @@
-"""What stories are told of: names, things, and the templates whose words and equations make them (evals/stories.py)."""
+"""Names, things, and the templates with the words and equations of stories (`stories.py`)."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ THINGS = (
 class Template:
     """One or two sentences, and its steps: (words before the equation, the equation, words after it).
 
-    In `text`, {a}, {b} and {k} are factors or divisors and {c} is an addend.  An ending comes last: what it gives is
-    of another kind than `x`, and it has a question of its own.
+    In `text`, {a}, {b} and {k} are factors or divisors and {c} is an addend.  An ending comes last: its result is
+    another quantity than `x`, and it has its own question.
     """
 
     text: str
@@ -33,7 +33,7 @@ class Template:
 
 @dataclass(frozen=True)
 class Theme:
-    """What belongs together: how it opens, what happens then, how it may end, what is asked."""
+    """Templates that go together: openings, events, possible endings, and the question."""
 
     openings: tuple[Template, ...]
     events: tuple[Template, ...]
@@ -83,7 +83,7 @@ POSSESSIONS = Theme(
     ),
     question="How many {things} does {name} have now?",
 )
-# Worded as nothing else is: no pretraining and no training draws from these.
+# For evaluation only: neither pretraining nor training uses these wordings.
 WORK = Theme(
     openings=(
         Template("{name} earns {a} dollars an hour and works {b} hours.", (("{name} earns", "a*b", "dollars"),)),

@@ -1,4 +1,4 @@
-"""What generated tasks share: an id, so many different problems of a stream, the sorting that RL never trains on."""
+"""Shared by generated tasks: problem ids, distinct problems of a stream, and the sorting problems for retention."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ def id_of(canonical: str) -> str:
 
 
 def distinct(stream: Iterator[Problem], count: int, widen: str) -> list[Problem]:
-    """The first `count` problems of a stream whose ids differ.  Raises ValueError where it runs dry before, naming the
-    fields to `widen`."""
-    found: dict[str, Problem] = {}
+    """The first `count` problems of a stream whose ids differ.  Raises ValueError where the stream has fewer, naming
+    the fields to `widen`."""
+    problems: dict[str, Problem] = {}
     repeated = 0
     for problem in stream:
-        repeated = repeated + 1 if problem.id in found else 0
-        found.setdefault(problem.id, problem)
-        if len(found) == count:
-            return list(found.values())
+        repeated = repeated + 1 if problem.id in problems else 0
+        problems.setdefault(problem.id, problem)
+        if len(problems) == count:
+            return list(problems.values())
         if repeated == PATIENCE:
             break
-    raise ValueError(f"task: of {count} different problems there are only {len(found)}; widen {widen}")
+    raise ValueError(f"task: of {count} different problems there are only {len(problems)}; widen {widen}")
 
 
 def sorting() -> Iterator[Problem]:
-    """An endless stream of the test split's."""
+    """An endless stream of sorting problems of the test split."""
     rng = random.Random("sorting/test")
     while True:
         s = draw_sorting(rng, "test")

@@ -1,12 +1,12 @@
 """Our GRPO against TRL's: the same weights, prompts, reward, loss and optimiser, timed in alternating pairs.
 
-    equal     first, both compute the same loss and gradient from the same completions, or nothing is timed
-    modes     the peer runs in each of its modes; what we are compared with is its fastest
-    pairs     ours, peer, ours, peer, ...: each side a process of its own, that sleeps while the other works
-    ratio     the peer's seconds / ours, the median over the pairs: above 1 we are faster
-    memory    ours / the peer's peak: below 1 we need less
+    equal     first, a check that both compute the same loss and gradient from the same completions
+    modes     the peer runs in each of its modes; the result is the comparison with its fastest
+    pairs     ours, peer, ours, peer, ...: each side in its own process, idle while the other works
+    ratio     the peer's seconds / ours, the median over the pairs: above 1 ours is faster
+    memory    our peak / the peer's: below 1 ours is smaller
 
-This process times nothing and imports no torch once the model's folder is written.
+This process does no timing itself.
 """
 
 from __future__ import annotations
@@ -21,28 +21,31 @@ from typing import Any
 from harness.bench import model_shapes, random_reward, results
 from harness.bench.vs_trl.job import Job, Mode
 from harness.bench.vs_trl.process import Side, SideFailed
-from harness.bench.vs_trl.ratios import compared, fastest, memory_ratio, rows_of, shown
+from harness.bench.vs_trl.ratios import compare_pairs, fastest, memory_ratio, render, rows_of
 from harness.config.errors import RunFailed
 
 CASES = {"natural": False, "forced": True}  # does every completion have exactly max_new_tokens tokens?
 ENGINES = ("generate", "static", "continuous")
 WARMUP = 2  # steps of each side before the first pair
 LIMITS = {"float64": 1e-5, "float32": 1e-4}  # of the relative difference of any parameter's gradient
-LARGEST = 10**8  # parameters: larger models are compared for equality in the shape `tiny`
+LARGEST = 10**8  # parameters: for larger models the check is made with the shape `tiny`
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What is compared.  Checked when made: ValueError, one line, on anything unusable."""
+    """The options of the comparison.  Raises ValueError, one line, on invalid values."""
 
     model: str = "nano"
     cases: tuple[str, ...] = ()  # default: both, for random weights forced
     betas: tuple[float, ...] = (0.0, 0.04)
     engines: tuple[str, ...] = ENGINES
-    checkpointing: bool = True  # is the peer tried with gradient checkpointing too?
-    parts: tuple[int, ...] = (4, 16)  # micro-batches of its fastest mode; of each, where none has room for a whole step
+    checkpointing: bool = True  # also try the peer with gradient checkpointing
+    parts: tuple[int, ...] = (
+        4,
+        16,
+    )  # micro-batches of its fastest mode; of every mode, where a whole step fits in none
     prompts: int = 32
     group_size: int = 16
     max_new_tokens: int = 56
@@ -79,7 +82,7 @@ class Options:
 
     @property
     def parts_of_a_step(self) -> list[int]:
-        """Those of `parts` that cut a step's completions into equal ones."""
+        """Those of `parts` that divide a step's completions evenly."""
         return [n for n in self.parts if self.prompts * self.group_size % n == 0]
 
     def job(self, folder: Path, side: str, beta: float, forced: bool) -> Job:
@@ -100,24 +103,24 @@ class Options:
 
 
 def bench(options: Options, say: Say) -> Path:
-    """Runs everything, writes OUT/peers.json after each mode, says the table last.  Returns the file."""
-    whole: list[dict[str, Any]] = []
+    """Run everything, write OUT/peers.json after each mode, print the table, and return the file."""
+    cases: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as scratch:
         folder = model_shapes.folder(options.model, Path(scratch) / "model")
-        equal = checked(options, folder, Path(scratch), say)
+        equal = check_equal(options, folder, Path(scratch), say)
         for case in options.cases or (("forced",) if options.random else tuple(CASES)):
             for beta in options.betas:
-                for found in measured(options, folder, case, beta, say):
-                    written(options, equal, [*whole, found], partial=True)
-                whole.append(found)
-    file = written(options, equal, whole, partial=False)
-    say("\n" + shown(whole))
+                for entry in measured(options, folder, case, beta, say):
+                    write(options, equal, [*cases, entry], partial=True)
+                cases.append(entry)
+    file = write(options, equal, cases, partial=False)
+    say("\n" + render(cases))
     say(str(file))
     return file
 
 
-def written(options: Options, equal: dict[str, Any], cases: list[dict[str, Any]], partial: bool) -> Path:
-    """The record of the modes so far."""
+def write(options: Options, equal: dict[str, Any], cases: list[dict[str, Any]], partial: bool) -> Path:
+    """Write the record of the modes so far."""
     ours = cases[0]["ready"]
     record = {
         **results.surroundings(ours["device"], ours["threads"], packages=("trl",)),
@@ -126,10 +129,10 @@ def written(options: Options, equal: dict[str, Any], cases: list[dict[str, Any]]
         "options": {k: str(v) if isinstance(v, Path) else v for k, v in vars(options).items()},
         "meaning": {
             "ratio": "peer seconds / our seconds, median over the pairs; spread: least and most",
-            "update": "all of a step that is neither rollout nor reward",
+            "update": "everything in a step except rollout and reward",
             "memory_ratio": "our peak / the peer's; CPU: growth of the resident set after the imports; CUDA: allocated",
             "peer_mode": "the peer's fastest: the least median ratio end to end",
-            "partial": "modes are missing: it is not at its end, or was stopped",
+            "partial": "modes are missing: the suite is still running, or was stopped",
         },
         "equal": equal,
         "cases": cases,
@@ -138,8 +141,8 @@ def written(options: Options, equal: dict[str, Any], cases: list[dict[str, Any]]
     return results.write(options.out, "peers", record)
 
 
-def checked(options: Options, folder: Path, scratch: Path, say: Say) -> dict[str, Any]:
-    """Both sides' loss and gradient from the same completions; RunFailed where they differ."""
+def check_equal(options: Options, folder: Path, scratch: Path, say: Say) -> dict[str, Any]:
+    """Compare both sides' loss and gradient from the same completions; RunFailed where they differ."""
     name = options.model
     if options.random and model_shapes.parameters(name) > LARGEST:
         name, folder = "tiny", model_shapes.folder("tiny", scratch / "tiny")
@@ -149,74 +152,76 @@ def checked(options: Options, folder: Path, scratch: Path, say: Say) -> dict[str
     for dtype, device in (("float64", "cpu"), ("float32", options.device)):
         try:
             with Side(replace(job, dtype=dtype, device=device)) as side:
-                rows += side.answer()["rows"]
+                rows += side.reply()["rows"]
         except SideFailed as error:
             raise RunFailed(f"the comparison of losses failed: {error}") from error
     for row in rows:
         limit = LIMITS[row["dtype"]]
-        apart = [row["loss_difference"], row["gradient_difference"]]
-        if not (all(x <= limit for x in apart) and row["prompt_ids_equal"]):  # a NaN is no equality either
+        differences = [row["loss_difference"], row["gradient_difference"]]
+        if not (all(x <= limit for x in differences) and row["prompt_ids_equal"]):  # also fails on NaN
             where = f"beta {row['beta']}, {row['dtype']}, {row['worst_parameter']}"
-            raise RunFailed(f"the sides differ by {apart[0]:.2g} and {apart[1]:.2g} ({where}): nothing is timed")
+            raise RunFailed(
+                f"the sides differ by {differences[0]:.2g} and {differences[1]:.2g} ({where}): nothing is timed"
+            )
     worst = {d: max(r["gradient_difference"] for r in rows if r["dtype"] == d) for d in LIMITS}
     say(f"same loss, same gradient ({name}): within {worst['float64']:.1e} in fp64, {worst['float32']:.1e} in fp32")
     return {"model": name, "limits": LIMITS, "rows": rows}
 
 
 def modes(engines: Sequence[str], checkpointing: bool = True) -> list[Mode]:
-    """Each way to generate, without gradient checkpointing and with it."""
+    """Each engine, without and with gradient checkpointing."""
     return [Mode(engine=e, checkpointing=on) for on in ((False, True) if checkpointing else (False,)) for e in engines]
 
 
 def measured(options: Options, folder: Path, case: str, beta: float, say: Say) -> Iterator[dict[str, Any]]:
-    """One case, after each mode that was tried: every mode of the peer against one of our processes, then the fastest
-    in smaller parts; each of them, where none has room for the step as a whole."""
-    found: list[dict[str, Any]] = []
+    """One case, yielded after each mode: every mode of the peer against one process of ours, then the fastest with more
+    micro-batches (every mode, where a whole step fits in none)."""
+    entries: list[dict[str, Any]] = []
 
     def so_far() -> dict[str, Any]:
-        best = fastest(found)
+        best = fastest(entries)
         head = {"case": case, "beta": beta, "ready": ready, "warmup_seconds": [w["end_to_end"] for w in warmup]}
-        return {**head, "peer_mode": best and best["mode"], "modes": [*found]}
+        return {**head, "peer_mode": best and best["mode"], "modes": [*entries]}
 
     with Side(options.job(folder, "ours", beta, CASES[case])) as ours:
         try:
-            ready = ours.answer()
+            ready = ours.reply()
             warmup = [ours.step() for _ in range(WARMUP)]
             work = options.job(folder, "theirs", beta, CASES[case])
-            tried = modes(options.engines, options.checkpointing)
-            for mode in tried:
-                found.append(against(ours, replace(work, mode=mode), options.repeats, say, f"{case}, beta {beta:g}"))
+            first_modes = modes(options.engines, options.checkpointing)
+            for mode in first_modes:
+                entries.append(against(ours, replace(work, mode=mode), options.repeats, say, f"{case}, beta {beta:g}"))
                 yield so_far()
-            best = fastest(found)
-            cut = tried if best is None else [Mode(**best["settings"])]
-            for mode in (replace(mode, parts=parts) for parts in options.parts_of_a_step for mode in cut):
-                found.append(against(ours, replace(work, mode=mode), options.repeats, say, f"{case}, beta {beta:g}"))
+            best = fastest(entries)
+            chosen = first_modes if best is None else [Mode(**best["settings"])]
+            for mode in (replace(mode, parts=parts) for parts in options.parts_of_a_step for mode in chosen):
+                entries.append(against(ours, replace(work, mode=mode), options.repeats, say, f"{case}, beta {beta:g}"))
                 yield so_far()
-        except SideFailed as error:  # a peer's failure is caught where it is met: this is ours
+        except SideFailed as error:  # a failure of the peer is caught in `against`: this one is ours
             raise RunFailed(f"our side failed: {error}") from error
 
 
 def against(ours: Side, job: Job, repeats: int, say: Say, label: str) -> dict[str, Any]:
-    """One mode of the peer in alternation with ours; where it fails, the reason."""
+    """One mode of the peer in alternation with ours, or the reason of its failure."""
     assert job.mode is not None
     entry: dict[str, Any] = {"mode": job.mode.name, "settings": vars(job.mode), "reason": None, "pairs": []}
     try:
         with Side(job) as peer:
-            peer.answer()
+            peer.reply()
             entry["warmup_seconds"] = [peer.step()["end_to_end"] for _ in range(WARMUP)]
             for _ in range(repeats):
                 entry["pairs"].append({"ours": _ours(ours), "peer": peer.step()})
     except SideFailed as error:
         say(f"{label}  {job.mode.name}: {error}")
         return {**entry, "reason": str(error)}
-    entry["phases"], entry["memory_ratio"] = compared(entry["pairs"]), memory_ratio(entry["pairs"])
+    entry["phases"], entry["memory_ratio"] = compare_pairs(entry["pairs"]), memory_ratio(entry["pairs"])
     whole = entry["phases"]["end_to_end"]
     say(f"{label}  {job.mode.name}: {whole['ours']:.2f} s against {whole['peer']:.2f} s, {whole['ratio']:.2f} times")
     return entry
 
 
 def _ours(side: Side) -> dict[str, Any]:
-    """A step of ours.  Its failure ends the suite: it is no mode of the peer's."""
+    """A step of ours.  Its failure ends the suite."""
     try:
         return side.step()
     except SideFailed as error:

@@ -1,20 +1,20 @@
-"""Before anything is timed: do both sides compute the same loss and the same gradient?
+"""Before anything is timed: check that both sides compute the same loss and the same gradient.
 
-One round of ours runs as it always does, with four hands in it: the reference is moved away
-from the policy (so that KL is not 0), the completions are also put through the peer's own path (reward, padding,
-reference, advantages, loss, gradient), the peer's advantages take the place of our credit, and the step keeps the
-gradient and changes nothing.
+One round of ours runs as usual, with four changes: noise is added to the reference (so that KL is not 0); the
+completions also go through the peer's own path (reward, padding, reference, advantages, loss, gradient); the peer's
+advantages replace our credit; and the optimiser step only stores the gradient.
 
-Both take the sampler's stored log-probabilities as the old ones.  `off_policy` moves the policy after sampling: then
-ratios and clip are compared as well.
+Both use the sampler's stored log-probabilities as the old ones.  `off_policy` adds noise to the policy after sampling,
+so that ratios and clipping are compared as well.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
-from unittest import mock
 
 import torch
 from torch import Tensor
@@ -24,20 +24,20 @@ from harness.bench.vs_trl.job import Job
 from harness.bench.vs_trl.ours import trainer_of as ours_of
 from harness.bench.vs_trl.theirs import trainer_of as peer_of
 from harness.bench.vs_trl.worker import Channel
-from harness.rewards.base import Explored
+from harness.rewards.base import RewardedRollouts
 from harness.training.trainer import Trainer
 
-REFERENCE, POLICY = 0.05, 0.02  # how far they are moved, as a share of each tensor's root mean square
+REFERENCE, POLICY = 0.05, 0.02  # standard deviation of the noise, relative to each tensor's root mean square
 
 
 def serve(job: Job, channel: Channel) -> None:
-    """Answers {"rows": [...]}: without KL and with it, on policy and off."""
+    """Send {"rows": [...]}: without KL and with it, on policy and off."""
     jobs = [dataclasses.replace(job, beta=beta) for beta in (0.0, job.beta)]
     with tempfile.TemporaryDirectory() as scratch:
-        channel.tell({"rows": [compared(j, off_policy, scratch) for j in jobs for off_policy in (False, True)]})
+        channel.send({"rows": [compare(j, off_policy, scratch) for j in jobs for off_policy in (False, True)]})
 
 
-def compared(job: Job, off_policy: bool, scratch: str) -> dict[str, Any]:
+def compare(job: Job, off_policy: bool, scratch: str) -> dict[str, Any]:
     """Relative differences: of the loss (against the mean |advantage| where that is larger, for the on-policy loss
     is a sum of advantages, which is 0), and of each parameter's gradient, max |a - b| / max |b|."""
     peer = peer_of(job, scratch)
@@ -48,8 +48,8 @@ def compared(job: Job, off_policy: bool, scratch: str) -> dict[str, Any]:
     loss, gradient, seen = our_side(ours, peer, off_policy)
     peer_loss, peer_gradient = seen["loss"], seen["gradient"]
     assert gradient.keys() == peer_gradient.keys()
-    apart = {name: difference(gradient[name], g) for name, g in peer_gradient.items()}
-    worst = max(apart, key=lambda name: apart[name])
+    differences = {name: difference(gradient[name], g) for name, g in peer_gradient.items()}
+    worst = max(differences, key=lambda name: differences[name])
     scale = max(abs(peer_loss), float(seen["advantage_N"].abs().mean()))
     return {
         "dtype": job.dtype,
@@ -59,12 +59,12 @@ def compared(job: Job, off_policy: bool, scratch: str) -> dict[str, Any]:
         "loss": loss,
         "peer_loss": peer_loss,
         "loss_difference": abs(loss - peer_loss) / scale,
-        "gradient_difference": apart[worst],
+        "gradient_difference": differences[worst],
         "worst_parameter": worst,
         "advantage_difference": difference(seen["our_advantage_N"], seen["advantage_N"]),
         "prompt_ids_equal": seen["prompt_ids_equal"],
         "completions": len(seen["advantage_N"]),
-        "silent_groups": seen["silent"],
+        "zero_variance_groups": seen["zero_variance_groups"],
     }
 
 
@@ -76,33 +76,48 @@ def difference(a: Tensor, b: Tensor) -> float:
 
 @torch.no_grad()
 def move(model: Any, share: float, seed: int) -> None:
-    """Add noise of `share` of its root mean square to every tensor: the same to equal models."""
+    """Add noise of `share` of its root mean square to every tensor, the same to equal models."""
     generator = torch.Generator().manual_seed(seed)
     for p in model.parameters():
         p += share * p.pow(2).mean().sqrt() * torch.randn(p.shape, generator=generator).to(p)
 
 
+@contextmanager
+def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    """Set an attribute of an object or a class for the duration of the block."""
+    own = vars(owner)
+    defined, previous = name in own, own.get(name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        if defined:
+            setattr(owner, name, previous)
+        else:
+            delattr(owner, name)
+
+
 def our_side(ours: Trainer, peer: Any, off_policy: bool) -> tuple[float, dict[str, Tensor], dict[str, Any]]:
-    """Our loss and gradient, and what the peer made of the same completions."""
-    models, seen = ours.policy.modules(), {}
+    """Our loss and gradient, and the peer's results for the same completions."""
+    models, results = ours.policy.modules(), {}
     gradient: dict[str, Tensor] = {}
     if "reference" in models:
         move(models["reference"], REFERENCE, seed=1)
-    explore, credit_of = ours.explore, type(ours.algo).credit
+    collect_rollouts, credit_of = ours.collect_rollouts, type(ours.algo).credit
 
-    def explored(groups: int) -> Explored:
-        found = explore(groups)
-        seen.update(peer_side(peer, found, off_policy))
+    def collect(groups: int) -> RewardedRollouts:
+        collected = collect_rollouts(groups)
+        results.update(peer_side(peer, collected, off_policy))
         if off_policy:
             move(models["policy"], POLICY, seed=2)
-        return found
+        return collected
 
     def credit(algo: Any, r: Rollouts) -> Credit:
         own = credit_of(algo, r)
-        advantage_N = seen["advantage_N"].to(own.advantage_NT.device)
-        seen["our_advantage_N"] = own.advantage_NT[:, 0].cpu()
-        seen["silent"] = int((r.reward_N.view(-1, ours.schedule.group_size).std(1) == 0).sum())  # type: ignore[union-attr]
-        return dataclasses.replace(own, advantage_NT=torch.where(r.mask_NT, advantage_N[:, None], 0))
+        advantage_N = results["advantage_N"].to(own.advantage_NT.device)
+        results["our_advantage_N"] = own.advantage_NT[:, 0].cpu()
+        results["zero_variance_groups"] = int((r.reward_N.view(-1, ours.schedule.group_size).std(1) == 0).sum())  # type: ignore[union-attr]
+        return dataclasses.replace(own, advantage_NT=torch.where(r.completion_mask_NT, advantage_N[:, None], 0))
 
     def step() -> dict[str, float]:
         for name, p in models["policy"].named_parameters():
@@ -111,30 +126,31 @@ def our_side(ours: Trainer, peer: Any, off_policy: bool) -> tuple[float, dict[st
         return {}
 
     with (
-        mock.patch.object(ours, "explore", explored),
-        mock.patch.object(type(ours.algo), "credit", credit),
-        mock.patch.object(ours.policy, "step", step),
+        replaced(ours, "collect_rollouts", collect),
+        replaced(type(ours.algo), "credit", credit),
+        replaced(ours.policy, "step", step),
     ):
-        done = ours.round()
+        done = ours.train_round()
     assert done is not None
-    return done.metrics(ours.planner.budget, ours.meter)["loss"], gradient, seen
+    return done.metrics(ours.round_sizer.budget, ours.profiler)["loss"], gradient, results
 
 
-def peer_side(peer: Any, found: Explored, off_policy: bool) -> dict[str, Any]:
+def peer_side(peer: Any, collected: RewardedRollouts, off_policy: bool) -> dict[str, Any]:
     """The peer's own path from completions to gradient."""
-    r = found.rollouts
+    r = collected.rollouts
     texts = [row["prompt"] for row in peer.train_dataset.select(range(len(set(r.group_N.tolist()))))]
     rows = [{"prompt": texts[g], "problem": g} for g in r.group_N.tolist()]
-    width = r.mask_NT.shape[1]
-    prompt_ids = [ids[a].tolist() for ids, a in zip(r.tokens_NS[:, :-width], r.attend_NS[:, :-width], strict=True)]
-    completion_ids = [ids[m].tolist() for ids, m in zip(r.tokens_NS[:, -width:], r.mask_NT, strict=True)]
-    generated: tuple[Any, ...] = (prompt_ids, completion_ids, None, list(found.texts), None, {}, None, [])
+    width = r.completion_mask_NT.shape[1]
+    prompt_tokens_NL, prompt_mask_NL = r.tokens_NS[:, :-width], r.attention_mask_NS[:, :-width]
+    prompt_ids = [ids[mask].tolist() for ids, mask in zip(prompt_tokens_NL, prompt_mask_NL, strict=True)]
+    completion_ids = [ids[m].tolist() for ids, m in zip(r.tokens_NS[:, -width:], r.completion_mask_NT, strict=True)]
+    generated: tuple[Any, ...] = (prompt_ids, completion_ids, None, list(collected.texts), None, {}, None, [])
     same_prompts = peer._tokenize_prompts([row["prompt"] for row in rows])[0] == prompt_ids
     peer.model.train()
     peer.current_gradient_accumulation_steps = 1
     if peer.ref_model is not None:
         move(peer.ref_model, REFERENCE, seed=1)
-    with mock.patch.object(peer, "_generate", lambda prompts: generated):
+    with replaced(peer, "_generate", lambda prompts: generated):
         inputs = peer._generate_and_score_completions(rows)
     inputs["old_per_token_logps"] = r.logp_NT.clone()
     if off_policy:

@@ -1,4 +1,4 @@
-"""What a child process is asked to do, and what both sides make of it: configuration, prompts, judge."""
+"""The job of a child process, and what both sides derive from it: configuration, prompts, task."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from evals import tasks
 from evals.tasks import Problem, Task
 from harness.config.coercion import build
 from harness.config.run_config import RunConfig, resolve
-from harness.rollout.prompts import Draws
+from harness.rollout.prompts import PromptStream
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mode:
     """How the peer generates and trains."""
 
-    engine: str  # a name of `peer_trl.ENGINES`
+    engine: str  # a key of `theirs.ENGINES`
     checkpointing: bool = False  # gradient checkpointing: less memory, more time
     parts: int = 1  # micro-batches of an update
 
@@ -48,8 +48,8 @@ class Job:
     reward: str
     device: str
     dtype: str
-    cycle: int  # rounds after which the prompts come again
-    lr: float = 1e-6  # constant, and small: lengths stay what they are
+    cycle: int  # rounds after which the prompts repeat
+    lr: float = 1e-6  # constant and small, so that completion lengths do not change
     settings: tuple[str, ...] = ()  # `--set` words, for both sides
     mode: Mode | None = None  # of the peer
 
@@ -64,7 +64,7 @@ class Job:
 
 
 def config_of(job: Job) -> RunConfig:
-    """The job as a run of ours.  The deviation is the sample's (ddof 1), which is the peer's."""
+    """The job as a configuration of ours.  The standard deviation has ddof 1, as the peer's."""
     flags: dict[str, Any] = {
         "algo_name": "grpo",
         "algo": {"kl_coef": job.beta, "std_ddof": 1},
@@ -86,18 +86,18 @@ def config_of(job: Job) -> RunConfig:
 
 
 def material(job: Job) -> tuple[Task, list[Problem]]:
-    """The judge, and the problems of one cycle in the order both sides take them."""
+    """The task, and the problems of one cycle in the order of both sides."""
     config = config_of(job)
     task = build(tasks.load(config.task_name), config.task, "task.")
-    return task, Draws(task.train(config.seed), config.seed).take(0, job.cycle * job.prompts)
+    return task, PromptStream(task.train(config.seed), config.seed).take(0, job.cycle * job.prompts)
 
 
-class Cycle(Draws):
-    """The same problems over and over, in their order."""
+class Cycle(PromptStream):
+    """The same problems repeatedly, in order."""
 
     def places(self, ordinal: int, count: int) -> list[int]:
         return [k % len(self.problems) for k in range(ordinal, ordinal + count)]
 
 
-def cycle(problems: Sequence[Problem], seed: int) -> Draws:
+def cycle(problems: Sequence[Problem], seed: int) -> PromptStream:
     return Cycle(problems, seed)

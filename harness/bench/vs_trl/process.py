@@ -1,4 +1,4 @@
-"""The parent's end of a side: start it, ask it for a step, end it."""
+"""The parent's handle of a side: start it, request steps, end it."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ OFFLINE = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "PYTHONUNBUFFERED": "1",
 }
-# OpenMP is left as a user has it: a passive wait would spare an idle side its milliseconds of spinning, and doubles the
-# time of a side that makes many small operations.
+# OpenMP keeps its default: a passive wait would save an idle side milliseconds of spinning, but doubles the time of
+# many small operations.
 
 
 class SideFailed(Exception):
-    """A side could not go on; one line says why."""
+    """A side failed; the message is one line."""
 
 
 class Side:
-    """A child process at work on a job.  `with Side(job) as side: side.step()`."""
+    """A child process for a job.  `with Side(job) as side: side.step()`."""
 
     def __init__(self, job: Job, patience: float = 1800.0) -> None:
-        """`patience`: seconds for an answer."""
+        """`patience`: seconds to wait for a reply."""
         self.patience, self._rest = patience, b""
         self.log = tempfile.TemporaryFile()  # noqa: SIM115  closed with the side
         self.process = subprocess.Popen(
@@ -41,25 +41,25 @@ class Side:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.log,
-            env={"CUDA_VISIBLE_DEVICES": "0", **os.environ, **OFFLINE},  # of several GPUs the first
+            env={"CUDA_VISIBLE_DEVICES": "0", **os.environ, **OFFLINE},  # the first of several GPUs
         )
 
-    def answer(self) -> dict[str, Any]:
-        """The next line.  Raises SideFailed where it is an error, an end or too late."""
-        found: dict[str, Any] = json.loads(self._line())
-        if "error" in found:
-            raise SideFailed(found["error"])
-        return found
+    def reply(self) -> dict[str, Any]:
+        """The next reply.  Raises SideFailed on an error, at the end of the process, and after `patience` seconds."""
+        reply: dict[str, Any] = json.loads(self._line())
+        if "error" in reply:
+            raise SideFailed(reply["error"])
+        return reply
 
     def step(self) -> dict[str, Any]:
-        """One step, from start to end."""
+        """Request one step, and wait for its reply."""
         assert self.process.stdin is not None
         try:
             self.process.stdin.write(b"step\n")
             self.process.stdin.flush()
         except BrokenPipeError:
-            pass  # it has ended: what it said last is read below
-        return self.answer()
+            pass  # the process has ended: its last reply is read below
+        return self.reply()
 
     def _line(self) -> bytes:
         assert self.process.stdout is not None
@@ -68,7 +68,7 @@ class Side:
             selector.register(self.process.stdout, selectors.EVENT_READ)
             while b"\n" not in self._rest:
                 if not selector.select(max(0.0, until - time.monotonic())):
-                    raise SideFailed(f"no answer within {self.patience:.0f} seconds")
+                    raise SideFailed(f"no reply within {self.patience:.0f} seconds")
                 more = os.read(self.process.stdout.fileno(), 1 << 16)
                 if not more:
                     raise SideFailed(self._last_words())
@@ -80,10 +80,10 @@ class Side:
         code = self.process.wait()
         self.log.seek(0)
         lines = [line for line in self.log.read().decode(errors="replace").splitlines() if line.strip()]
-        return f"ended with {code}: {lines[-1].strip() if lines else 'no word'}"[:300]
+        return f"ended with {code}: {lines[-1].strip() if lines else 'no message'}"[:300]
 
     def close(self) -> None:
-        """Asks it to end, and ends it."""
+        """End the process, by force after 20 seconds."""
         assert self.process.stdin is not None and self.process.stdout is not None
         with suppress(BrokenPipeError):
             self.process.stdin.close()

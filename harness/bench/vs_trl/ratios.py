@@ -1,4 +1,4 @@
-"""From pairs of steps to ratios, rows and a table.  Pure: no process, no model."""
+"""From pairs of steps to ratios, rows and a table: pure functions."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from harness.bench import results
 
 PHASES = ("rollout", "update", "end_to_end")
 
-Step = Mapping[str, Any]  # what a side answers: seconds by phase, tokens, bytes
+Step = Mapping[str, Any]  # the reply of a side: seconds by phase, tokens, bytes
 Pair = Mapping[str, Step]  # {"ours": step, "peer": step}
 
 
 def ratios(pairs: Sequence[Pair], phase: str, per_token: bool = False) -> list[float]:
-    """The peer's seconds / ours, pair by pair; `per_token`: seconds a completion token on either side.
+    """The peer's seconds / ours, pair by pair; `per_token`: of seconds per completion token.
 
     >>> pair = {"ours": {"update": 2.0, "tokens": 100}, "peer": {"update": 6.0, "tokens": 200}}
     >>> ratios([pair], "update"), ratios([pair], "update", per_token=True)
@@ -24,49 +24,49 @@ def ratios(pairs: Sequence[Pair], phase: str, per_token: bool = False) -> list[f
     return [r * p["ours"]["tokens"] / p["peer"]["tokens"] if per_token else r for r, p in zip(raw, pairs, strict=True)]
 
 
-def compared(pairs: Sequence[Pair]) -> dict[str, dict[str, Any]]:
-    """By phase: the medians of both sides' seconds, of seconds per 1000 completion tokens, and of the ratios."""
-    out: dict[str, dict[str, Any]] = {}
+def compare_pairs(pairs: Sequence[Pair]) -> dict[str, dict[str, Any]]:
+    """By phase: medians of both sides' seconds, of their seconds per 1000 completion tokens, and of the ratios."""
+    phases: dict[str, dict[str, Any]] = {}
     for phase in PHASES:
         row: dict[str, Any] = {}
         for side in ("ours", "peer"):
             row[side] = results.middle([p[side][phase] for p in pairs])
             row[f"{side}_per_1000_tokens"] = results.middle([1000 * p[side][phase] / p[side]["tokens"] for p in pairs])
-        found, fair = ratios(pairs, phase), ratios(pairs, phase, per_token=True)
-        row |= {"ratio": results.middle(found), "spread": results.spread(found)}
-        row |= {"ratio_per_token": results.middle(fair), "spread_per_token": results.spread(fair)}
-        out[phase] = row
-    return out
+        raw, per_token = ratios(pairs, phase), ratios(pairs, phase, per_token=True)
+        row |= {"ratio": results.middle(raw), "spread": results.spread(raw)}
+        row |= {"ratio_per_token": results.middle(per_token), "spread_per_token": results.spread(per_token)}
+        phases[phase] = row
+    return phases
 
 
 def memory_ratio(pairs: Sequence[Pair]) -> float:
-    """Our peak / the peer's, each as it stood at the last pair."""
+    """Our peak / the peer's, at the last pair."""
     return float(pairs[-1]["ours"]["growth_bytes"] / pairs[-1]["peer"]["growth_bytes"])
 
 
-def fastest(found: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+def fastest(entries: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     """The mode with the least median ratio end to end; None where none ran.
 
-    Not the least seconds: modes are timed one after another, and a machine that is faster for a while would choose for
-    them.  A ratio is of steps that stood side by side.
+    Not the least seconds: modes are timed one after another, and the machine's speed may change in between.  A ratio
+    compares neighbouring steps.
     """
-    ran = [entry for entry in found if entry["reason"] is None]
+    ran = [entry for entry in entries if entry["reason"] is None]
     return min(ran, key=lambda entry: float(entry["phases"]["end_to_end"]["ratio"]), default=None)
 
 
 def rows_of(case: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The case in three lines, against the peer's fastest mode; none where the peer never ran."""
+    """One row per phase, against the peer's fastest mode; none where the peer never ran."""
     best = fastest(case["modes"])
     if best is None:
         return []
     head = {"case": case["case"], "beta": case["beta"]}
     tail = {"memory_ratio": best["memory_ratio"], "peer_mode": best["mode"]}
-    kept = ("ratio", "spread", "ratio_per_token")
-    return [{**head, "phase": p, **{k: best["phases"][p][k] for k in kept}, **tail} for p in PHASES]
+    columns = ("ratio", "spread", "ratio_per_token")
+    return [{**head, "phase": p, **{k: best["phases"][p][k] for k in columns}, **tail} for p in PHASES]
 
 
-def shown(cases: Sequence[Mapping[str, Any]]) -> str:
-    """A table a case: seconds of a step, ratios, peak memory; `*` marks the mode that counts."""
+def render(cases: Sequence[Mapping[str, Any]]) -> str:
+    """One table per case: seconds per step, ratios, peak memory; `*` marks the fastest mode."""
     header = ["", "ours s", "peer s", "rollout", "update", "end to end", "spread", "per token", "tokens", "memory"]
     parts = []
     for case in cases:
@@ -80,15 +80,15 @@ def _line(entry: Mapping[str, Any], best: bool) -> list[str]:
     if entry["reason"] is not None:
         return [f"{name}: did not run", *[""] * 9]
     phases = entry["phases"]
-    whole = phases["end_to_end"]
+    total = phases["end_to_end"]
     tokens = [results.middle([p[side]["tokens"] for p in entry["pairs"]]) for side in ("ours", "peer")]
     return [
         name,
-        f"{whole['ours']:.2f}",
-        f"{whole['peer']:.2f}",
+        f"{total['ours']:.2f}",
+        f"{total['peer']:.2f}",
         *(f"{phases[p]['ratio']:.2f}" for p in PHASES),
-        f"{whole['spread'][0]:.2f}-{whole['spread'][1]:.2f}",
-        f"{whole['ratio_per_token']:.2f}",
+        f"{total['spread'][0]:.2f}-{total['spread'][1]:.2f}",
+        f"{total['ratio_per_token']:.2f}",
         "/".join(f"{n:.0f}" for n in tokens),
         f"{entry['memory_ratio']:.2f}",
     ]

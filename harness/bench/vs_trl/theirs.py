@@ -1,8 +1,8 @@
-"""The peer's side: TRL's GRPOTrainer.  A step is one pass of its own `train()` loop, from one update to the next.
+"""The peer's side: TRL's GRPOTrainer.  A step is one iteration of its own `train()` loop, from one update to the next.
 
-Its arguments make the loss ours (eq. 3 of 2402.03300: sequence means, group deviation, one update a round) and
-leave out what a benchmark should not pay for: logging, saving, progress bars.  TRL is imported where it is needed: it
-is an extra.
+Its arguments give the same loss as ours (eq. 3 of 2402.03300: sequence means, group standard deviation, one update per
+round) and switch off what is not measured: logging, saving, progress bars.  TRL is an optional dependency, and
+imported inside functions.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from harness.bench.vs_trl.job import Job, Mode, config_of, material
 from harness.bench.vs_trl.worker import Channel, Memory, ready, rehearse
 from harness.config.rewards import RewardFunction, load_function
 from harness.models.loading import pick_device
-from harness.rollout.tokenization import Encoder
+from harness.rollout.tokenization import PromptTokenizer
 
 ENGINES: dict[str, dict[str, Any]] = {
     "generate": {},  # a dynamic cache
     "static": {"cache_implementation": "static"},
     "continuous": {"use_transformers_continuous_batching": True},
 }
-EPOCH = 64  # cycles that the dataset holds: a run does not come to its end
+EPOCH = 64  # cycles in the dataset, so that a run does not end
 
 
 def serve(job: Job, channel: Channel) -> None:
@@ -41,7 +41,7 @@ def serve(job: Job, channel: Channel) -> None:
         trainer = trainer_of(job, scratch)
         memory.read()
         trainer.add_callback(Steps(trainer, channel, memory))
-        channel.tell(ready(memory, str(trainer.accelerator.device)))
+        channel.send(ready(memory, str(trainer.accelerator.device)))
         trainer.train()
 
 
@@ -51,10 +51,10 @@ def trainer_of(job: Job, scratch: str) -> Any:
 
     task, problems = material(job)
     tokenizer = AutoTokenizer.from_pretrained(job.folder)
-    render = Encoder(tokenizer, 10**9, job.max_new_tokens).render
+    render = PromptTokenizer(tokenizer, 10**9, job.max_new_tokens).render
     rows = [{"prompt": render(p.prompt), "problem": k} for k, p in enumerate(problems)]
     ends = [] if job.forced else [tokenizer.eos_token_id]
-    rewards: Any = judge(task, problems, load_function(config_of(job).reward), ends)
+    rewards: Any = reward_function(task, problems, load_function(config_of(job).reward), ends)
     trainer: Any = GRPOTrainer(
         job.folder,
         rewards,
@@ -62,7 +62,7 @@ def trainer_of(job: Job, scratch: str) -> Any:
         Dataset.from_list(rows * EPOCH),
         processing_class=tokenizer,
     )
-    if job.forced:  # the mirror of an empty `sampler.ends`: no rule to apply, no token suppressed
+    if job.forced:  # as an empty `sampler.ends`: no token ends a completion, and none is suppressed
         trainer.eos_token_ids = []
         trainer.generation_kwargs["eos_token_id"] = None
         trainer.generation_config.eos_token_id = None
@@ -70,21 +70,23 @@ def trainer_of(job: Job, scratch: str) -> Any:
     return trainer
 
 
-def judge(task: Task, problems: list[Problem], reward: RewardFunction, ends: list[int]) -> Callable[..., list[float]]:
-    """Our judge and reward as a reward function of the peer's; `ends` are the end tokens."""
+def reward_function(
+    task: Task, problems: list[Problem], reward: RewardFunction, ends: list[int]
+) -> Callable[..., list[float]]:
+    """Our verifier and reward as a reward function for TRL; `ends` are the end tokens."""
 
     def rewards(completions: list[str], completion_ids: list[list[int]], problem: list[int], **_: Any) -> list[float]:
-        found = []
-        for text, ids, place in zip(completions, completion_ids, problem, strict=True):
-            verdict = task.judge(problems[place], text, ids[-1] in ends)
-            found.append(float(reward(problems[place], text, verdict)))
-        return found
+        values = []
+        for text, ids, index in zip(completions, completion_ids, problem, strict=True):
+            verdict = task.verify(problems[index], text, ids[-1] in ends)
+            values.append(float(reward(problems[index], text, verdict)))
+        return values
 
     return rewards
 
 
 def arguments(job: Job, scratch: str) -> Any:
-    """Our run's settings in the peer's words: a GRPOConfig."""
+    """Our run's settings as a GRPOConfig."""
     from trl import GRPOConfig
 
     mode = job.mode or Mode(engine="generate")
@@ -111,7 +113,7 @@ def arguments(job: Job, scratch: str) -> Any:
         loss_type="grpo",
         scale_rewards="group",
         epsilon=0.2,
-        use_bias_correction_kl=False,  # on by default since TRL 1.x: the KL times rho, which eq. 3 has not
+        use_bias_correction_kl=False,  # on by default since TRL 1.x: the KL times rho, which is not in eq. 3
         # the optimiser
         learning_rate=job.lr,
         lr_scheduler_type="constant",
@@ -136,7 +138,7 @@ def arguments(job: Job, scratch: str) -> Any:
 
 
 class Steps(TrainerCallback):
-    """Holds the peer's loop after each update until the next is asked for, and times what lies between."""
+    """Pauses the peer's loop after each update until the next step is requested, and times each step."""
 
     def __init__(self, trainer: Any, channel: Channel, memory: Memory) -> None:
         self.trainer, self.channel, self.memory = trainer, channel, memory
@@ -145,15 +147,15 @@ class Steps(TrainerCallback):
         self._time("_generate", "rollout", self._count)
         self._time("_calculate_rewards", "reward", lambda _: None)
 
-    def _time(self, method: str, phase: str, look: Callable[[Any], None]) -> None:
-        """From now on the trainer's `method` adds its seconds to `phase`."""
+    def _time(self, method: str, phase: str, observe: Callable[[Any], None]) -> None:
+        """Add the seconds of the trainer's `method` to `phase` from now on."""
         inner = getattr(self.trainer, method)
 
         def timed(*args: Any, **kwargs: Any) -> Any:
             start = self._now()
             result = inner(*args, **kwargs)
             self.spent[phase] = self.spent.get(phase, 0.0) + self._now() - start
-            look(result)
+            observe(result)
             return result
 
         setattr(self.trainer, method, timed)
@@ -167,7 +169,7 @@ class Steps(TrainerCallback):
         return time.perf_counter()
 
     def _wait(self, control: Any) -> None:
-        if not self.channel.asked():
+        if not self.channel.wait():
             control.should_training_stop = True
         self.spent, self.tokens, self.start = {}, 0, self._now()
 
@@ -176,7 +178,7 @@ class Steps(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         whole = self._now() - self.start
-        self.channel.tell(
+        self.channel.send(
             {
                 **self.spent,
                 "update": whole - sum(self.spent.values()),

@@ -1,9 +1,9 @@
-"""A child process that is one side: it loads, waits, and takes one step whenever it is asked to.
+"""A child process that runs one side: it loads, waits, and takes one step per request.
 
     python -m harness.bench.vs_trl.worker JOB     JOB as `Job.dumps` writes it
 
-Asked by a line on stdin, it answers with a line of JSON on stdout: first {"ready": ...}, then one a step, or
-{"error": "one line"}.  Everything else that is printed goes to stderr.  It waits blocked: an idle child takes no time.
+A request is a line on stdin; a reply is a line of JSON on stdout: first {"ready": ...}, then one per step, or
+{"error": "one line"}.  All other output goes to stderr.  Waiting blocks: an idle child uses no processor time.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ from harness.bench.vs_trl.job import Job, material
 
 
 class Channel:
-    """The pipes to the parent.  Takes stdout for itself and gives whoever prints stderr in its place."""
+    """The pipes to the parent.  Takes over stdout; other output is redirected to stderr."""
 
     def __init__(self) -> None:
-        self.answers: TextIO = os.fdopen(os.dup(1), "w")
+        self.replies: TextIO = os.fdopen(os.dup(1), "w")
         os.dup2(2, 1)
 
-    def tell(self, answer: dict[str, Any]) -> None:
-        self.answers.write(json.dumps(answer) + "\n")
-        self.answers.flush()
+    def send(self, reply: dict[str, Any]) -> None:
+        self.replies.write(json.dumps(reply) + "\n")
+        self.replies.flush()
 
-    def asked(self) -> bool:
-        """Waits.  False where the parent wants no more."""
+    def wait(self) -> bool:
+        """Wait for the next request.  False at the end."""
         return bool(sys.stdin.readline().strip())
 
 
 def rehearse(job: Job) -> None:
-    """Import what either side will import while it loads: nothing of it is a model's memory."""
+    """Import everything that a side imports while it loads, so that it is not counted as the model's memory."""
     import torch
-    import torch._dynamo  # the optimiser's step asks for it
+    import torch._dynamo  # imported by the optimiser's step
     from transformers import AutoConfig, AutoModelForCausalLM
 
     material(job)
@@ -50,17 +50,17 @@ def rehearse(job: Job) -> None:
 class Memory:
     """Peak memory from here on: on CUDA the allocator's, elsewhere the process's resident set.
 
-    `growth_bytes` leaves out what was resident when this was made, which is after the imports and before the model.
+    `growth_bytes` is relative to the resident set at construction: after the imports, before the model.
     """
 
     def __init__(self, cuda: bool) -> None:
         self.cuda, self.peak = cuda, 0
         with suppress(OSError):
-            Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew; see proc(5)
+            Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark; see proc(5)
         self.imported = resident_peak()
 
     def read(self, seen: int = 0) -> dict[str, int]:
-        """`seen`: a peak that was read elsewhere, before a mark was reset."""
+        """`seen`: a peak that was read before the mark was reset."""
         if self.cuda:
             import torch
 
@@ -71,7 +71,7 @@ class Memory:
 
 
 def ready(memory: Memory, device: str) -> dict[str, Any]:
-    """The first answer: where this side runs."""
+    """The first reply: the device of this side."""
     import torch
 
     name = torch.cuda.get_device_name(device) if memory.cuda else device
@@ -83,14 +83,14 @@ def main() -> None:
     job = Job.loads(sys.argv[1])
     try:
         importlib.import_module(f"harness.bench.vs_trl.{job.side}").serve(job, channel)
-    except Exception as error:  # whatever it is, the parent needs one line, and the rest stands on stderr
+    except Exception as error:  # the parent gets one line; the traceback is on stderr
         import traceback
 
         traceback.print_exc()
         lines = str(error).strip().splitlines()
-        channel.tell({"error": f"{type(error).__name__}: {lines[0] if lines else ''}"[:300]})
+        channel.send({"error": f"{type(error).__name__}: {lines[0] if lines else ''}"[:300]})
         sys.stdout.flush()
-        os._exit(1)  # a peer's threads may still be at work
+        os._exit(1)  # a peer's threads may still be running
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Accuracy at a budget, where arms are compared on the way to its end.
+"""Accuracy at a fraction of the budget, so that arms are compared at equal spend before the end.
 
-An evaluation falls on the first round that reaches its fraction, so up to a round late, and rounds differ between arms
-and seeds.  What stands at the fraction itself is read between a run's points, by straight lines over what each of them
-had spent; the start and the end are measured.
+An evaluation runs after the first whole round that reaches its fraction, so it is up to one round late, and rounds
+differ between arms and seeds.  The value at the fraction itself is interpolated linearly between a run's evaluations,
+over the budget spent at each of them.  Start and end are taken as measured.
 """
 
 from __future__ import annotations
@@ -11,43 +11,43 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.reports.loading import Key, Results, Run
+from harness.reports.loading import Key, Results, RunRecord
 
 
-def share(run: Run, fraction: float) -> float:
-    """Of the budget: what had been spent when the point was measured."""
+def budget_fraction(run: RunRecord, fraction: float) -> float:
+    """The fraction of the budget that was spent when the evaluation at `fraction` ran."""
     budget = run.record["budget"]
     return float(run.spend(fraction)[budget["unit"]]) / float(budget["limit"])
 
 
 def value_SF(results: Results, arm: str, key: Key, fractions: list[float], seeds: list[int]) -> np.ndarray:
-    """Values [S, F] of an arm at these fractions of the budget.  Raises ValueError where a run lacks one of them."""
+    """Values [S, F] of an arm at these fractions of the budget.  Raises ValueError if a run lacks one of them."""
     measured_SF = results.value_SF(arm, key, fractions, seeds)  # names the run that lacks one
     rows = []
     for seed, measured_F in zip(seeds, measured_SF, strict=True):
         run = results.runs[arm][seed]
-        points = sorted((share(run, f), f, y) for (f, k), y in run.values().items() if k == key)
-        read_F = np.interp(fractions, [x for x, _, _ in points], [y for _, _, y in points])
-        rows.append(np.where(np.isin(fractions, (0.0, 1.0)), measured_F, read_F))
+        points = sorted((budget_fraction(run, f), f, y) for (f, k), y in run.values().items() if k == key)
+        interpolated_F = np.interp(fractions, [x for x, _, _ in points], [y for _, _, y in points])
+        rows.append(np.where(np.isin(fractions, (0.0, 1.0)), measured_F, interpolated_F))
     return np.array(rows, dtype=np.float64).reshape(measured_SF.shape)
 
 
 @dataclass(frozen=True)
-class Late:
-    """The point that was measured the furthest behind its fraction, as a share of the budget."""
+class Delay:
+    """An evaluation that ran `lag` (a fraction of the budget) after its `fraction`."""
 
     run: str
     fraction: float
-    share: float
+    lag: float
 
 
-def late(results: Results) -> Late | None:
-    """None where no point lies between the start and the end."""
-    found = [
-        Late(f"{run.arm} seed {run.seed}", f, share(run, f) - f)
+def largest_delay(results: Results) -> Delay | None:
+    """The most delayed evaluation of all finished runs; None without evaluations between start and end."""
+    delays = [
+        Delay(f"{run.arm} seed {run.seed}", f, budget_fraction(run, f) - f)
         for run in results
         if run.finished
         for f in results.fractions
         if 0 < f < 1
     ]
-    return max(found, key=lambda point: point.share) if found else None
+    return max(delays, key=lambda delay: delay.lag) if delays else None

@@ -1,6 +1,6 @@
-"""pass@k and maj@k at the end of the budget, beside the start model's: does training add ability, or sharpen?
+"""pass@k and maj@k at the end of training against the start model: does training add ability or sharpen?
 
-2402.03300 Fig. 7: RL lifts maj@K and not pass@K.  2504.13837 finds that start models overtake at large K.
+2402.03300 Fig. 7: RL raises maj@K and not pass@K.  2504.13837: the start model overtakes at large K.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ Interval = tuple[float, float] | None
 
 @dataclass(frozen=True)
 class AtK:
-    """One metric on one set of repeated problems: means over seeds of every arm."""
+    """pass@k or maj@k on one evaluation set: means over seeds per arm."""
 
     task: str
     kind: str  # pass or maj
     k: int
-    start: float | None  # of the start model, where it was sampled too
-    mean: dict[str, float]  # by arm
-    gain: dict[str, tuple[float, Interval]]  # arm - start, in pairs, with its own 95 % interval; none without a start
+    start: float | None  # of the start model; None if it was not sampled
+    mean: dict[str, float]  # per arm
+    gain: dict[str, tuple[float, Interval]]  # arm - start, paired, with its own 95 % interval; empty without a start
 
     @property
     def metric(self) -> str:
@@ -32,28 +32,28 @@ class AtK:
 
 
 def at_k(results: Results) -> list[AtK]:
-    """In the order of `results.at_k`; none where no samples were asked for."""
-    found = []
+    """In the order of `results.at_k`; empty if the records have no samples."""
+    rows = []
     for task, metric in results.at_k:
         key: Key = (task, "strict", metric)
-        begun = all((0.0, key) in run.values() for run in results if run.finished)
+        has_start = all((0.0, key) in run.values() for run in results if run.finished)
         value = {
-            arm: results.value_SF(arm, key, [0.0, 1.0] if begun else [1.0], results.seeds(arm))
+            arm: results.value_SF(arm, key, [0.0, 1.0] if has_start else [1.0], results.seeds(arm))
             for arm in results.runs
             if results.seeds(arm)
         }
-        start = float(np.concatenate([v_SF[:, 0] for v_SF in value.values()]).mean()) if begun else None
-        gained_S = {arm: v_SF[:, 1] - v_SF[:, 0] for arm, v_SF in value.items()} if begun else {}
+        start = float(np.concatenate([v_SF[:, 0] for v_SF in value.values()]).mean()) if has_start else None
+        gained_S = {arm: v_SF[:, 1] - v_SF[:, 0] for arm, v_SF in value.items()} if has_start else {}
         kind, _, k = metric.partition("@")
         gain = {arm: (float(d_S.mean()), t_interval(d_S)) for arm, d_S in gained_S.items()}
-        found.append(AtK(task, kind, int(k), start, {arm: float(v[:, -1].mean()) for arm, v in value.items()}, gain))
-    return found
+        rows.append(AtK(task, kind, int(k), start, {arm: float(v[:, -1].mean()) for arm, v in value.items()}, gain))
+    return rows
 
 
-def crossing(found: list[AtK], task: str, kind: str, arm: str) -> int | None:
-    """The smallest K at which the start model's mean is not below the arm's; None where the arm leads at every K.
+def overtaking_k(curve: list[AtK], task: str, kind: str, arm: str) -> int | None:
+    """The smallest K at which the start model's mean is at least the arm's; None if the arm leads at every K.
 
-    A tie counts as caught up.  At K = 1 it says that the arm never led.
+    K = 1 means that the arm never led.  A tie counts as overtaken.
     """
-    curve = sorted((x.k, x.gain[arm][0]) for x in found if (x.task, x.kind) == (task, kind) and arm in x.gain)
-    return next((k for k, gain in curve if round(gain, 12) <= 0), None)
+    gains = sorted((x.k, x.gain[arm][0]) for x in curve if (x.task, x.kind) == (task, kind) and arm in x.gain)
+    return next((k for k, gain in gains if round(gain, 12) <= 0), None)

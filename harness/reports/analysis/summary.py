@@ -1,6 +1,6 @@
-"""What the records of a study say: one row an arm, one verdict a pair, curves.  Numbers here, words in `wording`.
+"""The results of a study: one summary per arm, one comparison per pair.  Numbers here, words in `render.text`.
 
-Accuracies are shares (0..1); a mean is over the training seeds that finished.  What could not be measured is None.
+Accuracies are fractions (0..1); means are over the training seeds that finished.  None: it could not be measured.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from evals.statistics.comparison import (
-    Verdict,
+    Comparison,
     clopper_pearson,
+    compare_pairs,
     crossed_bootstrap,
     iqm,
-    judge,
     paired,
     percentiles,
     probability_of_improvement,
@@ -26,20 +26,20 @@ from evals.statistics.comparison import (
 )
 from evals.statistics.learning_curves import Crossover, crossover, reached
 from harness.accounting.budget import UNITS
-from harness.reports.analysis.hypotheses import Judged, judged
-from harness.reports.analysis.interpolation import Late, late, share, value_SF
-from harness.reports.analysis.logged_metrics import Logged, logged
+from harness.reports.analysis.hypotheses import HypothesisResult, evaluate_hypotheses
+from harness.reports.analysis.interpolation import Delay, budget_fraction, largest_delay, value_SF
+from harness.reports.analysis.logged_metrics import LoggedMetric, logged_metrics
 from harness.reports.analysis.pass_at_k import AtK, at_k
-from harness.reports.loading import Key, Results, Run, Task
-from harness.studies.status import choose_trial, endpoint_of
+from harness.reports.loading import EvalTask, Key, Results, RunRecord
+from harness.studies.status import endpoint_of, select_trial
 
-COLLAPSE = 0.10  # of accuracy at temperature 1 lost against the start
+COLLAPSE = 0.10  # loss of accuracy at temperature 1 against the start
 Interval = tuple[float, float] | None
 
 
 @dataclass(frozen=True)
 class Seed:
-    """One run's place in a table: its endpoint, or why it has none."""
+    """One run: the value of its endpoint, or None and the reason in `status`."""
 
     seed: int
     value: float | None
@@ -48,14 +48,14 @@ class Seed:
 
 @dataclass(frozen=True)
 class Curve:
-    """One arm on one evaluation set: means over seeds at each point, with t-intervals where seeds allow."""
+    """One arm on one evaluation set: means over seeds at each point, with t-intervals if there are enough seeds."""
 
     mean_F: list[float]
     interval_F: list[Interval]
 
 
 @dataclass(frozen=True)
-class Arm:
+class ArmSummary:
     """One row of the main table."""
 
     name: str
@@ -65,16 +65,16 @@ class Arm:
     sd: float | None
     interval: Interval
     iqm: float
-    curves: dict[str, Curve]  # by evaluation set, as measured: at `spend_F`
-    matched: Curve  # the endpoint's, at the very fractions of the budget
-    spend_F: dict[str, list[float]]  # by unit, mean over seeds at each point
-    reached: float  # median over seeds of the budget at which the level was reached; inf where most never did
-    silent: float | None  # share of groups whose rewards were all equal, mean over rounds; None for groups of one
+    curves: dict[str, Curve]  # per evaluation set, as measured at `spend_F`
+    matched: Curve  # of the endpoint, interpolated to the exact fractions of the budget
+    spend_F: dict[str, list[float]]  # per unit, mean over seeds at each point
+    budget_to_level: float  # median over seeds of the budget at which the level was reached; inf if most never did
+    zero_variance: float | None  # fraction of groups with equal rewards, mean over rounds; None for groups of one
     collapsed: int
     collapse_interval: tuple[float, float]
-    memory: dict[str, float]  # parts, mean bytes
+    memory: dict[str, float]  # per part, mean bytes
     peak_bytes: float
-    seconds: dict[str, float]  # by phase, mean
+    seconds: dict[str, float]  # per phase, mean
 
     @property
     def finished(self) -> int:
@@ -83,14 +83,14 @@ class Arm:
 
 @dataclass(frozen=True)
 class Pair:
-    """A against B: the verdict and what stands beside it."""
+    """A against B: the comparison at the endpoint, and further statistics."""
 
     a: str
     b: str
-    verdict: Verdict
-    improvement: float  # P(a run of A beats a run of B)
-    crossed: Interval  # of A - B under resampled seeds and problems; None where outcomes were not kept
-    crossover: Crossover | None  # on the budget axis, in fractions; None with fewer than two points after the start
+    comparison: Comparison
+    improvement: float  # P(a run of A is better than a run of B)
+    crossed: Interval  # of A - B under resampled seeds and problems; None if outcomes were not kept
+    crossover: Crossover | None  # in fractions of the budget; None with fewer than two points after the start
 
 
 @dataclass(frozen=True)
@@ -104,52 +104,63 @@ class Block:
 
 @dataclass(frozen=True)
 class Audit:
-    """How far spend may have strayed from the budget: the run with the largest mismatch."""
+    """The run with the largest mismatch between spend and budget."""
 
     run: str
-    share: float  # of the limit left or overspent
-    groups: float  # the same, in groups of that run
+    mismatch: float  # left or overspent, as a fraction of the limit
+    groups: float  # the same in groups of that run
     holds: bool  # within 1 % or one group
 
 
 @dataclass(frozen=True)
 class Trial:
     name: str
-    values: list[float | None]  # one a tuning seed
+    values: list[float | None]  # per tuning seed
     chosen: bool
 
 
 @dataclass(frozen=True)
 class Findings:
+    """Everything that a report shows."""
+
     results: Results
-    endpoint: Task
-    start: dict[str, float]  # by evaluation set, of the start model
-    arms: dict[str, Arm]
+    endpoint: EvalTask
+    start: dict[str, float]  # accuracy of the start model per evaluation set
+    arms: dict[str, ArmSummary]
     blocks: list[Block]
     audit: Audit
-    late: Late | None
+    delay: Delay | None
     trials: dict[str, list[Trial]]
-    hypotheses: list[Judged]
+    hypotheses: list[HypothesisResult]
     at_k: list[AtK]
-    logged: list[Logged]
+    logged: list[LoggedMetric]
 
 
-def find(results: Results) -> Findings:
-    """Everything that a report shows.  Raises ValueError, naming the file, where a record lacks what others have."""
+def summarize(results: Results) -> Findings:
+    """The findings of a study.  Raises ValueError, naming the file, if a record lacks what others have."""
     report, tasks = results.study.report, {t.name: t for t in results.tasks}
     arms = {arm: _arm(results, arm) for arm in results.runs if results.seeds(arm)}
     families = report.blocks or {"": list(results.runs)}
     blocks = [_block(results, name, [a for a in members if a in arms]) for name, members in families.items()]
     trials = {arm: _trials(results, arm) for arm in results.trials}
     start = {t: _start(results, t) for t in tasks} if 0.0 in results.fractions else {}
-    read = judged(results), at_k(results), logged(results)
     return Findings(
-        results, tasks[results.endpoint], start, arms, blocks, _audit(results), late(results), trials, *read
+        results=results,
+        endpoint=tasks[results.endpoint],
+        start=start,
+        arms=arms,
+        blocks=blocks,
+        audit=_audit(results),
+        delay=largest_delay(results),
+        trials=trials,
+        hypotheses=evaluate_hypotheses(results),
+        at_k=at_k(results),
+        logged=logged_metrics(results),
     )
 
 
 def _start(results: Results, task: str) -> float:
-    """One model, but its sampled completions differ by seed."""
+    """The mean over all runs: they share the start model, but sampled completions differ by seed."""
     return float(np.mean([run.values()[0.0, strict(task)] for run in results if run.finished]))
 
 
@@ -160,7 +171,7 @@ def strict(task: str) -> Key:
 # --- arms -------------------------------------------------------------------------------------------------------
 
 
-def _arm(results: Results, arm: str) -> Arm:
+def _arm(results: Results, arm: str) -> ArmSummary:
     seeds, runs, task = results.seeds(arm), results.runs[arm], results.endpoint
     ended = [runs[seed] for seed in seeds]
     values = dict(zip(seeds, results.value_SF(arm, strict(task), [1.0], seeds)[:, 0].tolist(), strict=True))
@@ -173,8 +184,8 @@ def _arm(results: Results, arm: str) -> Arm:
     spends = [[run.spend(f) for f in fractions] for run in ended]
     accuracy = np.array(list(values.values()))
     known = sorted(seed for seed, run in runs.items() if run.record["status"] in ("finished", "failed"))
-    lost = sum(_collapsed(results, runs[seed]) for seed in known)
-    return Arm(
+    collapsed = sum(_collapsed(results, runs[seed]) for seed in known)
+    return ArmSummary(
         name=arm,
         tuned=_tuned(results, ended[0]),
         seeds=rows,
@@ -185,10 +196,10 @@ def _arm(results: Results, arm: str) -> Arm:
         curves={t.name: _curve(results.value_SF(arm, strict(t.name), fractions, seeds)) for t in results.tasks},
         matched=_curve(value_SF(results, arm, strict(task), fractions, seeds)),
         spend_F={u: np.mean([[s[u] for s in curve] for curve in spends], axis=0).tolist() for u in UNITS},
-        reached=_reached(results, arm, seeds),
-        silent=_silent(ended),
-        collapsed=lost,
-        collapse_interval=clopper_pearson(lost, len(known)),
+        budget_to_level=_budget_to_level(results, arm, seeds),
+        zero_variance=_zero_variance(ended),
+        collapsed=collapsed,
+        collapse_interval=clopper_pearson(collapsed, len(known)),
         memory=_means([{k: part["bytes"] for k, part in r.record["memory"]["parts"].items()} for r in ended]),
         peak_bytes=float(np.mean([r.record["memory"]["peak_bytes"] for r in ended])),
         seconds=_means([{k: phase["seconds"] for k, phase in r.record["phases"].items()} for r in ended]),
@@ -204,36 +215,36 @@ def _means(tables: Sequence[dict[str, float]]) -> dict[str, float]:
     return {name: float(np.mean([t.get(name, 0.0) for t in tables])) for name in names}
 
 
-def _tuned(results: Results, run: Run) -> dict[str, Any]:
-    """The fields that the study's trials decided, as this arm has them."""
+def _tuned(results: Results, run: RunRecord) -> dict[str, Any]:
+    """The tuned fields of the configuration, with this arm's values."""
     tune, config = results.study.tune, run.record["config"]
-    found = {}
+    values = {}
     for name in tune.grid if tune else ():
         group, dot, inner = name.partition(".")
-        found[name] = config[group].get(inner) if dot else config.get(group)
-    return found
+        values[name] = config[group].get(inner) if dot else config.get(group)
+    return values
 
 
-def _reached(results: Results, arm: str, seeds: list[int]) -> float:
-    level, fractions, limit = results.study.report.level, results.fractions, results.one.record["budget"]["limit"]
+def _budget_to_level(results: Results, arm: str, seeds: list[int]) -> float:
+    level, fractions, limit = results.study.report.level, results.fractions, results.example.record["budget"]["limit"]
     y_SF = results.value_SF(arm, strict(results.endpoint), fractions, seeds)
-    x_SF = [[limit * share(results.runs[arm][seed], f) for f in fractions] for seed in seeds]
+    x_SF = [[limit * budget_fraction(results.runs[arm][seed], f) for f in fractions] for seed in seeds]
     return float(np.median([reached(x_F, y_F, level) for x_F, y_F in zip(x_SF, y_SF, strict=True)]))
 
 
-def _silent(runs: Sequence[Run]) -> float | None:
-    groups = [run for run in runs if _group_size(run.record["config"]) > 1]
-    shares = [m["frac_reward_zero_std"] for run in groups for m in run.metrics() if "frac_reward_zero_std" in m]
-    return float(np.mean(shares)) if shares else None
+def _zero_variance(runs: Sequence[RunRecord]) -> float | None:
+    with_groups = [run for run in runs if _group_size(run.record["config"]) > 1]
+    fractions = [m["frac_reward_zero_std"] for run in with_groups for m in run.metrics() if "frac_reward_zero_std" in m]
+    return float(np.mean(fractions)) if fractions else None
 
 
 def _group_size(config: Mapping[str, Any]) -> int:
-    """G as it was drawn: an algorithm's schedule may have its own."""
+    """The group size that was used: an algorithm's schedule may override the configuration's."""
     return int(config.get("schedule", {}).get("group_size", config["group_size"]))
 
 
-def _collapsed(results: Results, run: Run) -> bool:
-    """Failed, or at the end more than COLLAPSE below the start at temperature 1."""
+def _collapsed(results: Results, run: RunRecord) -> bool:
+    """Failed, or more than COLLAPSE below the start at temperature 1 at the end."""
     if not run.finished:
         return True
     sampled = [t.name for t in results.tasks if t.domain == "in" and t.temperature]
@@ -247,23 +258,23 @@ def _collapsed(results: Results, run: Run) -> bool:
 
 def _block(results: Results, name: str, arms: list[str]) -> Block:
     report, task, fractions = results.study.report, results.endpoint, results.fractions
-    asked = [tuple(pair) for pair in report.family] or list(itertools.combinations(arms, 2))
-    pairs = [(a, b) for a, b in asked if a in arms and b in arms]
+    family = [tuple(pair) for pair in report.family] or list(itertools.combinations(arms, 2))
+    pairs = [(a, b) for a, b in family if a in arms and b in arms]
     curves = [[value_SF(results, arm, strict(task), fractions, results.seeds(*pair)) for arm in pair] for pair in pairs]
-    verdicts = judge([paired(a_SF[:, -1], b_SF[:, -1]) for a_SF, b_SF in curves], report.margin / 100)
+    comparisons = compare_pairs([paired(a_SF[:, -1], b_SF[:, -1]) for a_SF, b_SF in curves], report.margin / 100)
     draws = _crossed(results, arms)
-    found = []
-    for (a, b), (a_SF, b_SF), verdict in zip(pairs, curves, verdicts, strict=True):
-        crossing = sum(f > 0 for f in fractions) > 1 and len(a_SF) > 0
-        where = crossover(fractions, a_SF, b_SF, np.random.default_rng(0)) if crossing else None
-        every = [results.value_SF(arm, strict(task), [1.0], results.seeds(arm))[:, 0] for arm in (a, b)]
+    rows = []
+    for (a, b), (a_SF, b_SF), comparison in zip(pairs, curves, comparisons, strict=True):
+        has_curve = sum(f > 0 for f in fractions) > 1 and len(a_SF) > 0
+        crossing = crossover(fractions, a_SF, b_SF, np.random.default_rng(0)) if has_curve else None
+        all_seeds = [results.value_SF(arm, strict(task), [1.0], results.seeds(arm))[:, 0] for arm in (a, b)]
         crossed = percentiles(draws[a] - draws[b]) if draws else None
-        found.append(Pair(a, b, verdict, probability_of_improvement(*every), crossed, where))
-    return Block(name, arms, found)
+        rows.append(Pair(a, b, comparison, probability_of_improvement(*all_seeds), crossed, crossing))
+    return Block(name, arms, rows)
 
 
 def _crossed(results: Results, arms: list[str]) -> dict[str, np.ndarray]:
-    """Resampled means of each arm, over the seeds that all of them have; none where outcomes were not kept."""
+    """Resampled means of each arm, over the seeds that all arms have; empty if outcomes were not kept."""
     seeds = results.seeds(*arms) if arms else []
     hits = [results.hit_SI(arm, results.endpoint, 1.0, seeds) for arm in arms] if len(seeds) > 1 else []
     if not hits or any(hit_SI.shape[1] == 0 for hit_SI in hits):
@@ -278,18 +289,18 @@ def _audit(results: Results) -> Audit:
         if run.finished:
             unit, limit = run.record["budget"]["unit"], run.record["budget"]["limit"]
             spend = run.record["spend"]
-            off, group = abs(limit - spend[unit]), spend[unit] / max(spend["prompts"], 1)
-            groups = off / group if group else math.inf
-            audits.append(Audit(f"{run.arm} seed {run.seed}", off / limit, groups, off <= max(0.01 * limit, group)))
-    return max(audits, key=lambda a: (not a.holds, a.share))
+            rest, group = abs(limit - spend[unit]), spend[unit] / max(spend["prompts"], 1)
+            groups = rest / group if group else math.inf
+            audits.append(Audit(f"{run.arm} seed {run.seed}", rest / limit, groups, rest <= max(0.01 * limit, group)))
+    return max(audits, key=lambda a: (not a.holds, a.mismatch))
 
 
 def _trials(results: Results, arm: str) -> list[Trial]:
     tune = results.study.tune
     assert tune is not None
-    found = {
+    values_by_trial = {
         name: [endpoint_of(by_seed[s].record) if s in by_seed else None for s in tune.seeds]
         for name, by_seed in results.trials[arm].items()
     }
-    best = choose_trial(found)
-    return [Trial(name, values, name == best) for name, values in found.items()]
+    best = select_trial(values_by_trial)
+    return [Trial(name, values, name == best) for name, values in values_by_trial.items()]

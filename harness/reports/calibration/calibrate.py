@@ -1,8 +1,8 @@
-"""`harness calibrate`: whether the comparison statistics are right where the truth is known, as a page and its numbers.
+"""`harness calibrate`: checks of the comparison statistics against a known truth.
 
-Simulated runs have a true difference that intervals must cover; real runs (`controls.py`) were made so that the truth
-is known.  Reads the runs under a folder (ARM/seed<k>) and writes calibration.json and calibration.md into it: the same
-records give the same bytes.  A part whose runs are not there says so.
+Simulated runs have a known difference, which the intervals must cover; the control runs (`controls.py`) are real runs
+with a known truth.  Reads the runs under a folder (ARM/seed<k>) and writes calibration.json and calibration.md into it;
+the same records give the same bytes.  A check without its runs is reported as not run yet.
 """
 
 from __future__ import annotations
@@ -18,36 +18,36 @@ from evals.statistics import simulation
 from evals.statistics.comparison import LEVEL
 from harness.accounting.format import percent
 from harness.records.io import write_json
-from harness.reports.calibration.control_runs import read_arm
+from harness.reports.calibration.control_runs import read_control_runs
 from harness.reports.calibration.controls import Part, fair_coin, inert_field, one_arm_twice, wrong_signs
-from harness.reports.render.tables import Table
+from harness.reports.render.table import Table
 from harness.reports.render.text import points
 
 Say = Callable[[str], None]
 
-TRIALS = 10_000  # of a setting
-FEWER = 2_000  # of the bootstrap in a setting, and deals of one arm's runs
-DIFFERENCES = (0.0, 0.02)  # of the arms' mean accuracies: coverage is of the truth, whatever it is
+TRIALS = 10_000  # per setting
+FEWER = 2_000  # trials per setting of the bootstrap, and random splits of one arm
+DIFFERENCES = (0.0, 0.02)  # of the arms' mean accuracies
 CORRELATIONS = (0.0, 0.5)
 ITEMS = (200, 1000)
 ACCURACIES = (0.05, 0.5, 0.95)
 SEEDS = (3, 5, 10)
-LOW, HIGH, BARRED = 0.93, 0.97, 5  # bar of the coverage, and the seeds from which on it is one
+LOW, HIGH, MIN_TESTED = 0.93, 0.97, 5  # required coverage, with this many seeds or more
 
 BASE, INERT, COIN = "grpo", "inert", "coin"  # arms
 FLIPPED = ("flipped_20", "flipped_35", "flipped_50")
 
 
 def calibrate(folder: Path, trials: int, say: Say) -> None:
-    """Writes the page and its numbers.  Raises ValueError naming the file of a broken record, before it simulates."""
+    """Write the page and its numbers.  Raises ValueError naming a broken record, before the simulation starts."""
     if trials < 1:
         raise ValueError(f"--trials: must be at least 1, not {trials}")
-    base, inert, coin, *flipped = (read_arm(folder / name) for name in (BASE, INERT, COIN, *FLIPPED))
+    base, inert, random_rewards, *flipped = (read_control_runs(folder / name) for name in (BASE, INERT, COIN, *FLIPPED))
     real = [
         one_arm_twice(base, min(trials, FEWER)),
         inert_field(base, inert),
         wrong_signs(base, flipped),
-        fair_coin(coin),
+        fair_coin(random_rewards),
     ]
     parts = [simulated(trials, say), *real]
     for part in parts:
@@ -68,14 +68,14 @@ def calibrate(folder: Path, trials: int, say: Say) -> None:
 
 
 def page(parts: Sequence[Part], command: str) -> str:
-    """The summary, then a section a part."""
-    said = {True: "yes", False: "**no**", None: "-"}
-    summary = [[part.title, part.bar, part.measured, said[part.holds]] for part in parts]
+    """The summary, then one section per check."""
+    verdicts = {True: "yes", False: "**no**", None: "-"}
+    summary = [[part.title, part.bar, part.measured, verdicts[part.holds]] for part in parts]
     blocks = [
         "# Calibration",
-        "Whether the intervals and verdicts of `evals/stats.py` are right where the truth is known.  Made by "
-        f"`{command}` from the runs in this folder; every number is in [calibration.json](calibration.json).",
-        Table("", ["", "bar", "measured", "holds"], summary).markdown(),
+        "Checks of the intervals and tests of `evals/statistics/comparison.py` against a known truth.  Written by "
+        f"`{command}` from the runs in this folder; all numbers are in [calibration.json](calibration.json).",
+        Table("", ["check", "required", "measured", "holds"], summary).markdown(),
     ]
     for part in parts:
         blocks += [f"## {part.title}", *part.text]
@@ -86,53 +86,54 @@ def page(parts: Sequence[Part], command: str) -> str:
 
 
 def simulated(trials: int, say: Say) -> Part:
-    """Coverage of the primary interval in every setting; beside it, in some, that of a bootstrap."""
-    found: list[dict[str, Any]] = []
+    """Coverage of the t-interval in every setting, and for contrast that of a bootstrap in some of them."""
+    results: list[dict[str, Any]] = []
     rows = []
     grid = list(itertools.product(DIFFERENCES, CORRELATIONS, ITEMS, ACCURACIES))
     for i, (difference, correlation, items, accuracy) in enumerate(grid, 1):
         b_I = simulation.easiness(items)
         _, sd = simulation.truth(simulation.solve_mu(accuracy, b_I), b_I)
         settings = [simulation.Setting(items, seeds, accuracy, correlation, difference) for seeds in SEEDS]
-        found += [{**asdict(s), "sd": sd, **asdict(simulation.coverage(s, trials))} for s in settings]
-        covered = [percent(row["covered"]) for row in found[-len(SEEDS) :]]
+        results += [{**asdict(s), "sd": sd, **asdict(simulation.coverage(s, trials))} for s in settings]
+        covered = [percent(row["covered"]) for row in results[-len(SEEDS) :]]
         rows.append([points(difference), f"{correlation:g}", f"{items:,}", percent(accuracy, 0), points(sd), *covered])
         say(f"Simulated runs, [{i}/{len(grid)}]: {', '.join(covered)} covered")
-    barred = [row["covered"] for row in found if row["seeds"] >= BARRED]
-    bootstrap, contrast = bootstrapped(found, min(trials, FEWER))
-    error, without = math.sqrt(LEVEL * (1 - LEVEL) / trials), max(row["without"] for row in found)
-    columns = ["A - B", "pair correlation", "items", "accuracy of B", "SD of a run", *(f"{n} seeds" for n in SEEDS)]
+    tested = [row["covered"] for row in results if row["seeds"] >= MIN_TESTED]
+    bootstrap, contrast = bootstrapped(results, min(trials, FEWER))
+    error, without = math.sqrt(LEVEL * (1 - LEVEL) / trials), max(row["without"] for row in results)
+    columns = ["A - B", "pair correlation", "items", "accuracy of B", "SD over runs", *(f"{n} seeds" for n in SEEDS)]
     text = [
-        "Two arms of runs with a known mean (`evals/simulate.py`): every run has an ability of its own, by which it "
-        "answers a fixed set of items.  Below, the share of trials in which the paired 95 % t-interval covers the true "
-        f"difference A - B; {trials:,} trials a setting, hence a standard error of {100 * error:.2f} points.  "
-        "Differences and SDs in points of accuracy.  A trial in which every seed differs by the same amount has no "
-        f"interval and counts as not covered: {percent(without)} of trials at most.",
+        "Two arms of simulated runs with a known mean accuracy (`evals/statistics/simulation.py`): each run has a "
+        "random ability, which decides its answers to a fixed set of items.  The table shows the fraction of trials in "
+        f"which the paired 95 % t-interval covers the true difference A - B, with {trials:,} trials per setting (standard "
+        f"error {100 * error:.2f} points).  Differences and SDs in points of accuracy.  A trial in which all seeds "
+        f"differ by the same amount has no interval and counts as not covered: at most {percent(without)} of trials.",
         Table("", columns, rows).markdown(),
         contrast,
     ]
     return Part(
         "Simulated runs",
-        f"95 % intervals cover the truth in {percent(LOW, 0)} to {percent(HIGH, 0)} of trials, from {BARRED} seeds on",
-        f"{percent(min(barred))} to {percent(max(barred))} in {len(barred)} settings",
-        all(LOW <= share <= HIGH for share in barred),
+        f"95 % intervals cover the true difference in {percent(LOW, 0)} to {percent(HIGH, 0)} of trials, with "
+        f"{MIN_TESTED} or more seeds",
+        f"{percent(min(tested))} to {percent(max(tested))} in {len(tested)} settings",
+        all(LOW <= covered <= HIGH for covered in tested),
         text,
-        {"simulated": found, "bootstrap": bootstrap},
+        {"simulated": results, "bootstrap": bootstrap},
     )
 
 
 def bootstrapped(cells: Sequence[dict[str, Any]], trials: int) -> tuple[list[dict[str, Any]], str]:
-    """The percentile bootstrap over seeds beside the t-interval, for equal and independent arms on the larger set."""
-    found, rows = [], []
+    """Coverage of the percentile bootstrap over seeds, for equal and independent arms on the largest set of items."""
+    results, rows = [], []
     for cell in cells:
         if cell["items"] == max(ITEMS) and not cell["difference"] and not cell["correlation"]:
             setting = simulation.Setting(cell["items"], cell["seeds"], cell["accuracy"])
-            share = simulation.coverage(setting, trials, simulation.bootstrap_intervals).covered
-            found.append({**asdict(setting), "trials": trials, "covered": share})
-            rows.append([percent(setting.accuracy, 0), str(setting.seeds), percent(cell["covered"]), percent(share)])
+            covered = simulation.coverage(setting, trials, simulation.bootstrap_intervals).covered
+            results.append({**asdict(setting), "trials": trials, "covered": covered})
+            rows.append([percent(setting.accuracy, 0), str(setting.seeds), percent(cell["covered"]), percent(covered)])
     table = Table("", ["accuracy", "seeds", "t-interval", "bootstrap"], rows).markdown()
-    return found, (
-        "For contrast, why no bootstrap is used: its percentile interval over seeds is too narrow where they are few "
-        "(on normal data it covers about 74, 83 and 89 % with 3, 5 and 10).  Coverage for equal and independent arms, "
-        f"{max(ITEMS):,} items, {trials:,} trials a setting:\n\n{table}"
+    return results, (
+        "For contrast, the reason why no bootstrap is used: with few seeds its percentile interval is too narrow (on "
+        "normal data it covers about 74, 83 and 89 % with 3, 5 and 10 seeds).  Coverage for equal, independent arms, "
+        f"{max(ITEMS):,} items, {trials:,} trials per setting:\n\n{table}"
     )

@@ -1,6 +1,6 @@
-"""The finished runs of one arm, read from its folder ARM/seed<k>, and what checks look for in them.
+"""The finished control runs of one arm, from its folder ARM/seed<k>, and the values that the checks compare.
 
-Everything here raises ValueError, naming the file, where a finished run has not left what is looked for.
+Every function raises ValueError, naming the file, if a finished run lacks a value.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from typing import Any
 
 from harness.records.fingerprint import config_differences
 from harness.records.io import read_record
-from harness.reports.loading import Run
+from harness.reports.loading import RunRecord
 
-CLOCKS = ("time", "seconds", "perf", "mem")  # in the names of what differs between two runs of the same numbers
+CLOCKS = ("time", "seconds", "perf", "mem")  # parts of the names of values that differ between two equal runs
 
 
 @dataclass(frozen=True)
-class Arm:
-    """Finished runs by seed, alike in all but the seed; and what else lies in the folder: "seed7 (failed)"."""
+class ControlRuns:
+    """Finished runs by seed, with equal configurations but for the seed; `unfinished`: for example "seed7 (failed)"."""
 
     name: str
-    runs: dict[int, Run]
+    runs: dict[int, RunRecord]
     unfinished: list[str]
 
 
-def read_arm(folder: Path) -> Arm:
-    """An arm without a folder has no runs."""
-    runs: dict[int, Run] = {}
+def read_control_runs(folder: Path) -> ControlRuns:
+    """The runs in the folder of an arm; none if there is no folder."""
+    runs: dict[int, RunRecord] = {}
     unfinished = []
     numbers = [p.name.removeprefix("seed") for p in folder.glob("seed*") if p.is_dir()]
     for seed in sorted(int(x) for x in numbers if x.isdigit()):
@@ -40,13 +40,13 @@ def read_arm(folder: Path) -> Arm:
         if record is None or record["status"] != "finished":
             unfinished.append(f"seed{seed} ({record['status'] if record else 'no record'})")
             continue
-        runs[seed] = Run(folder.name, seed, file.parent, record)
-        if entry(runs[seed], "seed") != seed:
+        runs[seed] = RunRecord(folder.name, seed, file.parent, record)
+        if record_value(runs[seed], "seed") != seed:
             raise ValueError(f"{file}: the record of seed {record['seed']}")
         first = next(iter(runs.values()))
-        if differ := [x for x in changed(first, runs[seed]) if not x.startswith("seed: ")]:
-            raise ValueError(f"{file}: another configuration than {first.folder.name}: {'; '.join(differ)}")
-    return Arm(folder.name, runs, unfinished)
+        if changes := [x for x in config_changes(first, runs[seed]) if not x.startswith("seed: ")]:
+            raise ValueError(f"{file}: another configuration than {first.folder.name}: {'; '.join(changes)}")
+    return ControlRuns(folder.name, runs, unfinished)
 
 
 @contextmanager
@@ -54,58 +54,61 @@ def _naming(file: Path) -> Iterator[None]:
     try:
         yield
     except (LookupError, TypeError, ValueError) as error:
-        raise ValueError(f"{file}: not what a finished run leaves: {error!r}") from error
+        raise ValueError(f"{file}: not the file of a finished run: {error!r}") from error
 
 
-def entry(run: Run, path: str) -> Any:
+def record_value(run: RunRecord, path: str) -> Any:
     """A field of the record: "config.algo.clip_low"."""
-    found: Any = run.record
+    value: Any = run.record
     with _naming(run.folder / "record.json"):
         for name in path.split("."):
-            found = found[name]
-    return found
+            value = value[name]
+    return value
 
 
-def shared(a: Arm, b: Arm) -> list[int]:
-    """The seeds that have finished in both."""
+def shared_seeds(a: ControlRuns, b: ControlRuns) -> list[int]:
+    """The seeds that both arms have finished."""
     return sorted({*a.runs} & {*b.runs})
 
 
-def changed(a: Run, b: Run) -> list[str]:
-    """The fields in which the configurations of two runs differ."""
-    return config_differences(entry(a, "config"), entry(b, "config"))
+def config_changes(a: RunRecord, b: RunRecord) -> list[str]:
+    """The fields in which the configurations of two runs differ: "algo.clip_low: 0.2 -> 0.4"."""
+    return config_differences(record_value(a, "config"), record_value(b, "config"))
 
 
-def accuracy(run: Run, decoding: str, fraction: float) -> float:
-    """In domain and strict, at a fraction of the budget."""
+def accuracy(run: RunRecord, decoding: str, fraction: float) -> float:
+    """Strict accuracy in domain, at a fraction of the budget."""
     keys = ("domain", "filter", "metric", "decoding", "fraction")
     wanted = ("in", "strict", "exact_match", decoding, fraction)
     with _naming(run.folder / "record.json"):
-        found = [float(e["value"]) for e in run.record["evals"] if tuple(e[k] for k in keys) == wanted]
-        if len(found) != 1 or not 0 <= found[0] <= 1:
-            raise ValueError(f"{decoding} accuracy in domain at {fraction:g} of the budget: {found}")
-    return found[0]
+        evals: list[dict[str, Any]] = [dict(row) for row in run.record["evals"]]
+        values = [float(row["value"]) for row in evals if tuple(row[k] for k in keys) == wanted]
+        if len(values) != 1 or not 0 <= values[0] <= 1:
+            raise ValueError(f"{decoding} accuracy in domain at {fraction:g} of the budget: {values}")
+    return values[0]
 
 
-def rounds(run: Run) -> list[dict[str, Any]]:
-    """Every round's metrics; a run that has finished has had one."""
-    found = run.metrics()
-    if not found:
+def rounds(run: RunRecord) -> list[dict[str, Any]]:
+    """The metrics of every round, of which a finished run has at least one."""
+    metrics = run.metrics()
+    if not metrics:
         raise ValueError(f"{run.folder / 'metrics.jsonl'}: a finished run has rounds")
-    return found
+    return metrics
 
 
-def ends(run: Run, metric: str) -> tuple[float, float]:
-    """A metric in the first round and in the last."""
+def first_and_last(run: RunRecord, metric: str) -> tuple[float, float]:
+    """The value of a metric in the first and in the last round."""
     with _naming(run.folder / "metrics.jsonl"):
         first, last = (float(rounds(run)[i][metric]) for i in (0, -1))
     return first, last
 
 
-def facts(run: Run) -> dict[str, str]:
-    """What the same training gives again, to the last bit: every round's metrics, evaluations and spends, as JSON by
-    their place ("round 2 loss"), without what a clock or a meter has read."""
-    return dict(_leaves({"round": rounds(run), "evals": entry(run, "evals"), "spend": entry(run, "spend")}))
+def reproducible_values(run: RunRecord) -> dict[str, str]:
+    """Every value that an equal training reproduces bitwise: metrics of all rounds, evaluations and spend, as JSON by
+    their place ("round 2 loss"), without measurements of time and memory."""
+    return dict(
+        _leaves({"round": rounds(run), "evals": record_value(run, "evals"), "spend": record_value(run, "spend")})
+    )
 
 
 def _leaves(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
@@ -117,17 +120,17 @@ def _leaves(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
         yield place, json.dumps(value)
 
 
-def sources(*arms: Arm) -> str:
+def describe_runs(*arms: ControlRuns) -> str:
     """ "`grpo`: 39 runs, commit 1b5df44; left out: seed7 (failed)"."""
-    return "; ".join(map(_source, arms))
+    return "; ".join(map(_describe, arms))
 
 
-def _source(arm: Arm) -> str:
+def _describe(arm: ControlRuns) -> str:
     commits: Counter[str] = Counter()
     for run in arm.runs.values():
-        changes = " with changes" if entry(run, "environment.dirty") else ""
-        commits[f"{str(entry(run, 'environment.commit'))[:7]}{changes}"] += 1
-    made = [f"commit {commit}{f' ({n})' if len(commits) > 1 else ''}" for commit, n in sorted(commits.items())]
+        changes = " with changes" if record_value(run, "environment.dirty") else ""
+        commits[f"{str(record_value(run, 'environment.commit'))[:7]}{changes}"] += 1
+    revisions = [f"commit {commit}{f' ({n})' if len(commits) > 1 else ''}" for commit, n in sorted(commits.items())]
     left = f"; left out: {', '.join(arm.unfinished)}" if arm.unfinished else ""
     runs = f"{len(arm.runs)} run{'s' * (len(arm.runs) != 1)}"
-    return f"`{arm.name}`: {', '.join([runs, *made])}{left}"
+    return f"`{arm.name}`: {', '.join([runs, *revisions])}{left}"

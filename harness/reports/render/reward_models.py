@@ -1,4 +1,4 @@
-"""The reward models that runs trained: how good, on problems that they were not trained on, and at what price."""
+"""The reward models that were trained during runs: quality on held-out problems, and cost."""
 
 from __future__ import annotations
 
@@ -7,43 +7,43 @@ from typing import Any
 
 from harness.accounting.format import count, percent, point
 from harness.reports.analysis.summary import Findings
-from harness.reports.loading import Run
-from harness.reports.render.tables import Table
+from harness.reports.loading import RunRecord
+from harness.reports.render.table import Table
 
 COLUMNS = [
-    "arm", "trained at", "seeds", "judged", "held out", "right", "accuracy", "AUC", "calibration error", "budget",
+    "arm", "trained at", "seeds", "target", "held out", "correct", "accuracy", "AUC", "calibration error", "budget",
 ]  # fmt: skip
 NOTE = (
-    "Means over seeds; seeds whose training was skipped are in none.  Held out: completions or steps of all seeds; "
-    "right: the share of them that is.  Accuracy at one half; AUC 0.5 is chance; calibration error in ten bins.  "
-    "Budget: the share that labels and training took."
+    "Means over the seeds that trained a reward model.  Held out: number of completions or steps, all seeds; correct: "
+    "the fraction of them with a positive label.  Accuracy at a threshold of 1/2; AUC 0.5 is chance; calibration error "
+    "with ten bins.  Budget: the fraction spent on labels and training."
 )
 
 
-def learned(findings: Findings) -> Table | None:
-    """A row an arm, training and what is judged; None where no run trained one."""
+def reward_model_table(findings: Findings) -> Table | None:
+    """One row per arm, training and target; None if no run trained a reward model."""
     results, rows = findings.results, []
     for arm in results.runs:
         runs = [results.runs[arm][seed] for seed in results.seeds(arm)]
         for number in range(max((len(_trainings(run)) for run in runs), default=0)):
-            done = [(run, of[number]) for run in runs if number < len(of := _trainings(run))]
+            done = [(run, trainings[number]) for run in runs if number < len(trainings := _trainings(run))]
             done = [(run, training) for run, training in done if "skipped" not in training]
-            for judged in dict.fromkeys(name for _, training in done for name in training["held_out"]):
-                rows.append([arm, *_row(done, judged)])
+            for target in dict.fromkeys(name for _, training in done for name in training["held_out"]):
+                rows.append([arm, *_row(done, target)])
     return Table("Reward models", COLUMNS, rows, NOTE) if rows else None
 
 
-def _trainings(run: Run) -> list[dict[str, Any]]:
+def _trainings(run: RunRecord) -> list[dict[str, Any]]:
     return list(run.record.get("reward_model", []))
 
 
-def _row(done: list[tuple[Run, dict[str, Any]]], judged: str) -> list[str]:
-    held = [training["held_out"][judged] for _, training in done if judged in training["held_out"]]
+def _row(done: list[tuple[RunRecord, dict[str, Any]]], target: str) -> list[str]:
+    held = [training["held_out"][target] for _, training in done if target in training["held_out"]]
     budgets = [(run.record["budget"], training["spend"]) for run, training in done]
     return [
         point(round(_mean(training["fraction"] for _, training in done) or 0, 2)),
         str(len(done)),
-        judged,
+        target,
         count(sum(x["n"] for x in held)),
         percent(_mean(x["base_rate"] for x in held)),
         percent(_mean(x["accuracy"] for x in held)),
@@ -54,6 +54,6 @@ def _row(done: list[tuple[Run, dict[str, Any]]], judged: str) -> list[str]:
 
 
 def _mean(values: Iterable[float | None]) -> float | None:
-    """Of those that are known: an AUC needs right ones and wrong ones."""
+    """The mean of the known values: an AUC is None if all labels are equal."""
     known = [x for x in values if x is not None]
     return sum(known) / len(known) if known else None

@@ -1,98 +1,50 @@
-"""The tables of a report, as text cells: what is shown in report.md, table.tex and report.html cannot disagree."""
+"""The tables of a report, built once for report.md, table.tex and report.html, and table.csv."""
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
 
-from evals.statistics.comparison import FEWEST
+from evals.statistics.comparison import MIN_SEEDS, POWER
 from harness.accounting.budget import UNITS
 from harness.accounting.format import count, flops, size
-from harness.reports.analysis.hypotheses import Judged
-from harness.reports.analysis.logged_metrics import QUARTERS, names
-from harness.reports.analysis.summary import Arm, Block, Findings
+from harness.reports.analysis.logged_metrics import QUARTERS, metric_names
+from harness.reports.analysis.summary import ArmSummary, Block, Findings
+from harness.reports.render.table import Table
 from harness.reports.render.text import (
     amount,
     bracket,
-    caught_up,
-    compared,
-    crossing,
+    comparison_text,
+    crossover_text,
+    overtaking_text,
     p_value,
     points,
-    simultaneous,
+    simultaneous_interval,
     unit,
 )
 
 
-@dataclass(frozen=True)
-class Table:
-    """A title, column names, rows of text, and what the reader must know of them."""
-
-    title: str
-    columns: list[str]
-    rows: list[list[str]]
-    note: str = ""
-
-    def markdown(self) -> str:
-        lines = [_row(self.columns), "|---" * len(self.columns) + "|", *map(_row, self.rows)]
-        return "\n".join(lines)
-
-    def latex(self) -> str:
-        """A booktabs tabular; the first column is words, the others are numbers."""
-        head, *body = [" & ".join(map(_tex, cells)) + r" \\" for cells in (self.columns, *self.rows)]
-        spec = "l" + "r" * (len(self.columns) - 1)
-        return "\n".join(
-            [
-                rf"\begin{{tabular}}{{{spec}}}",
-                r"\toprule",
-                head,
-                r"\midrule",
-                *body,
-                r"\bottomrule",
-                r"\end{tabular}",
-                "",
-            ]
-        )
-
-
-def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
-
-
-TEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$"}
-TEX |= {c: f"\\{c}" for c in "_%&#{}$"}
-
-
-def _tex(cell: str) -> str:
-    """Plain text for LaTeX."""
-    return "".join(TEX.get(c, c) for c in cell)
-
-
 def accuracy(findings: Findings, block: Block) -> Table:
-    """The main table of a block."""
+    """The main table of a block: one row per arm."""
     f, level = findings, findings.results.study.report.level
     others = [t.name for t in f.results.tasks if t.name != f.endpoint.name]
     halves = sorted((x for x in f.results.fractions if 0 < x < 1), key=lambda x: abs(x - 0.5))[:1]
     columns = ["arm", *_tuned_names(f), "seeds", f.endpoint.name, "95 %", "IQM", *(f"at {100 * x:g} %" for x in halves)]
-    columns += [*others, f"{unit(_budget(f))} to {100 * level:g} %", "silent groups", "collapsed", "95 %, exact"]
+    columns += [*others, f"{unit(_budget(f))} to {100 * level:g} %", "zero-variance groups", "collapsed", "95 %, exact"]
     rows = []
     if f.start:
         first = ["start", *[""] * (len(_tuned_names(f)) + 1), points(f.start[f.endpoint.name]), "", ""]
         rows.append([*first, *[""] * len(halves), *(points(f.start[t]) for t in others), *[""] * 4])
     for arm in (f.arms[name] for name in block.arms):
         tuned = [f"{x:g}" if isinstance(x, float) else str(x) for x in arm.tuned.values()]
-        interval = bracket(arm.interval) if arm.interval else f"{FEWEST} seeds at least"
+        interval = bracket(arm.interval) if arm.interval else f"needs {MIN_SEEDS} seeds"
         row = [arm.name, *tuned, str(arm.finished), points(arm.mean), interval, points(arm.iqm)]
         row += [points(arm.matched.mean_F[f.results.fractions.index(x)]) for x in halves]
         row += [points(arm.curves[t].mean_F[-1]) for t in others]
-        row += [amount(arm.reached) if math.isfinite(arm.reached) else "never"]
-        row += ["-" if arm.silent is None else f"{100 * arm.silent:.0f} %"]
-        known = sum(s.status.startswith(("finished", "failed")) for s in arm.seeds)
-        rows.append([*row, f"{arm.collapsed} of {known}", bracket(arm.collapse_interval)])
+        row += [amount(arm.budget_to_level) if math.isfinite(arm.budget_to_level) else "never"]
+        row += ["-" if arm.zero_variance is None else f"{100 * arm.zero_variance:.0f} %"]
+        ended = sum(s.status.startswith(("finished", "failed")) for s in arm.seeds)
+        rows.append([*row, f"{arm.collapsed} of {ended}", bracket(arm.collapse_interval)])
     note = (
         f"Strict accuracy in percent at the end of the budget, means over seeds; `{f.endpoint.name}` is the primary "
         f"endpoint, with its t-interval over seeds ({f.endpoint.n:,} problems, {f.endpoint.decoding}).  "
@@ -102,7 +54,7 @@ def accuracy(findings: Findings, block: Block) -> Table:
 
 
 def _budget(f: Findings) -> str:
-    return str(f.results.one.record["budget"]["unit"])
+    return str(f.results.example.record["budget"]["unit"])
 
 
 def _tuned_names(f: Findings) -> list[str]:
@@ -110,56 +62,58 @@ def _tuned_names(f: Findings) -> list[str]:
 
 
 def _described(f: Findings) -> str:
-    kinds = {"in": "in domain", "out": "out of domain", "retention": "retention: what may be forgotten"}
-    said = []
-    for kind, words in kinds.items():
+    """The evaluation sets, by domain."""
+    domains = {"in": "in domain", "out": "out of domain", "retention": "retention"}
+    parts = []
+    for domain, words in domains.items():
         names = [
             f"`{t.name}`{f' (temperature {t.temperature:g})' if t.temperature else ''}"
             for t in f.results.tasks
-            if t.domain == kind
+            if t.domain == domain
         ]
         if names:
-            said.append(f"{words}: {', '.join(names)}")
-    text = "; ".join(said)
+            parts.append(f"{words}: {', '.join(names)}")
+    text = "; ".join(parts)
     return f"{text[:1].upper()}{text[1:]}."
 
 
 def pairs(findings: Findings, block: Block) -> Table:
-    columns = ["A", "B", "A - B", "95 %, simultaneous", "p (Holm)", "verdict", "could show", "r", "P(A > B)"]
+    """One row per pair of a block."""
+    columns = ["A", "B", "A - B", "95 %, simultaneous", "p (Holm)", "result", "detectable", "r", "P(A > B)"]
     columns += ["95 %, seeds and problems", "crossover"]
     rows = []
     for pair in block.pairs:
-        v, r = pair.verdict, pair.verdict.pair.correlation
-        shown = {"A better": f"{pair.a} better", "B better": f"{pair.b} better"}.get(v.kind, v.kind)
-        row = [pair.a, pair.b, points(v.pair.mean, sign=True), v.pair.why or bracket(simultaneous(pair))]
-        row += [p_value(v.p_holm), shown, points(v.detectable), "-" if math.isnan(r) else f"{r:.2f}"]
-        rows.append([*row, f"{pair.improvement:.2f}", bracket(pair.crossed), crossing(findings, pair)])
-    m = sum(not p.verdict.pair.why for p in block.pairs)
+        c, r = pair.comparison, pair.comparison.pair.correlation
+        result = {"A better": f"{pair.a} better", "B better": f"{pair.b} better"}.get(c.kind, c.kind)
+        row = [pair.a, pair.b, points(c.pair.mean, sign=True), c.pair.why or bracket(simultaneous_interval(pair))]
+        row += [p_value(c.p_holm), result, points(c.detectable), "-" if math.isnan(r) else f"{r:.2f}"]
+        rows.append([*row, f"{pair.improvement:.2f}", bracket(pair.crossed), crossover_text(findings, pair)])
+    m = sum(not p.comparison.pair.why for p in block.pairs)
     note = (
-        f"Points of `{findings.endpoint.name}`.  Paired t over seeds; Holm over {m} pair{'s' * (m != 1)}; the interval "
-        f"holds for all of them at once (Bonferroni, cut at 0 where Holm alone separates).  Equivalent: it lies within "
-        f"{findings.results.study.report.margin:g} points.  Could show: the difference that these seeds would have "
-        f"separated with probability 0.8.  r: correlation of the pairs.  P(A > B): of one run each.  Crossover: their "
-        f"last change of places after the start, in {unit(_budget(findings))}, with its interval and the share of "
-        f"resampled seeds that show none."
+        f"Points of `{findings.endpoint.name}`.  Paired t-tests over seeds with Holm's correction over {m} "
+        f"pair{'s' * (m != 1)}; simultaneous intervals (Bonferroni, cut off at 0 if only Holm separates).  Equivalent: "
+        f"the interval lies within {findings.results.study.report.margin:g} points.  Detectable: the true difference "
+        f"that these seeds would separate with probability {POWER:g}.  r: correlation of A and B over seeds.  "
+        f"P(A > B): for one run of each.  Crossover: where the curves last cross after the start, in "
+        f"{unit(_budget(findings))}, with its interval and the fraction of resamples without a crossing."
     )
     return Table(f"Pairs{f', {block.name}' if block.name else ''}", columns, rows, note)
 
 
 def spend(findings: Findings) -> Table:
-    """What each arm used in every unit, so that a reader sees what "equal" hides."""
+    """What each arm used, in every unit: a budget makes only one of them equal."""
     columns = ["arm", *(unit(u) for u in UNITS), "peak memory"]
 
-    def cell(arm: Arm, u: str) -> str:
+    def cell(arm: ArmSummary, u: str) -> str:
         x = arm.spend_F[u][-1]
         return flops(x) if u == "flops" else f"{x:,.1f}" if u == "device_seconds" else count(x)
 
     rows = [[arm.name, *(cell(arm, u) for u in UNITS), size(arm.peak_bytes)] for arm in findings.arms.values()]
-    return Table("Spend", columns, rows, "Means over seeds.  Peak memory is of the whole process.")
+    return Table("Spend", columns, rows, "Means over seeds.  Peak memory: of the whole process.")
 
 
 def seeds(findings: Findings) -> Table:
-    """Every run's endpoint, or why it has none."""
+    """The endpoint of every run, or its status."""
     f = findings
     numbers = sorted({s.seed for arm in f.arms.values() for s in arm.seeds})
     cells = {
@@ -172,94 +126,89 @@ def seeds(findings: Findings) -> Table:
 
 
 def tuning(findings: Findings) -> Table:
-    """Every trial of every arm: the tuning seeds' values, the chosen one marked."""
+    """One row per arm: the values of every trial, the chosen one marked."""
     names = list(dict.fromkeys(t.name for trials in findings.trials.values() for t in trials))
     rows = []
     for arm, trials in findings.trials.items():
-        shown = {t.name: " ".join(map(points, t.values)) + (" *" if t.chosen else "") for t in trials}
-        rows.append([arm, *(shown.get(name, "-") for name in names)])
+        cells = {t.name: " ".join(map(points, t.values)) + (" *" if t.chosen else "") for t in trials}
+        rows.append([arm, *(cells.get(name, "-") for name in names)])
     tune = findings.results.study.tune
-    used = f"seeds {', '.join(map(str, tune.seeds))}, " if tune else ""
+    used = f" (seeds {', '.join(map(str, tune.seeds))}, used for tuning only)" if tune else ""
     total = sum(v is not None for t in itertools.chain(*findings.trials.values()) for v in t.values)
     note = (
-        f"Strict greedy accuracy on the selection split at the end of each trial ({used}not used again); * chosen by "
-        f"the mean.  {total} trial runs in all."
+        f"Strict greedy accuracy on the selection split at the end of each trial{used}; * chosen by the mean.  "
+        f"{total} trial runs in total."
     )
     return Table("Tuning", ["arm", *names], rows, note)
 
 
 def at_k(findings: Findings) -> Table:
-    """pass@k and maj@k at the end, a row a metric: the start model, then the arms and their distance from it."""
+    """pass@k and maj@k at the end, one row per metric: the start model, then the arms and their difference from it."""
     f, several = findings, len({x.task for x in findings.at_k}) > 1
     rows = []
     for x in f.at_k:
         row = [f"{x.task} {x.metric}" if several else x.metric, *([points(x.start)] if x.start is not None else [])]
         for arm, mean in x.mean.items():
             gain, interval = x.gain.get(arm, (None, None))
-            far = "" if gain is None else f" ({points(gain, sign=True)}{f' {bracket(interval)}' if interval else ''})"
-            row.append(points(mean) + far)
+            change = "" if gain is None else f"{points(gain, sign=True)}{f' {bracket(interval)}' if interval else ''}"
+            row.append(f"{points(mean)} ({change})" if change else points(mean))
         rows.append(row)
-    begun = any(x.start is not None for x in f.at_k)
+    has_start = any(x.start is not None for x in f.at_k)
     tasks = ", ".join(f"`{t}`" for t in dict.fromkeys(x.task for x in f.at_k))
-    note = f"Percent, without bias, from the samples of {tasks} at temperature 1; means over seeds."
-    if begun:
-        note += "  In brackets: distance from the start model, with its t-interval over seeds, each on its own (95 %)."
-        note = f"{note}  {caught_up(f)}"
-    return Table("pass@k and maj@k", ["metric", *(["start"] if begun else []), *f.arms], rows, note)
+    note = f"Percent, unbiased estimates from the samples of {tasks} at temperature 1; means over seeds."
+    if has_start:
+        note += "  In brackets: difference from the start model, with its own 95 % t-interval over seeds."
+        note = f"{note}  {overtaking_text(f)}"
+    return Table("pass@k and maj@k", ["metric", *(["start"] if has_start else []), *f.arms], rows, note)
 
 
 def logged(findings: Findings) -> Table:
-    """A row a metric and arm: what the rounds of each quarter of the budget logged, on average."""
+    """One row per metric and arm: its mean in each quarter of the budget."""
     rows = []
-    for of in findings.logged:
-        for arm, quarters in of.mean.items():
-            rows.append([of.metric, arm, *("-" if x is None else f"{x:.3g}" for x in quarters)])
-    note = "Means over completions, then seeds; a round counts where it ends."
-    if unknown := [of.metric for of in findings.logged if not of.known]:
-        note += f"  No round has {', '.join(unknown)}; valid: {', '.join(names(findings.results))}."
+    for logged_metric in findings.logged:
+        for arm, quarters in logged_metric.mean.items():
+            rows.append([logged_metric.metric, arm, *("-" if x is None else f"{x:.3g}" for x in quarters)])
+    note = "Means over completions, then seeds; a round counts in the quarter in which it ends."
+    if unknown := [m.metric for m in findings.logged if not m.known]:
+        note += f"  No round has {', '.join(unknown)}; valid: {', '.join(metric_names(findings.results))}."
     columns = ["metric", "arm", *(f"to {100 * (i + 1) // QUARTERS} %" for i in range(QUARTERS))]
-    return Table("What the rounds logged", columns, rows, note)
+    return Table("Training metrics by quarter", columns, rows, note)
 
 
 def hypotheses(findings: Findings) -> Table:
-    """A row a hypothesis: what is claimed, what was compared, and what came of it."""
-    rows = [
-        [t.hypothesis.id, t.hypothesis.says, compared(t), *outcome(t), t.hypothesis.settle] for t in findings.hypotheses
-    ]
-    columns = ["", "claim", "compared", *OUTCOME, "what would settle it"]
-    m = sum(not t.verdict.pair.why for t in findings.hypotheses)
+    """One row per hypothesis: the claim, the comparison that tests it, and its result."""
+    columns = ["", "claim", "comparison", "difference", "95 %, simultaneous", "seeds", "detectable", "verdict"]
+    rows = []
+    for t in findings.hypotheses:
+        c = t.comparison
+        row = [t.hypothesis.id, t.hypothesis.says, comparison_text(t), points(c.pair.mean, sign=True)]
+        row += [c.pair.why or bracket((c.low, c.high)), str(c.pair.n), points(c.detectable), t.verdict]
+        rows.append([*row, t.hypothesis.settle])
+    m = sum(not t.comparison.pair.why for t in findings.hypotheses)
     notes = [f"{t.hypothesis.id}: {t.hypothesis.note}" for t in findings.hypotheses if t.hypothesis.note]
     sources = [t.hypothesis.source for t in findings.hypotheses if t.hypothesis.source]
     note = (
-        f"Points.  Paired differences over seeds; Holm over the {m} that can be judged, and intervals that hold for "
-        f"all of them at once.  A difference is reproduced where it is separated and as claimed (within the "
-        f"margin: shown to be below {findings.results.study.report.margin:g} points too); not reproduced where it is "
-        f"separated the other way, or shown to be within them and no more.  "
-        f"Likeness is reproduced where it is shown to be within them, not above and not below where one end of the "
-        f"interval is.  Intervals are over seeds, of these problems.  Could show: the difference that these seeds "
-        f"would have separated with probability 0.8."
+        f"Points.  Paired differences over seeds with Holm's correction over {m} test{'s' * (m != 1)} and simultaneous "
+        f"intervals.  The margin of equivalence is {findings.results.study.report.margin:g} points.  A claim of a "
+        f"difference is reproduced if it is separated in that direction (within the margin: its interval also lies "
+        f"within it), and not reproduced if it is separated in the opposite direction or equivalent.  A claim of "
+        f"equivalence is reproduced if the interval lies within the margin, a claim of not higher or not lower if one "
+        f"end of it does.  Intervals are over seeds, for these problems.  Detectable: the true difference that these "
+        f"seeds would separate with probability {POWER:g}."
     )
-    said = [note, *dict.fromkeys(notes), f"Sources: {'; '.join(dict.fromkeys(sources))}." if sources else ""]
-    return Table("Hypotheses", columns, rows, "  ".join(filter(None, said)))
-
-
-OUTCOME = ("difference", "95 %, simultaneous", "seeds", "could show", "verdict")
-
-
-def outcome(t: Judged) -> list[str]:
-    """The cells of OUTCOME."""
-    v = t.verdict
-    interval = v.pair.why or bracket((v.low, v.high))
-    return [points(v.pair.mean, sign=True), interval, str(v.pair.n), points(v.detectable), t.word]
+    parts = [note, *dict.fromkeys(notes), f"Sources: {'; '.join(dict.fromkeys(sources))}." if sources else ""]
+    return Table("Hypotheses", [*columns, "what would settle it"], rows, "  ".join(filter(None, parts)))
 
 
 def memory(findings: Findings) -> Table:
+    """One row per arm: bytes per part of memory."""
     parts = list(dict.fromkeys(p for arm in findings.arms.values() for p in arm.memory))
     rows = [[a.name, *(size(a.memory[p]) if p in a.memory else "-" for p in parts)] for a in findings.arms.values()]
     return Table("Memory by part", ["arm", *(p.replace("_", " ") for p in parts)], rows, "Tensor bytes, measured.")
 
 
 def phases(findings: Findings) -> Table:
+    """One row per arm: seconds per phase."""
     names = list(dict.fromkeys(p for arm in findings.arms.values() for p in arm.seconds))
     rows = [
         [a.name, *(f"{a.seconds[p]:.1f}" if p in a.seconds else "-" for p in names)] for a in findings.arms.values()
@@ -268,21 +217,21 @@ def phases(findings: Findings) -> Table:
         "Seconds by phase",
         ["arm", *names],
         rows,
-        "Means over seeds; evaluation, checkpoints and branches are not charged.",
+        "Means over seeds; evaluation, checkpoints and curve branches are not charged to the budget.",
     )
 
 
-def raw(findings: Findings) -> str:
-    """table.csv: a row an arm, shares and bytes at full precision."""
-    text = io.StringIO()
-    tasks = [t.name for t in findings.results.tasks]
-    writer = csv.writer(text, lineterminator="\n")
-    ends = [f"{t}{end}" for t in tasks for end in ("", "_low", "_high")]
-    writer.writerow(["arm", "seeds", *ends, "sd", "iqm", "reached", "silent", "collapsed", *UNITS, "peak_bytes"])
+def csv(findings: Findings) -> str:
+    """table.csv: one row per arm, fractions and bytes at full precision; empty cells for missing values."""
+    from pandas import DataFrame
+
+    rows = []
     for a in findings.arms.values():
-        values = [x for t in tasks for x in (a.curves[t].mean_F[-1], *(a.curves[t].interval_F[-1] or ("", "")))]
-        spent = [a.spend_F[u][-1] for u in UNITS]
-        writer.writerow(
-            [a.name, a.finished, *values, a.sd, a.iqm, a.reached, a.silent, a.collapsed, *spent, a.peak_bytes]
-        )
-    return text.getvalue()
+        row: dict[str, object] = {"arm": a.name, "seeds": a.finished}
+        for task in (t.name for t in findings.results.tasks):
+            low, high = a.curves[task].interval_F[-1] or (None, None)
+            row |= {task: a.curves[task].mean_F[-1], f"{task}_low": low, f"{task}_high": high}
+        row |= {"sd": a.sd, "iqm": a.iqm, "budget_to_level": a.budget_to_level, "zero_variance": a.zero_variance}
+        row |= {"collapsed": a.collapsed, **{u: a.spend_F[u][-1] for u in UNITS}, "peak_bytes": a.peak_bytes}
+        rows.append(row)
+    return str(DataFrame(rows).to_csv(index=False, lineterminator="\n"))

@@ -1,12 +1,12 @@
-"""The words of a report: verdicts as sentences, numbers as text.  Points are percentage points of accuracy."""
+"""The prose of a report: comparisons as sentences, numbers as text.  Points are percentage points of accuracy."""
 
 from __future__ import annotations
 
 import math
 
-from harness.reports.analysis.hypotheses import Judged
-from harness.reports.analysis.interpolation import Late
-from harness.reports.analysis.pass_at_k import crossing as overtaken
+from harness.reports.analysis.hypotheses import HypothesisResult
+from harness.reports.analysis.interpolation import Delay
+from harness.reports.analysis.pass_at_k import overtaking_k
 from harness.reports.analysis.summary import Audit, Block, Findings, Interval, Pair
 from harness.studies.schema import START
 
@@ -23,7 +23,7 @@ def amount(x: float) -> str:
 
 
 def points(x: float | None, sign: bool = False) -> str:
-    """A share as points, "-" where there is none: 0.957 is "95.7"; never "-0.0"."""
+    """A fraction as points, "-" for None and nan: 0.957 is "95.7"; never "-0.0"."""
     if x is None or not math.isfinite(x):
         return "-"
     rounded = round(100 * x, 1) + 0.0
@@ -38,12 +38,12 @@ def p_value(p: float) -> str:
     return "-" if math.isnan(p) else "< 0.0001" if p < 0.0001 else f"{p:.4f}"
 
 
-def listed(words: list[str]) -> str:
+def join_words(words: list[str]) -> str:
     """["a", "b", "c"] is "a, b and c"."""
     return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]])) if words else ""
 
 
-def seeds_named(numbers: list[int]) -> str:
+def seed_list(numbers: list[int]) -> str:
     """[5, 6, 7, 9] is "seeds 5 to 7 and 9"."""
     spans: list[list[int]] = []
     for n in sorted(numbers):
@@ -52,97 +52,98 @@ def seeds_named(numbers: list[int]) -> str:
         else:
             spans.append([n])
     words = [str(s[0]) if len(s) == 1 else f"{s[0]} {'to' if len(s) > 2 else 'and'} {s[-1]}" for s in spans]
-    return f"seed{'s' * (len(numbers) > 1)} {listed(words)}"
+    return f"seed{'s' * (len(numbers) > 1)} {join_words(words)}"
 
 
-def simultaneous(pair: Pair) -> Interval:
-    v = pair.verdict
-    return None if math.isnan(v.low) else (v.low, v.high)
+def _seeds(n: int) -> str:
+    return f"{n} seed{'s' * (n != 1)}"
 
 
-def verdict(pair: Pair, margin: float) -> str:
+def simultaneous_interval(pair: Pair) -> Interval:
+    c = pair.comparison
+    return None if math.isnan(c.low) else (c.low, c.high)
+
+
+def pair_sentence(pair: Pair, margin: float) -> str:
     """One pair in one clause: "ppo beats grpo by 0.8 points [0.0, 1.6]"."""
-    v, a, b = pair.verdict, pair.a, pair.b
-    n, mean, interval = v.pair.n, points(v.pair.mean, sign=True), bracket(simultaneous(pair))
-    seeds = f"{n} seed{'s' * (n != 1)}"
-    if v.kind == "A better":
-        return f"{a} beats {b} by {points(v.pair.mean)} points {interval}"
-    if v.kind == "B better":
-        return f"{b} beats {a} by {points(-v.pair.mean)} points {bracket((-v.high, -v.low))}"
-    if v.kind == "equivalent":
+    c, a, b = pair.comparison, pair.a, pair.b
+    mean, interval = points(c.pair.mean, sign=True), bracket(simultaneous_interval(pair))
+    if c.kind == "A better":
+        return f"{a} beats {b} by {points(c.pair.mean)} points {interval}"
+    if c.kind == "B better":
+        return f"{b} beats {a} by {points(-c.pair.mean)} points {bracket((-c.high, -c.low))}"
+    if c.kind == "equivalent":
         return f"{a} and {b} are equivalent within {margin:g} points ({mean} {interval})"
-    if v.kind == "identical":
-        return f"{a} and {b} are identical, seed by seed ({seeds})"
-    if v.kind == "not separated":
-        return f"{a} and {b} are not separated ({mean} {interval}; {seeds} could have shown {points(v.detectable)})"
-    return f"{a} and {b} cannot be compared yet ({v.pair.why})"
+    if c.kind == "identical":
+        return f"{a} and {b} are identical at every seed ({_seeds(c.pair.n)})"
+    if c.kind == "not separated":
+        detectable = f"{points(c.detectable)} detectable with {_seeds(c.pair.n)}"
+        return f"{a} and {b} are not separated ({mean} {interval}; {detectable})"
+    return f"{a} and {b} cannot be compared yet ({c.pair.why})"
 
 
 ORDER = ("A better", "B better", "equivalent", "not separated", "identical", "no interval")
 
 
-def verdicts(block: Block, margin: float) -> list[str]:
-    """Every pair of a block: what is separated first, the largest difference first."""
+def pair_sentences(block: Block, margin: float) -> list[str]:
+    """Every pair of a block: separated pairs first, then by the size of the difference."""
 
-    def place(pair: Pair) -> tuple[int, float]:
-        return max(1, ORDER.index(pair.verdict.kind)), -abs(pair.verdict.pair.mean)
+    def rank(pair: Pair) -> tuple[int, float]:
+        return max(1, ORDER.index(pair.comparison.kind)), -abs(pair.comparison.pair.mean)
 
-    return [verdict(pair, margin) for pair in sorted(block.pairs, key=place)]
+    return [pair_sentence(pair, margin) for pair in sorted(block.pairs, key=rank)]
 
 
 def headline(findings: Findings, block: Block) -> str:
-    """The block's verdict in one sentence: every pair of up to three, else who is beaten by whom."""
-    budget = findings.results.one.record["budget"]
-    at = f"At {amount(budget['limit'])} {unit(budget['unit'])}{f' ({block.name})' if block.name else ''}"
+    """The result of a block in one sentence: every pair if there are at most three, else the separated pairs."""
+    budget = findings.results.example.record["budget"]
+    at = f"At {amount(budget['limit'])} {unit(budget['unit'])}{f' ({block.name})' if block.name else ''},"
     if not block.pairs:
         if not block.arms:
             return f"{at} no arm has a finished run."
         arm = findings.arms[block.arms[0]]
-        ends = f"{points(arm.mean)} %{f' {bracket(arm.interval)}' if arm.interval else ''}"
-        return f"{at} {arm.name} ends at {ends}; there is nothing to compare it with."
+        accuracy = f"{points(arm.mean)} %{f' {bracket(arm.interval)}' if arm.interval else ''}"
+        return f"{at} the final accuracy of {arm.name} is {accuracy}; there is no other arm to compare it with."
     if len(block.pairs) <= 3:
-        return f"{at} {'; '.join(verdicts(block, findings.results.study.report.margin))}."
-    return f"{at} {'; '.join([*_beaten(block), _undecided(findings, block)])}."
+        return f"{at} {'; '.join(pair_sentences(block, findings.results.study.report.margin))}."
+    return f"{at} {'; '.join([*_separated(block), _undecided(findings, block)])}."
 
 
-def _beaten(block: Block) -> list[str]:
-    """A clause for each arm that is beaten, by whom and by how much; the one that most have beaten first."""
+def _separated(block: Block) -> list[str]:
+    """One clause per arm that is worse than others, with the range of the differences; most losses first."""
     lost: dict[str, dict[str, Pair]] = {}
     for pair in block.pairs:
-        if pair.verdict.kind in ("A better", "B better"):
-            winner, loser = (pair.a, pair.b) if pair.verdict.kind == "A better" else (pair.b, pair.a)
+        if pair.comparison.kind in ("A better", "B better"):
+            winner, loser = (pair.a, pair.b) if pair.comparison.kind == "A better" else (pair.b, pair.a)
             lost.setdefault(loser, {})[winner] = pair
-    said = []
+    clauses = []
     for loser, winners in sorted(lost.items(), key=lambda x: -len(x[1])):
         if len(winners) == 1:
-            said.append(verdict(next(iter(winners.values())), 0.0))
+            clauses.append(pair_sentence(next(iter(winners.values())), 0.0))
         else:
-            by = [points(x) for x in sorted(abs(pair.verdict.pair.mean) for pair in winners.values())]
+            by = [points(x) for x in sorted(abs(pair.comparison.pair.mean) for pair in winners.values())]
             size = by[0] if by[0] == by[-1] else f"{by[0]} to {by[-1]}"
-            said.append(f"{listed(list(winners))} each beat {loser}, by {size} points")
-    return said
+            clauses.append(f"{join_words(list(winners))} beat {loser} by {size} points")
+    return clauses
 
 
 def _undecided(findings: Findings, block: Block) -> str:
-    """The pairs that no arm has won: "of the other 13 pairs 5 are equivalent within 2 points, 8 not separated"."""
-    kinds = [p.verdict.kind for p in block.pairs if p.verdict.kind not in ("A better", "B better")]
+    """The other pairs: "of the other 13 pairs, 5 are equivalent within 2 points and 8 are not separated"."""
+    kinds = [p.comparison.kind for p in block.pairs if p.comparison.kind not in ("A better", "B better")]
     if not kinds:
         return "every pair is separated"
     words = {"equivalent": f"equivalent within {findings.results.study.report.margin:g} points"}
     words["no interval"] = "without an interval"
-    counts = [(kinds.count(kind), words.get(kind, kind)) for kind in ORDER if kind in kinds]
     if len(kinds) == 1:
         return f"the other pair is {words.get(kinds[0], kinds[0])}"
-    whole = f"of {'the other ' if len(kinds) < len(block.pairs) else ''}{len(kinds)} pairs"
-    first, *others = [f"{n} {word}" for n, word in counts]
-    return (
-        f"{whole} {first.replace(' ', ' is ' if counts[0][0] == 1 else ' are ', 1)}{''.join(f', {o}' for o in others)}"
-    )
+    counts = {kind: kinds.count(kind) for kind in ORDER if kind in kinds}
+    parts = [f"{n} {'is' if n == 1 else 'are'} {words.get(kind, kind)}" for kind, n in counts.items()]
+    return f"of {'the other ' if len(kinds) < len(block.pairs) else ''}{len(kinds)} pairs, {join_words(parts)}"
 
 
-def crossing(findings: Findings, pair: Pair) -> str:
-    """Where A and B last change places on the budget axis: "150,000 [120,000, 180,000]; none in 12 %"."""
-    limit = findings.results.one.record["budget"]["limit"]
+def crossover_text(findings: Findings, pair: Pair) -> str:
+    """The budget at the last crossing of A and B: "150,000 [120,000, 180,000]; none in 12 %" of resamples."""
+    limit = findings.results.example.record["budget"]["limit"]
     c = pair.crossover
     if c is None:
         return "-"
@@ -152,60 +153,60 @@ def crossing(findings: Findings, pair: Pair) -> str:
     return f"{at} [{amount(c.low * limit)}, {amount(c.high * limit)}]; none in {100 * c.none:.0f} %"
 
 
-def audit(a: Audit, late: Late | None) -> str:
-    said = "within" if a.holds else "**NOT within**"
-    end = (
-        f"Largest mismatch between spend and budget: {100 * a.share:.2f} % or {a.groups:.1f} groups ({a.run}); "
-        f"{said} the bar of 1 % or one group."
+def audit_text(audit: Audit, delay: Delay | None) -> str:
+    """How closely spend matches the budget, and how late evaluations ran."""
+    within = "within" if audit.holds else "**NOT within**"
+    text = (
+        f"Largest mismatch between spend and budget: {100 * audit.mismatch:.2f} % or {audit.groups:.1f} groups "
+        f"({audit.run}); {within} the tolerance of 1 % or one group."
     )
-    if late is None or late.share < 0.001:
-        return end
+    if delay is None or delay.lag < 0.001:
+        return text
     return (
-        f"{end}  Between start and end an evaluation falls on the first whole round that reaches its fraction, up to "
-        f"{100 * late.share:.1f} % of the budget late ({late.run}, at {100 * late.fraction:g} %): what is compared "
-        "there is read at the fraction itself, by straight lines between a run's own points."
+        f"{text}  An evaluation between start and end runs after the first round that reaches its fraction, up to "
+        f"{100 * delay.lag:.1f} % of the budget late ({delay.run}, at {100 * delay.fraction:g} %); comparisons at a "
+        "fraction of the budget are interpolated linearly between a run's evaluations."
     )
 
 
 def notes(findings: Findings) -> list[str]:
-    """What a reader must know before quoting: runs that are missing or failed, thin or edged tuning, odd machines."""
-    found = []
+    """Caveats: missing or failed runs, tuning at the edge of its grid, differing environments."""
+    caveats = []
     for arm in findings.results.study.arms:
-        known = findings.arms.get(arm)
-        if known is None:
+        summary = findings.arms.get(arm)
+        if summary is None:
             runs = findings.results.runs.get(arm, {})
             why = "; ".join(f"seed {s}: {r.status}" for s, r in runs.items()) or "no run yet"
-            found.append(f"{arm} has no finished run ({why}) and is in no table.")
+            caveats.append(f"{arm} has no finished run ({why}) and is not in the tables.")
             continue
         missing: dict[str, list[int]] = {}
-        for s in known.seeds:
+        for s in summary.seeds:
             if s.value is None:
                 missing.setdefault(s.status, []).append(s.seed)
         if missing:
-            without = [f"{seeds_named(numbers)} ({status})" for status, numbers in missing.items()]
-            found.append(f"{arm}: without {listed(without)}; pairs with it have fewer seeds.")
+            without = [f"{seed_list(numbers)} ({status})" for status, numbers in missing.items()]
+            caveats.append(f"{arm}: missing {join_words(without)}; its pairs have fewer seeds.")
     study = findings.results.study
     for arm in (arm for arm in study.arms if study.tune and study.tuned_as(arm) != arm):
-        found.append(f"{arm} was not tuned: it runs at what the trials of {study.tuned_as(arm)} chose.")
-    had, tried = findings.results.one.record["config"]["budget"], study.tune.base.get("budget") if study.tune else None
-    if tried and tried != had:
-        found.append(
-            f"Trials had {_limit(tried)}, runs {_limit(had)}: what is best for the one need not be for the other."
+        caveats.append(f"{arm} was not tuned: it uses the values that were tuned for {study.tuned_as(arm)}.")
+    run_budget = findings.results.example.record["config"]["budget"]
+    trial_budget = study.tune.base.get("budget") if study.tune else None
+    if trial_budget and trial_budget != run_budget:
+        caveats.append(
+            f"The budget of a trial was {_limit(trial_budget)}, that of a run {_limit(run_budget)}: the best values of "
+            "one need not be the best of the other."
         )
     edges = [arm for arm, trials in findings.trials.items() if _edge(findings, arm)]
-    if len(edges) == 1:
-        found.append(
-            f"The best trial of {edges[0]} lies at an edge of its grid: a better value may lie outside, for it alone."
-        )
-    elif edges:
-        found.append(
-            f"The best trials of {listed(edges)} lie at an edge of their grids: better values may lie outside, for "
-            f"them alone."
+    if edges:
+        best, grids = ("trial", "its grid") if len(edges) == 1 else ("trials", "their grids")
+        verb = "is" if len(edges) == 1 else "are"
+        caveats.append(
+            f"The best {best} of {join_words(edges)} {verb} at the edge of {grids}: better values may lie outside."
         )
     for name, values in _variety(findings).items():
         if len(values) > 1:
-            found.append(f"The runs differ in {name}: {listed(sorted(map(str, values)))}.")
-    return found
+            caveats.append(f"The runs differ in {name}: {join_words(sorted(map(str, values)))}.")
+    return caveats
 
 
 def _limit(budget: str) -> str:
@@ -223,56 +224,60 @@ def _edge(findings: Findings, arm: str) -> bool:
 
 
 def _variety(findings: Findings) -> dict[str, set[object]]:
-    found: dict[str, set[object]] = {"commit": set(), "device": set(), "threads": set(), "torch": set()}
+    values: dict[str, set[object]] = {"commit": set(), "device": set(), "threads": set(), "torch": set()}
     for run in findings.results:
         e = run.record["environment"]
-        found["commit"].add(f"{str(e['commit'])[:10]}{' with local changes' if e['dirty'] else ''}")
-        found["device"].add(f"{e['device']} ({e.get('cpu', '')})")
-        found["threads"].add(e["threads"])
-        found["torch"].add(e["packages"]["torch"])
-    return found
+        values["commit"].add(f"{str(e['commit'])[:10]}{' with local changes' if e['dirty'] else ''}")
+        values["device"].add(f"{e['device']} ({e.get('cpu', '')})")
+        values["threads"].add(e["threads"])
+        values["torch"].add(e["packages"]["torch"])
+    return values
 
 
 # --- claims of papers -------------------------------------------------------------------------------------------
 
 
-def compared(t: Judged) -> str:
-    """What a hypothesis looks at: "grpo above ppo, `arithmetic` at the end"."""
+def comparison_text(t: HypothesisResult) -> str:
+    """What a hypothesis compares: "grpo higher than ppo, `arithmetic` at the end"."""
     h = t.hypothesis
-    place = "at the end" if h.at == 1 else f"at {100 * h.at:g} %"
+    at, since = _place(h.at), "the start" if h.since == 0 else f"{100 * h.since:g} %"
     task = "the task's own set" if t.task == "in" else f"`{t.task}`"
-    of = f"{task}{'' if h.k is None else f' {h.metric}'}"
+    metric = f"{task}{'' if h.k is None else f' {h.metric}'}"
     a, b = h.arms[0], "the start" if h.arms[-1] == START else h.arms[-1]
     if h.expect == "gain":
-        return f"{a} {place} above itself at {'the start' if h.since == 0 else f'{100 * h.since:g} %'}, {of}"
+        return f"{a} higher {at} than at {since}, {metric}"
     if h.expect == "slows":
-        since = "the start" if h.since == 0 else f"{100 * h.since:g} %"
-        return f"{a}'s gain from {since} to {100 * h.at:g} % above its gain from there on, {of}"
+        return f"{a}'s gain from {since} to {100 * h.at:g} % larger than its gain after that, {metric}"
     if h.expect == "gap_closes":
-        one = f"{h.metric.partition('@')[0]}@1"
-        return f"{a}'s lead over {b}: {one} above {h.metric}, {task} {place}"
-    pair = f"{a} and {b} alike" if h.expect == "alike" else f"{a} {h.expect.replace('_', ' ')} {b}"
-    return f"{pair}, {of} {place}"
+        at_1 = f"{h.metric.partition('@')[0]}@1"
+        return f"{a}'s lead over {b} larger in {at_1} than in {h.metric}, {task} {at}"
+    words = {"above": "higher than", "not_above": "not higher than", "not_below": "not lower than"}
+    pair = f"{a} and {b} equivalent" if h.expect == "alike" else f"{a} {words[h.expect]} {b}"
+    return f"{pair}, {metric} {at}"
 
 
-def claim(t: Judged) -> str:
-    """One hypothesis in one line, its verdict first; a number only where something has been measured."""
-    v, said = t.verdict, f"**{t.hypothesis.id} {t.word}**: {compared(t)}"
-    if t.missing or not v.pair.n:
-        return said
-    interval = v.pair.why or bracket((v.low, v.high))
-    return f"{said} ({points(v.pair.mean, sign=True)} {interval}, {v.pair.n} seed{'s' * (v.pair.n != 1)})"
+def _place(fraction: float) -> str:
+    return "at the end" if fraction == 1 else f"at {100 * fraction:g} %"
 
 
-def caught_up(findings: Findings) -> str:
-    """Where the start model's curve meets an arm's: "The start is not below grpo from pass@16 on"."""
+def hypothesis_sentence(t: HypothesisResult) -> str:
+    """One hypothesis in one line, its verdict first; numbers only if something was measured."""
+    c, text = t.comparison, f"**{t.hypothesis.id} {t.verdict}**: {comparison_text(t)}"
+    if t.missing or not c.pair.n:
+        return text
+    interval = c.pair.why or bracket((c.low, c.high))
+    return f"{text} ({points(c.pair.mean, sign=True)} {interval}, {_seeds(c.pair.n)})"
+
+
+def overtaking_text(findings: Findings) -> str:
+    """The K at which the start model reaches an arm: "The start model's mean reaches that of grpo at pass@16."."""
     curves = dict.fromkeys((x.task, x.kind) for x in findings.at_k if x.gain)
-    met: list[str] = []
-    led: list[str] = []
+    reached: list[str] = []
+    below: list[str] = []
     for task, kind in curves:
         for arm in findings.arms:
-            k = overtaken(findings.at_k, task, kind, arm)
-            (led if k is None else met).append(f"{arm} in {kind}@K" if k is None else f"{arm} at {kind}@{k}")
-    said = [f"The start's mean is first not below {listed(met)}." if met else ""]
-    said += [f"It is below {listed(led)} at every K." if led else ""]
-    return "  ".join(filter(None, said))
+            k = overtaking_k(findings.at_k, task, kind, arm)
+            (below if k is None else reached).append(f"{arm} in {kind}@K" if k is None else f"{arm} at {kind}@{k}")
+    sentences = [f"The start model's mean reaches that of {join_words(reached)}." if reached else ""]
+    sentences += [f"It stays below {join_words(below)} at every K." if below else ""]
+    return "  ".join(filter(None, sentences))

@@ -39,7 +39,7 @@ class Words(Task):
     def eval_sets(self, limit: int | None = None) -> list[EvalSet]:
         return []
 
-    def judge(self, problem: Problem, completion: str, ended: bool) -> Verdict:
+    def verify(self, problem: Problem, completion: str, ended: bool) -> Verdict:
         words = completion.split()
         if "boom" in words:
             return Verdict("verifier_error", "verifier_error", None)
@@ -141,7 +141,7 @@ def test_a_disagreement_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     names = write(tmp_path)
     rows_of = bridge.rows_of
     monkeypatch.setattr(bridge, "rows_of", lambda *a: [{**r, "value": r["value"] + 0.01} for r in rows_of(*a)])
-    with pytest.raises(RuntimeError, match="not that of its verdicts"):
+    with pytest.raises(RuntimeError, match="differs from that of its verdicts"):
         bridge.score_lm_eval(tmp_path, names, scripted)
 
 

@@ -34,7 +34,7 @@ class Tiny(Task):
         problems = [Problem(f"id{n}", f"{n}+1=", str(n + 1), source=["is", n]) for n in self.numbers[:limit]]
         return [EvalSet("tiny", "in", problems), EvalSet("tiny_t1", "out", problems, temperature=1.0, version="2.1")]
 
-    def judge(self, problem: Problem, completion: str, ended: bool) -> Verdict:
+    def verify(self, problem: Problem, completion: str, ended: bool) -> Verdict:
         assert problem.source == ["is", int(problem.gold) - 1] and problem.prompt == f"{int(problem.gold) - 1}+1="
         if "boom" in completion:
             return Verdict("verifier_error", "verifier_error", None)
@@ -106,7 +106,7 @@ def test_rows_and_outcomes(tmp_path: Path) -> None:
     }
 
 
-def test_rendered_prompts_reach_the_model_and_plain_ones_the_judge(tmp_path: Path) -> None:
+def test_rendered_prompts_reach_the_model_and_plain_ones_the_verifier(tmp_path: Path) -> None:
     write(tmp_path, render=lambda prompt: f"[{prompt}]")
     file = task_files.read(tmp_path, "tiny")
     assert file.prompts[0] == "[0+1=]" and file.problems[0] == Problem("id0", "0+1=", "1", ["is", 0])
@@ -154,7 +154,7 @@ def test_odd_characters_survive(tmp_path: Path) -> None:
 
 def test_nothing_heavy_is_imported() -> None:
     heavy = "{'torch', 'lm_eval', 'datasets', 'transformers', 'pandas'}"
-    code = f"import sys, evals.score as s; s.available(); sys.exit(repr({heavy} & set(sys.modules)))"
+    code = f"import sys, evals.scoring.scorer as s; s.available(); sys.exit(repr({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path.cwd())
     assert done.stderr.strip() == "set()", done.stderr
 

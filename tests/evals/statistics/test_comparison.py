@@ -1,5 +1,5 @@
-"""Estimators against scipy and sums written out; intervals and verdicts against hand derivations, closed testing and
-simulated families whose truth is known."""
+"""Estimators against scipy and written-out sums; intervals and comparisons against hand derivations, closed testing and
+simulated families with known differences."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from scipy import integrate
 from scipy import stats as scipys
 
 from evals.statistics.comparison import (
-    FEWEST,
     LEVEL,
     MARGIN,
+    MIN_SEEDS,
     POWER,
+    Comparison,
     Paired,
-    Verdict,
     clopper_pearson,
+    compare_pairs,
     crossed_bootstrap,
     holm,
     iqm,
-    judge,
     mean_stderr,
     paired,
     percentiles,
@@ -49,9 +49,11 @@ def most(trials: int, chance: float) -> float:
 
 @pytest.mark.parametrize("level", [0.5, 0.95, 0.99])
 @pytest.mark.parametrize(("successes", "n"), [(0, 1), (1, 1), (0, 10), (3, 10), (10, 10), (57, 300), (999, 1000)])
-def test_wilson_is_scipys(successes: int, n: int, level: float) -> None:
-    theirs = scipys.binomtest(successes, n).proportion_ci(confidence_level=level, method="wilson")
-    close(wilson(successes, n, level), (theirs.low, theirs.high), rtol=0, atol=1e-12)
+def test_wilson_is_its_formula(successes: int, n: int, level: float) -> None:
+    p, z = successes / n, scipys.norm.ppf((1 + level) / 2)
+    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    low, high = ((p + z * z / (2 * n) + sign * half) / (1 + z * z / n) for sign in (-1, 1))
+    close(wilson(successes, n, level), (low if successes else 0.0, high if successes < n else 1.0), rtol=0, atol=1e-12)
 
 
 def test_wilson_by_hand() -> None:
@@ -134,8 +136,8 @@ def test_t_interval() -> None:
     close(t_interval([2, 3, 4]), (3 - t / math.sqrt(3), 3 + t / math.sqrt(3)))
     values = np.random.default_rng(2).normal(size=7)
     close(t_interval(values, 0.8), scipys.ttest_1samp(values, 0).confidence_interval(0.8))
-    assert t_interval([1.0] * (FEWEST - 1)) is None
-    assert t_interval([1.0] * FEWEST) == (1.0, 1.0)
+    assert t_interval([1.0] * (MIN_SEEDS - 1)) is None
+    assert t_interval([1.0] * MIN_SEEDS) == (1.0, 1.0)
 
 
 # --- one pair ---------------------------------------------------------------------------------------------------
@@ -271,46 +273,46 @@ def test_holm_separates_where_bonferroni_reaches_across_zero() -> None:
     # Of two, 0.0033 is doubled and 0.0351 is not.  At 97.5 % t = 0.975 sqrt(2 / (1 - 0.975^2)) = 6.205, so that the
     # second interval would be 3 -+ 3.58: it is cut off at 0.
     half = 0.975 * math.sqrt(2 / (1 - 0.975**2)) / math.sqrt(3)
-    far, near = judge([FAR, NEAR])
+    far, near = compare_pairs([FAR, NEAR])
     assert (far.kind, near.kind) == ("A better", "A better")
     close((far.p_holm, near.p_holm), (2 * (1 - math.sqrt(300 / 302)), 1 - math.sqrt(27 / 29)))
     close((far.low, far.high, near.low, near.high), (10 - half, 10 + half, 0, 3 + half))
     close(near.detectable, NEAR.detectable(0.975))
     # Twice the same, 0.0702 is not below 0.05 and nothing is cut off.
-    alike = judge([NEAR, NEAR])[0]
+    alike = compare_pairs([NEAR, NEAR])[0]
     assert alike.kind == "not separated"
     close((alike.p_holm, alike.low, alike.high), (2 * NEAR.p, 3 - half, 3 + half))
 
 
 def test_only_pairs_with_an_interval_are_in_the_family() -> None:
-    near, none = judge([NEAR, NONE])
+    near, none = compare_pairs([NEAR, NONE])
     assert (near.kind, none.kind, none.pair) == ("A better", "no interval", NONE)
     close((near.low, near.high), NEAR.interval())
     assert all(math.isnan(x) for x in (none.p_holm, none.low, none.high, none.detectable))
     # A pair that is the same run by run was looked at: it counts.
-    near, same = judge([NEAR, SAME])
+    near, same = compare_pairs([NEAR, SAME])
     assert (near.kind, same.kind, same.p_holm, same.low, same.high) == ("not separated", "identical", 1, 0, 0)
-    assert judge([]) == []
+    assert compare_pairs([]) == []
 
 
 def test_equivalence() -> None:
     high = SMALL.interval()[1]  # 0 -+ 4.303 * 0.001 / sqrt 3
     close(high, 0.95 * math.sqrt(2 / (1 - 0.95**2)) * 0.001 / math.sqrt(3))
-    assert judge([SMALL])[0].kind == "equivalent" and high < MARGIN
+    assert compare_pairs([SMALL])[0].kind == "equivalent" and high < MARGIN
     # Within the margin, not at it; on either side; with the interval of the family, not of the pair.
-    assert judge([SMALL], margin=high)[0].kind == "not separated"
-    assert judge([SMALL], margin=math.nextafter(high, 1))[0].kind == "equivalent"
-    assert judge([SMALL, SAME], margin=math.nextafter(high, 1))[0].kind == "not separated"
+    assert compare_pairs([SMALL], margin=high)[0].kind == "not separated"
+    assert compare_pairs([SMALL], margin=math.nextafter(high, 1))[0].kind == "equivalent"
+    assert compare_pairs([SMALL, SAME], margin=math.nextafter(high, 1))[0].kind == "not separated"
     for sign in (-1, 1):
         off = paired([sign * x for x in (0.018, 0.019, -0.001)], [0, 0, 0])
-        assert judge([off])[0].kind == "not separated"
+        assert compare_pairs([off])[0].kind == "not separated"
     # What is separated is not equivalent, however small.
-    assert judge([paired([0.002, 0.003, 0.004], [0, 0, 0])])[0].kind == "A better"
+    assert compare_pairs([paired([0.002, 0.003, 0.004], [0, 0, 0])])[0].kind == "A better"
 
 
 def test_verdicts_at_another_level() -> None:
-    assert judge([NEAR], level=0.96)[0].kind == "A better"  # p = 0.0351
-    verdict = judge([NEAR], level=0.97)[0]
+    assert compare_pairs([NEAR], level=0.96)[0].kind == "A better"  # p = 0.0351
+    verdict = compare_pairs([NEAR], level=0.97)[0]
     assert verdict.kind == "not separated"
     close((verdict.low, verdict.high, verdict.detectable), (*NEAR.interval(0.97), NEAR.detectable(0.97)))
 
@@ -328,7 +330,7 @@ def families(count: int) -> list[np.ndarray]:
     generator = np.random.default_rng(6)
     found = []
     for _ in range(count):
-        arms, seeds = generator.integers(2, 5), generator.integers(FEWEST, 9)
+        arms, seeds = generator.integers(2, 5), generator.integers(MIN_SEEDS, 9)
         effect_A1 = generator.choice([0, 0, 0.01, 0.03, 0.1], (arms, 1)) + generator.choice([0, 0.1], (arms, 1))
         noise_A1 = generator.choice([0.003, 0.01, 0.03], (arms, 1))
         values_AS = effect_A1 + generator.normal(0, 0.03, seeds) + noise_A1 * generator.normal(size=(arms, seeds))
@@ -339,11 +341,11 @@ def families(count: int) -> list[np.ndarray]:
     return found
 
 
-def verdicts(arms_AS: np.ndarray) -> list[Verdict]:
-    return judge([paired(a_S, b_S) for a_S, b_S in combinations(arms_AS, 2)])
+def verdicts(arms_AS: np.ndarray) -> list[Comparison]:
+    return compare_pairs([paired(a_S, b_S) for a_S, b_S in combinations(arms_AS, 2)])
 
 
-def agree(first: list[Verdict], second: list[Verdict]) -> None:
+def agree(first: list[Comparison], second: list[Comparison]) -> None:
     assert [v.kind for v in first] == [v.kind for v in second]
     for v, w in zip(first, second, strict=True):
         close(holes((v.p_holm, v.low, v.high)), holes((w.p_holm, w.low, w.high)))
@@ -378,7 +380,7 @@ def test_intervals_never_contradict_verdicts(quick: None) -> None:
 def test_verdicts_are_mirrored_when_arms_are_swapped(quick: None) -> None:
     for arms_AS in families(40):
         mirrored = verdicts(-arms_AS)  # A - B of the negatives is B - A
-        swapped = judge([paired(b_S, a_S) for a_S, b_S in combinations(arms_AS, 2)])
+        swapped = compare_pairs([paired(b_S, a_S) for a_S, b_S in combinations(arms_AS, 2)])
         agree(swapped, mirrored)
         for v, w in zip(verdicts(arms_AS), swapped, strict=True):
             assert w.kind == {"A better": "B better", "B better": "A better"}.get(v.kind, v.kind)
@@ -393,7 +395,7 @@ def test_verdicts_depend_on_differences_alone(quick: None) -> None:
         agree(verdicts(arms_AS + 1 / 8), found)
         agree(verdicts(arms_AS + generator.integers(0, 99, seeds) / 1024), found)
         agree(verdicts(arms_AS[:, generator.permutation(seeds)]), found)
-        agree(judge([v.pair for v in found[::-1]])[::-1], found)
+        agree(compare_pairs([v.pair for v in found[::-1]])[::-1], found)
 
 
 def test_a_family_of_one_is_the_paired_t_test(quick: None) -> None:

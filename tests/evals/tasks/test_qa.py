@@ -1,4 +1,4 @@
-"""The tasks over files: which problems end up where, and how a completion is judged and told apart."""
+"""The tasks over files: which problems end up where, and how a completion is verified and compared."""
 
 import dataclasses
 import importlib
@@ -165,7 +165,7 @@ def test_fields_that_are_wrong(fields, message):
     assert message in str(caught.value)
 
 
-# ---------------------------------------------------------------- judging
+# ---------------------------------------------------------------- verification
 
 COMPLETIONS = {
     "hash": "6*3={}\n#### {}",
@@ -175,20 +175,20 @@ COMPLETIONS = {
 
 
 @pytest.mark.parametrize("format", COMPLETIONS)
-def test_judge_in_each_format(format, files):
+def test_verify_in_each_format(format, files):
     task = QuestionAnswer(test_file=files["test_file"], format=format)
     problem = task.eval_sets()[0].problems[0]
     assert problem.gold == "600" and task.prompt_template.count("{question}") == 1
     for value, outcome in (("600", "correct"), ("600.0", "correct"), ("601", "wrong")):
-        verdict = task.judge(problem, COMPLETIONS[format].format(value, value), ended=True)
+        verdict = task.verify(problem, COMPLETIONS[format].format(value, value), ended=True)
         assert (verdict.strict, verdict.lenient) == (outcome, outcome)
     other = COMPLETIONS["boxed" if format != "boxed" else "hash"].format(600, 600)
-    assert task.judge(problem, other, ended=True).strict == "unparseable"
-    assert task.judge(problem, other, ended=True).lenient == "correct"
-    assert task.judge(problem, "and then", ended=False).strict == "truncated"
+    assert task.verify(problem, other, ended=True).strict == "unparseable"
+    assert task.verify(problem, other, ended=True).lenient == "correct"
+    assert task.verify(problem, "and then", ended=False).strict == "truncated"
 
 
-def test_the_spec_builds_the_same_judge_without_the_data(files):
+def test_the_spec_rebuilds_the_same_verifier_without_the_data(files):
     task = HarnessGSM8K(**files, format="boxed", stop=["Q:"], instruction="{question} =")
     spec = json.loads(json.dumps(task.spec()))
     module, _, name = spec["class"].partition(":")
@@ -196,7 +196,7 @@ def test_the_spec_builds_the_same_judge_without_the_data(files):
     assert not set(spec["fields"]) & {"train_file", "eval_files", "hub", "question"}
     assert (again.format, again.stop, again.prompt_template) == ("boxed", ("Q:",), "{question} =")
     problem = task.eval_sets()[0].problems[0]
-    assert again.judge(problem, "\\boxed{600}", True) == task.judge(problem, "\\boxed{600}", True)
+    assert again.verify(problem, "\\boxed{600}", True) == task.verify(problem, "\\boxed{600}", True)
     assert json.loads(json.dumps(dataclasses.asdict(problem))) == dataclasses.asdict(problem)
 
 

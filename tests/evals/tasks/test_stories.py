@@ -132,11 +132,11 @@ def test_sets_are_what_they_are_called() -> None:
     assert "word_problems_longer" not in {s.name for s in five.eval_sets()} and "5 steps" in five.notices()[0]
 
 
-def test_the_judge_and_the_written_solutions() -> None:
+def test_the_verifier_and_the_written_solutions() -> None:
     for problem in TASK.train()[:50]:
         solution = TASK.solution(problem)
-        assert solution and TASK.judge(problem, solution, True).strict == "correct"
-        assert TASK.judge(problem, f"#### {int(problem.gold) + 1}", True).strict == "wrong"
+        assert solution and TASK.verify(problem, solution, True).strict == "correct"
+        assert TASK.verify(problem, f"#### {int(problem.gold) + 1}", True).strict == "wrong"
         steps = TASK.steps(problem, solution)
         assert steps and all(s.right and solution[: s.end].endswith(tuple("0123456789")) for s in steps)
     assert TASK.steps(TASK.eval_sets(1)[-1].problems[0], "1 2 3\n#### 3") is None
@@ -180,7 +180,7 @@ def test_other_data_sets_are_columns_out_of_domain(tmp_path: Path) -> None:
     (problem,) = sets["gsm8k"].problems
     assert problem.prompt == "Two and 1/2 of 4?\nAnswer:" and problem.gold == "4"
     assert task.steps(problem, "2 + 2 = 4") is None and task.solution(problem) is None
-    assert task.judge(problem, " 2 + 2 = 4\n#### 4", True).strict == "correct"
+    assert task.verify(problem, " 2 + 2 = 4\n#### 4", True).strict == "correct"
 
 
 @pytest.mark.parametrize(

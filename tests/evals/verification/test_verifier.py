@@ -1,4 +1,4 @@
-"""The judge: what is read as an answer, what is equal, and what a model could do to it."""
+"""The verifier: what is read as an answer, what is equal, and what a model could do to it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 import pytest
 
 from evals.verification.extraction import READERS, clean, final_part, marked, number, numbers
-from evals.verification.verifier import Format, Judge, Outcome, Verdict, parse_gold
+from evals.verification.verifier import Format, Outcome, Verdict, Verifier, parse_gold
 
 
 def dead_worker() -> list[str]:
@@ -18,9 +18,9 @@ def dead_worker() -> list[str]:
 
 
 @pytest.fixture
-def fast() -> Judge:
-    """A judge without a worker: a verdict that needs one is a verifier_error."""
-    return Judge(worker=dead_worker())
+def fast() -> Verifier:
+    """A verifier without a worker: a verdict that needs one is a verifier_error."""
+    return Verifier(worker=dead_worker())
 
 
 # ---------------------------------------------------------------- numbers
@@ -39,7 +39,7 @@ def fast() -> Judge:
         ("14", "x = 14"), ("14", r"f(2) = 14"), ("5", "x = 10/2 = 5"), ("7", "7=7"), ("0014", "14"),
     ],
 )  # fmt: skip
-def test_numbers_that_are_equal(fast: Judge, gold: str, answer: str) -> None:
+def test_numbers_that_are_equal(fast: Verifier, gold: str, answer: str) -> None:
     verdict = fast(f"so\n#### {answer}\n", parse_gold(gold), "hash", True)
     assert (verdict.strict, verdict.lenient) == ("correct", "correct")
     assert fast.counts["expressions"] == 0
@@ -56,7 +56,7 @@ def test_numbers_that_are_equal(fast: Judge, gold: str, answer: str) -> None:
         ("14", "1" * 5_000), ("14", "1" * 15_000), ("14", "(" * 5_000),
     ],
 )  # fmt: skip
-def test_numbers_that_differ(fast: Judge, gold: str, answer: str) -> None:
+def test_numbers_that_differ(fast: Verifier, gold: str, answer: str) -> None:
     start = time.perf_counter()
     verdict = fast(f"#### {answer}", parse_gold(gold), "hash", True)
     assert (verdict.strict, verdict.lenient) == ("wrong", "wrong")
@@ -64,7 +64,7 @@ def test_numbers_that_differ(fast: Judge, gold: str, answer: str) -> None:
     assert time.perf_counter() - start < 2
 
 
-def test_all_ways_to_write_a_number_vote_together(fast: Judge) -> None:
+def test_all_ways_to_write_a_number_vote_together(fast: Verifier) -> None:
     texts = ["#### 3/4", "#### 0.75", r"#### \frac{3}{4}", "#### $0.750.", "#### .75\n#### 3/4"]
     assert {fast(text, "5", "hash", True).answer for text in texts} == {"3/4"}
 
@@ -85,7 +85,7 @@ def test_all_ways_to_write_a_number_vote_together(fast: Judge) -> None:
         ("hash", "#### 15\n#### 14", "wrong", "correct"),
         ("hash", "#### 14 then #### 15", "wrong", "wrong"),
         ("hash", "#### 14 or 15", "wrong", "correct"),
-        ("hash", "#### 14, 15", "verifier_error", "verifier_error"),  # a set: the worker's to judge
+        ("hash", "#### 14, 15", "verifier_error", "verifier_error"),  # a set: the worker decides
         ("hash", "#### Step 1: add\n12+2\n#### Step 2\n#### 14", "correct", "correct"),
         ("hash", "#### 14\n#### Explanation of 3 steps", "correct", "correct"),
         ("hash", "##### 14", "unparseable", "correct"),
@@ -138,7 +138,7 @@ def test_all_ways_to_write_a_number_vote_together(fast: Judge) -> None:
         ("hash", "#### 14\x00", "verifier_error", "verifier_error"),
     ],
 )
-def test_which_answer_is_read(fast: Judge, format: Format, text: str, strict: Outcome, lenient: Outcome) -> None:
+def test_which_answer_is_read(fast: Verifier, format: Format, text: str, strict: Outcome, lenient: Outcome) -> None:
     verdict = fast(text, "14", format, True)
     assert (verdict.strict, verdict.lenient) == (strict, lenient)
     if strict == "correct":
@@ -161,18 +161,18 @@ def test_which_answer_is_read(fast: Judge, format: Format, text: str, strict: Ou
         ("answer_is", "The answer is", "truncated", "truncated"),
     ],
 )
-def test_a_completion_that_was_cut(fast: Judge, format: Format, text: str, strict: Outcome, lenient: Outcome) -> None:
+def test_a_completion_that_was_cut(fast: Verifier, format: Format, text: str, strict: Outcome, lenient: Outcome) -> None:
     verdict = fast(text, "14", format, False)
     assert (verdict.strict, verdict.lenient) == (strict, lenient)
 
 
-def test_different_answers_are_none_for_the_vote(fast: Judge) -> None:
+def test_different_answers_are_none_for_the_vote(fast: Verifier) -> None:
     assert fast("#### 14\n#### 15", "14", "hash", True) == Verdict("wrong", "wrong", None)
     assert fast("#### 15 apples", "14", "hash", True) == Verdict("wrong", "wrong", "15 apples")
     assert fast("hm", "14", "hash", True).answer is None
 
 
-def test_only_the_tail_is_read_and_a_hostile_one_costs_no_time(fast: Judge) -> None:
+def test_only_the_tail_is_read_and_a_hostile_one_costs_no_time(fast: Verifier) -> None:
     assert fast("#### 15\n" + "x" * 20_000 + "#### 14", "14", "hash", True).strict == "correct"
     hostile = [
         "####",
@@ -212,7 +212,7 @@ def test_pieces() -> None:
     [("8", True), ("8.0", True), ("$8$", True), ("24-(25-9)", False), ("8=16/2", False),
      ("2*4", False), ("2^3", False)],
 )  # fmt: skip
-def test_a_question_is_no_answer_to_itself(fast: Judge, answer: str, correct: bool) -> None:
+def test_a_question_is_no_answer_to_itself(fast: Verifier, answer: str, correct: bool) -> None:
     """Where numbers are asked for, nothing may be left to calculate; in either reading."""
     verdict = fast(f"so\n#### {answer}", "8", "hash", True, worked_out=True)
     assert (verdict.strict == "correct") is correct and (verdict.lenient == "correct") is correct
@@ -265,18 +265,18 @@ def test_what_is_no_gold_answer(text: str, message: str) -> None:
         ("x^2+1", "9**9**9", "wrong"), ("x^2+1", "x^2+2", "verifier_error"), ("x^2+1", "I think x^2+1", "wrong"),
     ],
 )  # fmt: skip
-def test_words_and_expressions_without_a_worker(fast: Judge, gold: str, answer: str, outcome: Outcome) -> None:
+def test_words_and_expressions_without_a_worker(fast: Verifier, gold: str, answer: str, outcome: Outcome) -> None:
     verdict = fast(rf"\boxed{{{answer}}}", parse_gold(gold), "boxed", True)
     assert (verdict.strict, verdict.lenient) == (outcome, outcome)
 
 
-def test_word_answers_are_one_answer_however_written(fast: Judge) -> None:
+def test_word_answers_are_one_answer_however_written(fast: Verifier) -> None:
     text = r"\boxed{\text{Evelyn}} \boxed{evelyn}"
     assert fast(text, r"\text{Evelyn}", "boxed", True) == Verdict("correct", "correct", "evelyn")
     assert fast(r"\boxed{Bob} \boxed{Evelyn}", r"\text{Evelyn}", "boxed", True).strict == "wrong"
 
 
-def test_any_text_has_a_verdict_and_correct_strictly_is_correct_leniently(fast: Judge) -> None:
+def test_any_text_has_a_verdict_and_correct_strictly_is_correct_leniently(fast: Verifier) -> None:
     plain = "14 15 #### { } . , $ - / = x ^ ** apples </think> <think> % 1,000 ( ) ! ≈"
     parts = [*plain.split(), " ", "\n", "\r\n"]
     parts += [r"\boxed{", r"\text{", r"\frac", r"\(", r"\)", r"\[", r"\]", "the answer is "]
@@ -286,24 +286,24 @@ def test_any_text_has_a_verdict_and_correct_strictly_is_correct_leniently(fast: 
         for format in READERS:
             ended = rng.random() < 0.5
             verdict = fast(text, "14", format, ended)
-            fast._strict(final_part(text), "14", format, ended, False)  # these two raise what the judge swallows
+            fast._strict(final_part(text), "14", format, ended, False)  # these two raise what the verifier swallows
             fast._lenient(final_part(text), "14", format, ended, False)
             assert verdict.strict != "correct" or verdict.lenient == "correct", text
             assert ("truncated" if ended else "unparseable") not in (verdict.strict, verdict.lenient), text
             assert verdict == fast(text, "14", format, ended)
 
 
-def test_without_a_worker_every_such_pair_is_an_error_and_is_counted(fast: Judge) -> None:
+def test_without_a_worker_every_such_pair_is_an_error_and_is_counted(fast: Verifier) -> None:
     for _ in range(3):
         assert fast(r"\boxed{y+1}", "x+1", "boxed", True) == Verdict("verifier_error", "verifier_error", "y+1")
-    assert fast.counts == {"judged": 3, "verifier_errors": 3, "expressions": 1, "cached": 5}
+    assert fast.counts == {"completions": 3, "verifier_errors": 3, "expressions": 1, "cached": 5}
     assert fast("#### 14", "14", "hash", True).strict == "correct"
 
 
-def test_nothing_but_an_unknown_format_raises(fast: Judge) -> None:
+def test_nothing_but_an_unknown_format_raises(fast: Verifier) -> None:
     assert fast(None, "14", "hash", True).strict == "verifier_error"  # type: ignore[arg-type]
     assert fast("#### 14", "", "hash", True) == Verdict("verifier_error", "verifier_error", None)
     with pytest.raises(ValueError, match="hash, boxed, answer_is"):
         fast("#### 14", "14", "hashed", True)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="timeout"):
-        Judge(timeout=0)
+        Verifier(timeout=0)

@@ -11,22 +11,22 @@ from pathlib import Path
 
 import pytest
 
-from evals.verification.verifier import Judge, Outcome, parse_gold
+from evals.verification.verifier import Outcome, Verifier, parse_gold
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def own_worker(body: str) -> list[str]:
     """The real worker's loop around a comparison of the test's own: `def compare(gold, answer)`."""
-    start = f"import sys; sys.path.insert(0, {str(ROOT)!r})\nfrom evals.verify_pool import serve\n"
+    start = f"import sys; sys.path.insert(0, {str(ROOT)!r})\nfrom evals.verification.worker import serve\n"
     return [sys.executable, "-c", start + textwrap.dedent(body) + "\nserve(lambda: compare)"]
 
 
 @pytest.fixture(scope="module")
-def full() -> Iterator[Judge]:
+def full() -> Iterator[Verifier]:
     pytest.importorskip("math_verify")
-    with Judge() as judge:
-        yield judge
+    with Verifier() as verify:
+        yield verify
 
 
 @pytest.mark.parametrize(
@@ -45,12 +45,12 @@ def full() -> Iterator[Judge]:
         (r"x \cdot 2^{2024}", r"2^{2024} x", "correct"), ("3", "3/0", "wrong"),
     ],
 )  # fmt: skip
-def test_expressions(full: Judge, gold: str, answer: str, outcome: Outcome) -> None:
+def test_expressions(full: Verifier, gold: str, answer: str, outcome: Outcome) -> None:
     verdict = full(f"#### {answer}", parse_gold(gold), "hash", True)
     assert (verdict.strict, verdict.lenient) == (outcome, outcome)
 
 
-def test_no_way_to_join_two_guesses_is_right_for_either(full: Judge) -> None:
+def test_no_way_to_join_two_guesses_is_right_for_either(full: Verifier) -> None:
     text = r"_ ? | & / \ldots_ \to_ \neq_ \sim_ \equiv_ ≈ ~ \\ : ` % = \lor_ \cup_ \pm_ \in_ < => == := _or_ _and_ "
     text += r" , ; \text{_or_} $_$ 、 \qquad_ \text{maybe_} ' ! é \, ####_"
     joints = [joint.replace("_", " ") for joint in text.split()] + ["\n#### ", "\t"]
@@ -97,20 +97,20 @@ def compare(gold, answer):
     ("body", "restarts"), [(BUSY, 2), (SLEEPS, 2), (DIES, 2), (RAISES, 0), (HUNGRY, 0)],
     ids=["busy", "sleeps", "dies", "raises", "hungry"],
 )  # fmt: skip
-def test_what_the_worker_cannot_decide_is_an_error_and_the_next_is_judged(body: str, restarts: int) -> None:
-    with Judge(timeout=0.3, worker=own_worker(body)) as judge:
-        assert judge(r"\boxed{x+a}", "a+x", "boxed", True).strict == "correct"
+def test_what_the_worker_cannot_decide_is_an_error_and_the_next_is_verified(body: str, restarts: int) -> None:
+    with Verifier(timeout=0.3, worker=own_worker(body)) as verify:
+        assert verify(r"\boxed{x+a}", "a+x", "boxed", True).strict == "correct"
         start = time.perf_counter()
-        bad = judge(r"\boxed{h-x}", "a+x", "boxed", True)
+        bad = verify(r"\boxed{h-x}", "a+x", "boxed", True)
         assert time.perf_counter() - start < 20  # twice the limit on the clock, and two starts
         assert (bad.strict, bad.lenient, bad.value("strict")) == ("verifier_error", "verifier_error", 0.0)
-        assert judge._worker.restarts == restarts
-        assert judge(r"\boxed{x+b}", "b+x", "boxed", True).strict == "correct"
-        assert judge(r"\boxed{x+b}", "c+x", "boxed", True).strict == "wrong"
-        asked = judge.counts["expressions"]
-        assert judge(r"\boxed{h-x}", "a+x", "boxed", True) == bad
-        assert judge.counts["expressions"] == asked  # the failure is remembered
-        assert judge.counts["verifier_errors"] == 2 and judge.counts["judged"] == 5
+        assert verify._worker.restarts == restarts
+        assert verify(r"\boxed{x+b}", "b+x", "boxed", True).strict == "correct"
+        assert verify(r"\boxed{x+b}", "c+x", "boxed", True).strict == "wrong"
+        asked = verify.counts["expressions"]
+        assert verify(r"\boxed{h-x}", "a+x", "boxed", True) == bad
+        assert verify.counts["expressions"] == asked  # the failure is remembered
+        assert verify.counts["verifier_errors"] == 2 and verify.counts["completions"] == 5
 
 
 def test_a_hang_that_happens_once_is_tried_again(tmp_path: Path) -> None:
@@ -123,30 +123,30 @@ def test_a_hang_that_happens_once_is_tried_again(tmp_path: Path) -> None:
             os._exit(1)
         return True
     """
-    with Judge(worker=own_worker(body)) as judge:
-        assert judge(r"\boxed{y}", "x", "boxed", True).strict == "correct"
-        assert judge._worker.restarts == 1
+    with Verifier(worker=own_worker(body)) as verify:
+        assert verify(r"\boxed{y}", "x", "boxed", True).strict == "correct"
+        assert verify._worker.restarts == 1
 
 
-def test_a_closed_judge_leaves_no_process_and_starts_another() -> None:
-    with Judge(worker=own_worker("def compare(gold, answer): return True")) as judge:
-        assert judge._worker._child is None  # nothing is started before it is needed
-        judge(r"\boxed{y}", "x", "boxed", True)
-        child = judge._worker._child
+def test_a_closed_verifier_leaves_no_process_and_starts_another() -> None:
+    with Verifier(worker=own_worker("def compare(gold, answer): return True")) as verify:
+        assert verify._worker._child is None  # nothing is started before it is needed
+        verify(r"\boxed{y}", "x", "boxed", True)
+        child = verify._worker._child
         assert child is not None and child.poll() is None
-        judge.close()
+        verify.close()
         assert child.poll() is not None
-        assert judge(r"\boxed{z}", "x", "boxed", True).strict == "correct"
+        assert verify(r"\boxed{z}", "x", "boxed", True).strict == "correct"
 
 
 def test_numbers_load_no_heavy_module() -> None:
     script = """
     import sys
-    from evals.verify import judge
-    assert judge("#### 14", "14", "hash", True).strict == "correct"
-    assert judge("#### 15 or so", "14", "hash", True).strict == "wrong"
+    from evals.verification.verifier import verify
+    assert verify("#### 14", "14", "hash", True).strict == "correct"
+    assert verify("#### 15 or so", "14", "hash", True).strict == "wrong"
     heavy = {"torch", "transformers", "sympy", "math_verify", "numpy", "multiprocessing"} & set(sys.modules)
     assert not heavy, heavy
-    assert judge._worker._child is None
+    assert verify._worker._child is None
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(script)], cwd=ROOT, check=True, timeout=60)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from harness.accounting.budget import UNITS, Budget, Spend
-from harness.accounting.round_sizing import Planner
+from harness.accounting.round_sizing import RoundSizer
 from tests.helpers import close
 
 # ---------------------------------------------------------------- parsing
@@ -96,7 +96,7 @@ class World:
 def simulate(text: str, world: World, prompts: int = 32) -> tuple[Spend, Budget, list[int], float]:
     """(spend, budget, groups of each round, the dearest group in the budget's unit)."""
     budget, spend, rounds = Budget.parse(text), Spend(), []
-    planner = Planner(budget, prompts, world.bound(budget.unit))
+    planner = RoundSizer(budget, prompts, world.bound(budget.unit))
     dearest = 0.0
     while (groups := planner.groups(spend)) > 0:
         assert groups <= prompts, "more groups than a round has prompts"
@@ -224,8 +224,8 @@ def test_updates_are_spent_by_whole_rounds(limit: int, epochs: int, rounds: int)
 
 
 def test_seconds_begin_with_a_probe() -> None:
-    assert Planner(Budget("device_seconds", 60.0), 32, None).groups(Spend()) in range(1, 9)
-    assert Planner(Budget("device_seconds", 60.0), 4, None).groups(Spend()) >= 1
+    assert RoundSizer(Budget("device_seconds", 60.0), 32, None).groups(Spend()) in range(1, 9)
+    assert RoundSizer(Budget("device_seconds", 60.0), 4, None).groups(Spend()) >= 1
 
 
 @pytest.mark.parametrize("unit", UNITS)
@@ -236,7 +236,7 @@ def test_the_plan_depends_on_what_was_observed_alone(unit: str) -> None:
 
 
 def test_a_budget_is_over_once_it_is_spent() -> None:
-    maker: Callable[[str, float], Planner] = lambda unit, bound: Planner(Budget(unit, 100.0), 4, bound)  # noqa: E731
+    maker: Callable[[str, float], RoundSizer] = lambda unit, bound: RoundSizer(Budget(unit, 100.0), 4, bound)  # noqa: E731
     for unit in UNITS:
         planner = maker(unit, 1.0)
         planner.observe(4, 40.0)

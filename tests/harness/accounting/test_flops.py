@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness.accounting.flops import FlopsModel, RunFlops
-from harness.models.value_model import LMCritic
+from harness.models.value_model import ValueModel
 from tests.harness.tiny_models import VOCABULARY, build
 from tests.helpers import close
 
@@ -93,14 +93,14 @@ TRUNKS = {
 @pytest.mark.parametrize("kind", TRUNKS)
 def test_a_critic_of_its_own_is_a_trunk_and_a_head(kind: str) -> None:
     """The head is 32 weights and a bias, in the place of 300 x 32 weights."""
-    flops = FlopsModel.of_critic(LMCritic(build(kind), "separate"))
+    flops = FlopsModel.of_critic(ValueModel(build(kind), "separate"))
     assert flops.matrix == 2 * (TRUNKS[kind] + H + 1)
     assert flops.attention == 4 * LAYERS * BY_HAND[kind][1] == FlopsModel.of(build(kind)).attention
 
 
 @pytest.mark.parametrize("kind", TRUNKS)
 def test_a_critic_on_the_policys_trunk_is_its_head_alone(kind: str) -> None:
-    flops = FlopsModel.of_critic(LMCritic(build(kind), "shared"))
+    flops = FlopsModel.of_critic(ValueModel(build(kind), "shared"))
     assert (flops.matrix, flops.attention) == (2 * (H + 1), 0)
 
 

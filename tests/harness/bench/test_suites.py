@@ -1,4 +1,4 @@
-"""The suites that need no peer: cells of the real loop, the limits of the machine, exponents.  No time is asserted."""
+"""The suites without a peer: workloads on the real loop, the limits of the machine, exponents.  No time is asserted."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from harness.bench import algorithms, model_shapes, results, roofline, scaling, workload
-from harness.bench.workload import ARMS, Cell, Options
+from harness.bench.workload import ARMS, Options, Workload
 from harness.config.errors import RunFailed
 from harness.records import environment
 from tests.helpers import close
@@ -32,10 +32,10 @@ def options(**changes: Any) -> Options:
 def measured(folder: Path) -> dict[str, dict[str, Any]]:
     """Every arm, in this process."""
     probe = "harness.bench.roofline:against_the_machine"
-    return {arm: workload.measure(options(prompt_tokens=20).cell(arm, folder, probe=probe)) for arm in ARMS}
+    return {arm: workload.measure(options(prompt_tokens=20).workload(arm, folder, probe=probe)) for arm in ARMS}
 
 
-def test_a_cell_is_the_loop_at_the_shape_asked_for(measured: dict[str, dict[str, Any]]) -> None:
+def test_a_workload_is_the_loop_at_the_shape_asked_for(measured: dict[str, dict[str, Any]]) -> None:
     """Forced lengths: three rounds of 2 x 4 completions of exactly 6 tokens, the first left out of the timing."""
     for arm, found in measured.items():
         assert found["spend"]["generated_tokens"] == 3 * 2 * 4 * 6, arm
@@ -58,7 +58,7 @@ def test_parts_of_memory_are_those_of_the_arm(measured: dict[str, dict[str, Any]
 
 def test_necessary_tokens_by_hand(folder: Path) -> None:
     """Prompts of 20 tokens and completions of 6: each prompt once, five tokens of each completion, six logits."""
-    trainer = workload.trainer_of(options(prompt_tokens=20).cell("grpo", folder))
+    trainer = workload.prepare_run(options(prompt_tokens=20).workload("grpo", folder)).trainer
     found = roofline._tokens(trainer)
     assert found["packed"] == 2 * 20 + 8 * 5 and found["chosen"] == 8 * 6 and found["steps"] == 5
     assert found["context"] == 2 * (20 * 21 / 2) + 8 * sum(range(21, 26))
@@ -80,7 +80,7 @@ def test_the_plan_stands_beside_what_was_counted(folder: Path, arm: str) -> None
     gc.collect()
     gc.freeze()  # the ledger walks all objects that Python tracks: not those of other tests
     found = workload.measure(
-        options(prompt_tokens=20, group_size=8).cell(arm, folder, probe="harness.bench.algorithms:predicted")
+        options(prompt_tokens=20, group_size=8).workload(arm, folder, probe="harness.bench.algorithms:predicted")
     )
     counted, planned = found["probe"]["tensors_bytes"], found["probe"]["peak_bytes"]
     assert counted is None if arm == "rft" else 0.9 < planned / counted < 1.1
@@ -88,7 +88,7 @@ def test_the_plan_stands_beside_what_was_counted(folder: Path, arm: str) -> None
 
 
 def test_matrix_products_are_the_models(folder: Path) -> None:
-    trainer = workload.trainer_of(options().cell("grpo", folder))
+    trainer = workload.prepare_run(options().workload("grpo", folder)).trainer
     found = roofline._products(trainer.policy.lm.model)
     model = trainer.policy.lm.model
     matrices = [p for name, p in model.named_parameters() if p.dim() == 2 and "embed" not in name]
@@ -97,24 +97,24 @@ def test_matrix_products_are_the_models(folder: Path) -> None:
     assert found[-1] == tuple(head.shape)
 
 
-def test_a_suite_writes_its_record_and_says_its_tables(
+def test_a_suite_writes_its_record_and_prints_its_tables(
     folder: Path, measured: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     plan = {"peak_bytes": 2**20, "tensors_bytes": None}
     monkeypatch.setattr(
         workload,
         "run",
-        lambda one: {**measured[one.arm], "probe": plan if "algos" in one.probe else measured[one.arm]["probe"]},
+        lambda work: {**measured[work.arm], "probe": plan if "algorithms" in work.probe else measured[work.arm]["probe"]},
     )
     monkeypatch.setattr(model_shapes, "folder", lambda *_: folder)
-    said: list[str] = []
+    printed: list[str] = []
     for suite in (algorithms, roofline):
-        file = suite.bench(options(out=tmp_path), said.append)  # type: ignore[attr-defined]
+        file = suite.bench(options(out=tmp_path), printed.append)  # type: ignore[attr-defined]
         record = json.loads(file.read_text())
         assert record["environment"]["threads"] == torch.get_num_threads() and record["command"]
         assert str(folder) not in file.read_text(), "a record names no folder of the machine"
         assert record["partial"] is False
-    text = "\n".join(said)
+    text = "\n".join(printed)
     assert all(arm in text for arm in ARMS) and "of the rate alone" in text
     assert {p.name for p in tmp_path.iterdir()} == {"algos-tiny.json", "limit-tiny.json"}
 
@@ -122,28 +122,28 @@ def test_a_suite_writes_its_record_and_says_its_tables(
 def test_scale_goes_along_one_axis_at_a_time(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A machine on which a completion costs 2 ms a token and nothing else."""
 
-    def machine(one: Cell) -> dict[str, Any]:
-        count = one.prompts * one.group_size
-        turn = {"seconds": 0.002 * count * one.max_new_tokens, "tokens": 1}
+    def machine(work: Workload) -> dict[str, Any]:
+        count = work.prompts * work.group_size
+        turn = {"seconds": 0.002 * count * work.max_new_tokens, "tokens": 1}
         return {"turns": {"rollout": [turn]}, "flops_a_round": 5.0 * count, "device": "cpu", "threads": 2}
 
     monkeypatch.setattr(workload, "run", machine)
     monkeypatch.setattr(model_shapes, "folder", lambda *_: folder)
-    said: list[str] = []
-    file = scaling.bench(options(out=tmp_path, most=4096, max_new_tokens=16), said.append)
+    printed: list[str] = []
+    file = scaling.bench(options(out=tmp_path, most=4096, max_new_tokens=16), printed.append)
     record = json.loads(file.read_text())
     assert all(r["size"] * 16 * 4 <= 4096 for r in record["rows"] if r["axis"] == "prompts")
     fitted = {f["axis"]: f for f in record["exponents"]}
     close([fitted[a]["seconds"] for a in ("group_size", "max_new_tokens", "prompts")], [0.0, 1.0, 0.0])
     close(fitted["max_new_tokens"]["flops"], 0.0)
-    assert "+1.00" in said[-1] and record["partial"] is False
+    assert "+1.00" in printed[-1] and record["partial"] is False
 
 
 @pytest.mark.parametrize("suite", [roofline, scaling], ids=["limit", "scale"])
 def test_what_was_measured_before_a_failure_is_kept(
     suite: Any, folder: Path, measured: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def once(one: Cell) -> dict[str, Any]:
+    def once(work: Workload) -> dict[str, Any]:
         if list(tmp_path.iterdir()):
             raise RunFailed("no memory")
         return dict(measured["grpo"])
@@ -164,12 +164,12 @@ def test_arms_of_an_earlier_sitting_are_kept_where_the_code_is_the_same(
     """The first sitting ends in the third arm, the second goes on there; without a commit it begins anew."""
     ran: list[str] = []
 
-    def some(one: Cell) -> dict[str, Any]:
+    def some(work: Workload) -> dict[str, Any]:
         if len(ran) == 2:
             ran.append("cut off")
             raise KeyboardInterrupt
-        ran.append(one.arm)
-        return {**measured[one.arm], "probe": {"peak_bytes": 2**20, "tensors_bytes": None}}
+        ran.append(work.arm)
+        return {**measured[work.arm], "probe": {"peak_bytes": 2**20, "tensors_bytes": None}}
 
     monkeypatch.setattr(workload, "run", some)
     monkeypatch.setattr(results, "commit", lambda: commit)
@@ -185,7 +185,7 @@ def test_arms_of_an_earlier_sitting_are_kept_where_the_code_is_the_same(
     assert whole["partial"] is False and [r["arm"] for r in whole["rows"]] == [*arms]
 
 
-def test_a_copy_without_its_repository_is_told_its_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_copy_without_its_repository_is_given_its_commit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HARNESS_COMMIT", "e" * 40)
     monkeypatch.setattr(environment, "_git", lambda *words: "a" * 40 if words[0] == "rev-parse" else "")
     assert results.commit() == "a" * 40, "where there is a repository, it knows better"
@@ -217,15 +217,15 @@ def test_what_cannot_be_run(changes: dict[str, Any], message: str) -> None:
         options(**changes)
 
 
-def test_a_cell_survives_the_way_to_its_process(folder: Path) -> None:
-    one = options(settings=("micro_tokens=64",)).cell("ppo_shared", folder)
-    assert Cell.loads(one.dumps()) == one
-    assert workload.config_of(one).micro_tokens == 64 and workload.config_of(one).algo["critic"] == "shared"
-    assert "folder" not in workload.as_row(one)
+def test_a_workload_survives_the_way_to_its_process(folder: Path) -> None:
+    work = options(settings=("micro_batch_tokens=64",)).workload("ppo_shared", folder)
+    assert Workload.loads(work.dumps()) == work
+    assert workload.config_of(work).micro_batch_tokens == 64 and workload.config_of(work).algo["critic"] == "shared"
+    assert "folder" not in workload.as_row(work)
 
 
-def test_a_cell_that_fails_says_why_in_a_line(folder: Path) -> None:
-    broken = dataclasses.replace(options().cell("grpo", folder), max_new_tokens=10**6)
+def test_a_workload_that_fails_gives_its_reason_in_a_line(folder: Path) -> None:
+    broken = dataclasses.replace(options().workload("grpo", folder), max_new_tokens=10**6)
     with pytest.raises(RunFailed, match=r"grpo: ValueError: .*do not fit the model's context"):
         workload.run(broken)
 

@@ -28,7 +28,7 @@ def entry(name: str, peer: tuple[float, float, float], reason: str | None = None
     told = {"mode": name, "settings": vars(Mode(engine=name)), "reason": reason, "pairs": [] if reason else pairs}
     if reason is not None:
         return told
-    return {**told, "phases": ratios.compared(pairs), "memory_ratio": ratios.memory_ratio(pairs)}
+    return {**told, "phases": ratios.compare_pairs(pairs), "memory_ratio": ratios.memory_ratio(pairs)}
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_a_ratio_is_of_a_pair() -> None:
         {"ours": step((1, 1, 2)), "peer": step((1, 1, 6), tokens=300)},
         {"ours": step((1, 1, 1)), "peer": step((1, 1, 8), tokens=400)},
     ]
-    found = ratios.compared(pairs)["end_to_end"]
+    found = ratios.compare_pairs(pairs)["end_to_end"]
     close([found["ratio"], *found["spread"]], [3.0, 2.0, 8.0])
     # per token: 2 / 1, 3 / 3, 8 / 4
     close([found["ratio_per_token"], *found["spread_per_token"]], [2.0, 1.0, 2.0])
@@ -71,7 +71,7 @@ def test_the_fastest_mode_counts_and_a_failed_one_is_kept() -> None:
     assert [(r["phase"], r["peer_mode"], r["case"]) for r in rows] == [(p, "static", "natural") for p in PHASES]
     close([r["ratio"] for r in rows], [1.0, 2.5, 2.0])
     close([r["memory_ratio"] for r in rows], [0.25] * 3)
-    text = ratios.shown([case])
+    text = ratios.render([case])
     assert "static *" in text and "continuous: did not run" in text and "generate *" not in text
 
 
@@ -84,14 +84,14 @@ def test_a_mode_that_met_a_faster_machine_is_not_the_fastest() -> None:
     found = []
     for name, ours, theirs in (("generate", 1.0, 3.0), ("static", 4.0, 8.0)):
         pairs = [{"ours": step((1, 1, ours)), "peer": step((1, 1, theirs))}]
-        found.append({"mode": name, "reason": None, "phases": ratios.compared(pairs)})
+        found.append({"mode": name, "reason": None, "phases": ratios.compare_pairs(pairs)})
     assert (ratios.fastest(found) or {})["mode"] == "static"
 
 
 def test_where_no_mode_runs_there_is_no_row() -> None:
     case = {"case": "natural", "beta": 0.0, "modes": [entry("static", (0, 0, 0), "it fell")], "peer_mode": None}
     assert ratios.rows_of(case) == []
-    assert "did not run" in ratios.shown([case])
+    assert "did not run" in ratios.render([case])
 
 
 def test_every_engine_is_tried_without_checkpointing_and_with_it() -> None:
@@ -115,7 +115,7 @@ class Sides:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def answer(self) -> dict[str, Any]:
+    def reply(self) -> dict[str, Any]:
         return {"device": "cpu", "threads": 1}
 
     def step(self) -> dict[str, Any]:
@@ -134,7 +134,7 @@ def test_the_record_is_written_after_each_mode(
     """The fastest mode is tried in parts; every one of them, where none has room for the step as a whole."""
     monkeypatch.setattr(Sides, "room", room, raising=False)
     monkeypatch.setattr(comparison, "Side", Sides)
-    monkeypatch.setattr(comparison, "checked", lambda *_: {"rows": []})
+    monkeypatch.setattr(comparison, "check_equal", lambda *_: {"rows": []})
     written: list[dict[str, Any]] = []
     keep = results.write
     monkeypatch.setattr(results, "write", lambda *given: written.append(given[2]) or keep(*given))
@@ -149,7 +149,7 @@ def test_the_record_is_written_after_each_mode(
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         ({"model": "x"}, "unknown shape 'x'"),
         ({"cases": ("x",)}, "cases: unknown x; valid: natural, forced"),
@@ -164,8 +164,8 @@ def test_the_record_is_written_after_each_mode(
         ({"device": "tpu"}, "device"),
     ],
 )
-def test_input_is_checked(given: dict[str, Any], said: str, with_trl: None) -> None:
-    with pytest.raises(ValueError, match=said.replace("(", r"\(")):
+def test_input_is_checked(given: dict[str, Any], message: str, with_trl: None) -> None:
+    with pytest.raises(ValueError, match=message.replace("(", r"\(")):
         comparison.Options(**given)
 
 
@@ -245,15 +245,15 @@ def test_prompts_come_again_after_a_cycle() -> None:
 
 
 def test_a_side_that_cannot_start_says_why_in_one_line() -> None:
-    with Side(job(folder="/nowhere")) as side, pytest.raises(SideFailed, match="nowhere") as said:
-        side.answer()
-    assert "\n" not in str(said.value)
+    with Side(job(folder="/nowhere")) as side, pytest.raises(SideFailed, match="nowhere") as raised:
+        side.reply()
+    assert "\n" not in str(raised.value)
 
 
 def test_our_side_makes_the_steps_it_is_asked_for(tmp_path: Path) -> None:
     folder = model_shapes.folder("tiny", tmp_path / "tiny")
     with Side(job(folder=str(folder), reward=random_reward.NAME)) as side:
-        ready = side.answer()
+        ready = side.reply()
         found = side.step()
     assert ready["device"] == "cpu" and ready["threads"] == 1
     assert found["tokens"] == 2 * 2 * 4  # forced
@@ -269,8 +269,8 @@ def test_the_whole_comparison(tmp_path: Path) -> None:
         model="tiny", cases=("natural", "forced"), betas=(0.04,), prompts=2, group_size=2, max_new_tokens=6, repeats=1,
         engines=("generate",), parts=(2,), device="cpu", out=tmp_path,
     )  # fmt: skip
-    said: list[str] = []
-    record = json.loads(comparison.bench(options, said.append).read_text())
+    printed: list[str] = []
+    record = json.loads(comparison.bench(options, printed.append).read_text())
     assert record["suite"] == "peers" and record["environment"]["packages"]["trl"] != "absent"
     assert len(record["equal"]["rows"]) == 8
     assert [c["case"] for c in record["cases"]] == ["natural", "forced"]
@@ -280,4 +280,4 @@ def test_the_whole_comparison(tmp_path: Path) -> None:
     assert {pair[side]["tokens"] for pair in forced for side in ("ours", "peer")} == {2 * 2 * 6}
     assert len(record["rows"]) == 2 * len(PHASES)
     assert all(row["ratio"] > 0 and row["spread"][0] <= row["ratio"] <= row["spread"][1] for row in record["rows"])
-    assert "end to end" in said[-2]
+    assert "end to end" in printed[-2]

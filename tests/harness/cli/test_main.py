@@ -62,7 +62,7 @@ def one_line(text: str) -> str:
 @pytest.mark.parametrize("words", [["--help"], ["run", "--help"]])
 def test_help_is_instant_and_needs_no_torch(words: list[str]) -> None:
     code = (
-        "import sys\nfrom harness.cli import main\n"
+        "import sys\nfrom harness.cli.main import main\n"
         f"sys.argv = ['harness', *{words}]\n"
         "try:\n    main()\nexcept SystemExit as stop:\n"
         "    heavy = {'torch', 'transformers', 'datasets', 'lm_eval', 'accelerate'} & set(sys.modules)\n"
@@ -109,7 +109,7 @@ def test_list_shows_fields_and_defaults(call: Call) -> None:
 
 
 HOLLOW = {"status": "running", "config": 3, "environment": {"model": {}}}
-PARTIAL = "from algos.algorithm import Algorithm\nclass Mine(Algorithm):\n    def credit(self, rollouts): ...\n"
+PARTIAL = "from algos import Algorithm\nclass Mine(Algorithm):\n    def credit(self, rollouts): ...\n"
 PROBLEM = {"question": "1+1=", "answer": "#### 2"}
 
 
@@ -208,7 +208,10 @@ BAD: dict[str, tuple[list[str], list[str]]] = {
     "word for an int, as a flag": (["--group-size", "four"], ["group-size", "valid integer"]),
     "word for a float of the algorithm": (["--set", "algo.kl_coef=high"], ["algo.kl_coef", "high", "float"]),
     "word for an int of the task": (["--set", "task.test_size=few"], ["task.test_size", "few", "int"]),
-    "no such choice": (["--set", "algo.average=median"], ["algo.average", "median", "sequence", "token", "horizon"]),
+    "no such choice": (
+        ["--set", "algo.loss_aggregation=median"],
+        ["algo.loss_aggregation", "median", "sequence", "token", "horizon"],
+    ),
     "no such decay": (["--set", "decay=cosine"], ["decay", "cosine", "constant", "linear"]),
     "no such dtype": (["--dtype", "int4"], ["dtype", "int4", "float32", "bfloat16"]),
     "no such device": (["--device", "tpu9"], ["device", "tpu9", "cpu", "cuda"]),
@@ -519,7 +522,7 @@ def test_a_dry_run_says_the_configuration_and_writes_nothing(call: Call, taught:
     config = json.loads(said)
     assert (code, error) == (0, "") and files_of(tmp_path) == before
     assert (config["seed"], config["algo"]["kl_coef"], config["group_size"]) == (3, 0.5, 4)
-    assert config["algo"]["average"] == "sequence", "a default of the algorithm is not shown"
+    assert config["algo"]["loss_aggregation"] == "sequence", "a default of the algorithm is not shown"
 
 
 def test_a_dry_run_finds_what_is_wrong(call: Call, taught: Path, tmp_path: Path) -> None:
@@ -546,14 +549,14 @@ def test_bad_golds_are_counted_and_named(call: Call, data: dict[str, str], taugh
 
 def breaking(monkeypatch: pytest.MonkeyPatch, error: BaseException, after: int = 2) -> None:
     """Training raises in the round after so many."""
-    explore = Trainer.explore
+    explore = Trainer.collect_rollouts
 
     def explode(self: Trainer, *args: Any) -> Any:
         if self.rounds == after:
             raise error
         return explore(self, *args)
 
-    monkeypatch.setattr(Trainer, "explore", explode)
+    monkeypatch.setattr(Trainer, "collect_rollouts", explode)
 
 
 def words_of(taught: Path, tmp_path: Path) -> list[str]:

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from harness.accounting.format import clock
-from harness.cli.progress import Display, cells, rate, small
+from harness.cli.progress import Progress, cells, rate, small
 from tests.harness.cli.test_summary import a_record
 
 METRICS = {
@@ -27,20 +27,20 @@ class Clock:
         return self.seconds
 
 
-def a_display(terminal: bool = False, width: int = 100, **options: Any) -> tuple[Display, io.StringIO, Clock]:
+def a_progress(terminal: bool = False, width: int = 100, **options: Any) -> tuple[Progress, io.StringIO, Clock]:
     out, now = io.StringIO(), Clock()
     system = {"color_system": "truecolor", "force_terminal": True, "_environ": {"TERM": "xterm"}} if terminal else {}
     console = Console(file=out, width=width, height=50, **system)  # type: ignore[arg-type]
-    return Display(console, now=now, **options), out, now
+    return Progress(console, now=now, **options), out, now
 
 
 def rows_at(fraction: float) -> list[Any]:
     return [e for e in a_record()["evals"] if e["fraction"] == fraction]
 
 
-def drawn(display: Display) -> str:
+def drawn(progress: Progress) -> str:
     out = io.StringIO()
-    Console(file=out, width=display.console.width).print(display.view())
+    Console(file=out, width=progress.console.width).print(progress.view())
     return out.getvalue()
 
 
@@ -56,38 +56,38 @@ def test_what_is_missing_is_a_dash_and_no_kl_is_off() -> None:
 
 
 def test_a_round_is_one_plain_line() -> None:
-    display, out, now = a_display()
-    with display:
-        display.phase("training")
+    progress, out, now = a_progress()
+    with progress:
+        progress.phase("training")
         for i in range(12):
             now.seconds += 1.5
-            display.round({**METRICS, "budget/fraction": (i + 1) / 32}, [])
+            progress.round({**METRICS, "budget/fraction": (i + 1) / 32}, [])
     lines = out.getvalue().splitlines()
     assert len(lines) == 13 and len({len(line) for line in lines[1:]}) == 1
     assert " ".join(lines[-1].split()) == (
-        "round 12 budget 38 % eta 0:30 reward 0.512 acc 51.2 % len 17.3 kl 0.0123 H 0.41 clip 0.4 % silent 6 % "
+        "round 12 budget 38 % eta 0:30 reward 0.512 acc 51.2 % len 17.3 kl 0.0123 H 0.41 clip 0.4 % zero-var 6 % "
         "rollout 12.3k tok/s update 9.8k tok/s mem 812 MiB"
     )
 
 
 def test_the_rate_of_a_resumed_run_is_its_own() -> None:
     """Half of the budget was spent before: 0.1 in 10 s since the first round leaves 20 s for 0.2."""
-    display, out, now = a_display()
+    progress, out, now = a_progress()
     for fraction in (0.7, 0.8):
         now.seconds += 10
-        display.round({**METRICS, "budget/fraction": fraction, "round": 100 * fraction}, [])
+        progress.round({**METRICS, "budget/fraction": fraction, "round": 100 * fraction}, [])
     assert re.search(r"round 80 +budget +80 % +eta +0:20", out.getvalue())
 
 
 def test_a_plain_run_from_start_to_end() -> None:
-    display, out, _ = a_display()
-    with display:
-        display.start(["grpo on arithmetic", "results/x"])
-        display.phase("evaluating the start model")
-        display.evaluation(0.0, rows_at(0.0))
-        display.round(METRICS, [])
-        display.message("a [red]message")
-        display.finish(a_record(), "results/x")
+    progress, out, _ = a_progress()
+    with progress:
+        progress.start(["grpo on arithmetic", "results/x"])
+        progress.phase("evaluating the start model")
+        progress.evaluation(0.0, rows_at(0.0))
+        progress.round(METRICS, [])
+        progress.message("a [red]message")
+        progress.finish(a_record(), "results/x")
     text = out.getvalue()
     assert "\x1b" not in text
     for part in ("grpo on arithmetic\n", "evaluating the start model\n", "a [red]message\n", "+21.2"):
@@ -97,10 +97,10 @@ def test_a_plain_run_from_start_to_end() -> None:
 
 
 def test_a_warning_is_told_once_whatever_its_numbers() -> None:
-    display, out, _ = a_display()
+    progress, out, _ = a_progress()
     for i in range(4):
-        display.round(METRICS, [f"{20 + i}% of completions are cut at the token limit (at the start 5%)"])
-    display.round(METRICS, ["KL to the reference is 12.1 nats a token", "24% of completions are cut"])
+        progress.round(METRICS, [f"{20 + i}% of completions are cut at the token limit (at the start 5%)"])
+    progress.round(METRICS, ["KL to the reference is 12.1 nats a token", "24% of completions are cut"])
     warned = [line for line in out.getvalue().splitlines() if line.startswith("warning: ")]
     assert warned == [
         "warning: 20% of completions are cut at the token limit (at the start 5%)",
@@ -111,19 +111,19 @@ def test_a_warning_is_told_once_whatever_its_numbers() -> None:
 
 @pytest.mark.parametrize("width", [80, 100])
 def test_the_live_view(width: int) -> None:
-    display, out, now = a_display(terminal=True, width=width)
-    with display:
-        display.start(["grpo on arithmetic"])
-        display.phase("evaluating the start model")
-        display.evaluation(0.0, rows_at(0.0))
-        display.phase("training")
+    progress, out, now = a_progress(terminal=True, width=width)
+    with progress:
+        progress.start(["grpo on arithmetic"])
+        progress.phase("evaluating the start model")
+        progress.evaluation(0.0, rows_at(0.0))
+        progress.phase("training")
         now.seconds = 12
-        display.round(METRICS, ["12% of completions are cut"])
-        display.phase("evaluating")
-        display.evaluation(0.5, rows_at(0.5))
-        view = drawn(display)
-        assert display.live is not None
-    assert display.live is None and "\x1b[?25h" in out.getvalue()  # the cursor is back
+        progress.round(METRICS, ["12% of completions are cut"])
+        progress.phase("evaluating")
+        progress.evaluation(0.5, rows_at(0.5))
+        view = drawn(progress)
+        assert progress.live is not None
+    assert progress.live is None and "\x1b[?25h" in out.getvalue()  # the cursor is back
     assert all(len(line) <= width for line in view.splitlines()) and "…" not in view
     for pattern in (
         r"budget .* 38 %  elapsed 0:12  left 0:20",
@@ -138,65 +138,65 @@ def test_the_live_view(width: int) -> None:
 
 
 def test_a_warning_stands_while_it_holds_and_is_told_at_the_end() -> None:
-    display, out, _ = a_display(terminal=True)
-    with display:
-        display.round(METRICS, ["12% cut"])
-        display.round(METRICS, ["13% cut"])
-        assert "warning: 13% cut" in drawn(display)
-        display.round(METRICS, [])
-        assert "warning" not in drawn(display)
+    progress, out, _ = a_progress(terminal=True)
+    with progress:
+        progress.round(METRICS, ["12% cut"])
+        progress.round(METRICS, ["13% cut"])
+        assert "warning: 13% cut" in drawn(progress)
+        progress.round(METRICS, [])
+        assert "warning" not in drawn(progress)
     assert out.getvalue().count("warning (from round 1): 12% cut") == 1
 
 
 def test_only_the_first_and_the_latest_evaluations_are_drawn() -> None:
-    display, _, _ = a_display(terminal=True, width=80)
-    with display:
+    progress, _, _ = a_progress(terminal=True, width=80)
+    with progress:
         for i in range(9):
-            display.evaluation(i / 10, rows_at(0.0))
-        assert re.search(r"strict accuracy +start +50 % +60 % +70 % +80 %\n", drawn(display))
+            progress.evaluation(i / 10, rows_at(0.0))
+        assert re.search(r"strict accuracy +start +50 % +60 % +70 % +80 %\n", drawn(progress))
 
 
 def test_an_interrupt_ends_the_live_view() -> None:
-    display, out, _ = a_display(terminal=True)
-    with pytest.raises(KeyboardInterrupt), display:
-        display.round(METRICS, [])
+    progress, out, _ = a_progress(terminal=True)
+    with pytest.raises(KeyboardInterrupt), progress:
+        progress.round(METRICS, [])
         raise KeyboardInterrupt
-    assert display.live is None and "\x1b[?25h" in out.getvalue()
+    assert progress.live is None and "\x1b[?25h" in out.getvalue()
 
 
 @pytest.mark.parametrize("terminal", [False, True])
 @pytest.mark.parametrize("metrics", [{}, {"budget/fraction": float("nan"), "kl": float("nan")}, {"reward": None}])
 def test_partial_metrics_never_raise(terminal: bool, metrics: dict[str, Any]) -> None:
-    display, out, _ = a_display(terminal=terminal)
-    with display:
-        display.round(metrics, [])
-        display.evaluation(0.0, [])
-        drawn(display)
-        display.finish({}, "x")
+    progress, out, _ = a_progress(terminal=terminal)
+    with progress:
+        progress.round(metrics, [])
+        progress.evaluation(0.0, [])
+        drawn(progress)
+        progress.finish({}, "x")
     assert "x/record.json" in out.getvalue()
 
 
 @pytest.mark.parametrize("terminal", [False, True])
 def test_quiet_shows_nothing(terminal: bool) -> None:
-    display, out, _ = a_display(terminal=terminal, quiet=True)
-    with display:
-        display.start(["title"])
-        display.phase("training")
-        display.round(METRICS, ["a warning"])
-        display.evaluation(0.0, rows_at(0.0))
-        display.message("text")
-        display.finish(a_record(), "x")
+    progress, out, _ = a_progress(terminal=terminal, quiet=True)
+    with progress:
+        progress.start(["title"])
+        progress.phase("training")
+        progress.round(METRICS, ["a warning"])
+        progress.evaluation(0.0, rows_at(0.0))
+        progress.message("text")
+        progress.finish(a_record(), "x")
     assert out.getvalue() == ""
 
 
 def test_a_run_in_two_stages_says_how_it_divided_its_spend() -> None:
-    display, out, _ = a_display()
+    progress, out, _ = a_progress()
     stage = {"sampling": {"flops": 1e12, "device_seconds": 30.0}, "training": {"flops": 4e12, "device_seconds": 10.0}}
-    display.finish({**a_record(), "split": {**stage, "passes": 3, "kept_completions": 1347}}, "x")
+    progress.finish({**a_record(), "split": {**stage, "passes": 3, "kept_completions": 1347}}, "x")
     said = "sampling took 20 % of the FLOPs and 75 % of the device time; training 3 passes over 1,347 kept completions"
     assert said in out.getvalue()
     nothing = {"flops": 0.0, "device_seconds": 0.0}
-    display.finish(
+    progress.finish(
         {**a_record(), "split": {"sampling": nothing, "training": nothing, "passes": 0, "kept_completions": 0}}, "x"
     )
     assert "sampling took - of the FLOPs" in out.getvalue()

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import pytest
 
 from harness.config import overrides, start_models
-from harness.config.coercion import build, coerce
+from harness.config.coercion import build
 from harness.config.run_config import RunConfig, resolve
 from harness.config.start_models import defaults_of, load_toml
 
@@ -41,16 +41,16 @@ def file(tmp_path: Path) -> str:
 
 def test_nothing_but_defaults(tmp_path: Path) -> None:
     (tmp_path / "bare").mkdir()
-    found = resolve({"model": str(tmp_path / "bare")}, [], None)
-    assert found == dataclasses.replace(DEFAULTS, model=str(tmp_path / "bare"), sources={"model": "flag"})
+    config = resolve({"model": str(tmp_path / "bare")}, [], None)
+    assert config == dataclasses.replace(DEFAULTS, model=str(tmp_path / "bare"), sources={"model": "flag"})
 
 
 def test_a_later_layer_wins(model: str, file: str) -> None:
-    found = resolve({"model": model, "group_size": 4, "seed": None}, ["lr=0.5"], file)
-    assert (found.max_new_tokens, found.budget) == (DEFAULTS.max_new_tokens, "prompts=9")
-    assert (found.prompts, found.seed) == (8, 3)
-    assert (found.group_size, found.lr) == (4, 0.5)
-    assert found.sources == {
+    config = resolve({"model": model, "group_size": 4, "seed": None}, ["lr=0.5"], file)
+    assert (config.max_new_tokens, config.budget) == (DEFAULTS.max_new_tokens, "prompts=9")
+    assert (config.prompts, config.seed) == (8, 3)
+    assert (config.group_size, config.lr) == (4, 0.5)
+    assert config.sources == {
         "model": "flag",
         "budget": "profile",
         "prompts": "file",
@@ -65,10 +65,10 @@ def test_a_later_layer_wins(model: str, file: str) -> None:
 
 def test_tables_are_merged_field_by_field(model: str, file: str) -> None:
     flags = {"model": model, "task": {"train_file": "t.jsonl"}}
-    found = resolve(flags, ["algo.clip_high=0.9", "task.other_size=2"], file)
-    assert found.algo == {"kl_coef": 0.5, "clip_low": 0.4, "clip_high": "0.9"}
-    assert found.task == {"train_file": "t.jsonl", "test_size": 11, "other_size": "2"}
-    assert found.sources["algo.clip_high"] == found.sources["task.train_file"] == "flag"
+    config = resolve(flags, ["algo.clip_high=0.9", "task.other_size=2"], file)
+    assert config.algo == {"kl_coef": 0.5, "clip_low": 0.4, "clip_high": "0.9"}
+    assert config.task == {"train_file": "t.jsonl", "test_size": 11, "other_size": "2"}
+    assert config.sources["algo.clip_high"] == config.sources["task.train_file"] == "flag"
 
 
 def test_set_beats_the_flag_of_the_same_field(model: str) -> None:
@@ -77,20 +77,20 @@ def test_set_beats_the_flag_of_the_same_field(model: str) -> None:
 
 
 def test_the_profile_is_that_of_the_model_that_was_asked_for(model: str, tmp_path: Path) -> None:
-    asked = tmp_path / "asks.toml"
-    asked.write_text(f'model = "{model}"\n')
-    assert resolve({}, [], str(asked)).prompts == 7
+    file = tmp_path / "asks.toml"
+    file.write_text(f'model = "{model}"\n')
+    assert resolve({}, [], str(file)).prompts == 7
     assert resolve({}, [f"model={model}"], None).prompts == 7
     (tmp_path / "bare").mkdir()
-    assert resolve({"model": str(tmp_path / "bare")}, [], str(asked)).prompts == DEFAULTS.prompts
+    assert resolve({"model": str(tmp_path / "bare")}, [], str(file)).prompts == DEFAULTS.prompts
 
 
 def test_the_embedded_model_has_its_profile() -> None:
     profile = load_toml(start_models.MODELS / "nano" / "model_defaults.toml")
-    found = resolve({}, [], None)
-    assert found.model == "nano" and profile["lr"] == found.lr != DEFAULTS.lr
+    config = resolve({}, [], None)
+    assert config.model == "nano" and profile["lr"] == config.lr != DEFAULTS.lr
     flat = [*(set(profile) - {"reward_model"}), *(f"reward_model.{name}" for name in profile["reward_model"])]
-    assert found.sources == dict.fromkeys(flat, "profile")
+    assert config.sources == dict.fromkeys(flat, "profile")
     assert defaults_of("nano") == profile and defaults_of("some/hub-id") == {}
     assert "nano" in start_models.embedded_models()
 
@@ -106,13 +106,13 @@ def test_the_embedded_model_has_its_profile() -> None:
 )
 def test_a_file_names_the_algorithm_and_the_task(text: str, expected: tuple[Any, ...], tmp_path: Path) -> None:
     (tmp_path / "a.toml").write_text(text)
-    found = resolve({}, [], str(tmp_path / "a.toml"))
-    assert (found.algo_name, found.algo, found.task_name, found.task) == expected
+    config = resolve({}, [], str(tmp_path / "a.toml"))
+    assert (config.algo_name, config.algo, config.task_name, config.task) == expected
 
 
 def test_set_names_the_algorithm_and_the_task() -> None:
-    found = resolve({}, ["algo=mine.py", "task=gsm8k"], None)
-    assert (found.algo_name, found.task_name) == ("mine.py", "gsm8k")
+    config = resolve({}, ["algo=mine.py", "task=gsm8k"], None)
+    assert (config.algo_name, config.task_name) == ("mine.py", "gsm8k")
 
 
 def test_a_value_may_hold_an_equals_sign() -> None:
@@ -150,7 +150,10 @@ class Sample:
     maybe: float | None = None
     several: tuple[float, ...] = ()
     words: tuple[str, ...] = ()
+    pair: tuple[str, str] = ("x", "y")
     table: dict[str, str] = dataclasses.field(default_factory=dict)
+    anything: Any = None
+    either: int | str | None = None
     hidden: int = dataclasses.field(default=0, init=False)
 
 
@@ -175,7 +178,11 @@ GOOD = [
     ("several", [], ()),
     ("words", "a,b", ("a", "b")),
     ("words", "a", ("a",)),
+    ("pair", "a,b", ("a", "b")),
     ("table", {"a": "b"}, {"a": "b"}),
+    ("anything", "1", "1"),
+    ("either", 3, 3),
+    ("either", "none", None),
 ]
 
 BAD = [
@@ -203,14 +210,17 @@ BAD = [
     ("maybe", "much", "a float"),
     ("several", "0,much", "a float"),
     ("several", 3, "a list"),
+    ("pair", ["a"], "['a']"),
+    ("pair", "a,b,c", "at most 2"),
     ("table", "a=b", "a table"),
+    ("either", [], "an int"),
 ]
 
 
 @pytest.mark.parametrize(("name", "value", "expected"), GOOD)
 def test_words_become_the_declared_type(name: str, value: Any, expected: Any) -> None:
-    found = getattr(build(Sample, {name: value}, ""), name)
-    assert found == expected and type(found) is type(expected)
+    converted = getattr(build(Sample, {name: value}, ""), name)
+    assert converted == expected and type(converted) is type(expected)
 
 
 @pytest.mark.parametrize(("name", "value", "valid"), BAD)
@@ -227,12 +237,71 @@ def test_unknown_fields_of_a_part_carry_its_name() -> None:
             build(Sample, {name: 1}, "algo.")
 
 
-@pytest.mark.parametrize("name", ["algo.clip_low", "algo.clip_high", "algo.clip_dual", "algo.value_clip"])
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Clips:
+    clip_low: float = 0.2
+    clip_high: float | None = None
+    value_clip: float = 0.2
+
+
+@pytest.mark.parametrize("name", [f.name for f in dataclasses.fields(Clips)])
 def test_a_clip_may_be_infinite(name: str) -> None:
     """It clips nothing."""
-    assert coerce("inf", float | None, name) == math.inf
-    with pytest.raises(ValueError, match=f"^{name}: "):
-        coerce("nan", float | None, name)
+    assert getattr(build(Clips, {name: "inf"}, "algo."), name) == math.inf
+    with pytest.raises(ValueError, match=f"^algo.{name}: 'nan' is not a float"):
+        build(Clips, {name: "nan"}, "algo.")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Outer:
+    """Tables in a table, and a check of its own in one of them."""
+
+    inner: Sample | None = None
+    rows: list[Clips] = dataclasses.field(default_factory=list)
+    clips: Clips = Clips(clip_low=math.nan)  # no default is looked at
+    least: int = 0
+
+    def __post_init__(self) -> None:
+        if self.least < 0:
+            raise ValueError(f"least: must not be negative, not {self.least}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Outermost:
+    outer: Outer
+    name: str
+
+
+def test_tables_in_a_table() -> None:
+    built = build(Outermost, {"name": "x", "outer": {"inner": {"several": "0,1"}, "rows": [{"clip_low": 1}]}}, "")
+    assert built == Outermost(
+        name="x", outer=Outer(inner=Sample(several=(0.0, 1.0)), rows=[Clips(clip_low=1.0)], clips=built.outer.clips)
+    )
+    assert math.isnan(built.outer.clips.clip_low) and type(built.outer.rows[0].clip_low) is float
+
+
+WRONG_TABLES: list[tuple[dict[str, Any], str]] = [
+    ({"outer": 3}, "outer: must be a table of fields, not 3"),
+    ({"outer": {"rows": [3]}}, "outer.rows: must be a table of fields, not 3"),
+    ({"outer": {"rows": 3}}, "outer.rows: must be a list, not 3"),
+    ({"outer": {"rows": [{}, {"clip_low": "x"}]}}, "outer.rows.1.clip_low: 'x' is not a float"),
+    ({"outer": {"inner": {"several": [0, "x"]}}}, "outer.inner.several: 'x' is not a float"),
+    ({"outer": {"inner": {"table": {"a": []}}}}, "outer.inner.table.a: '[]' is not a str"),
+    ({"outer": {"least": -1}}, "least: must not be negative, not -1"),
+    ({"outer": {}}, "name: missing"),
+    (
+        {"outer": {"rows": [{"speed": 1}]}},
+        "outer.rows.0.speed: unknown field; "
+        "valid: outer.rows.0.clip_low, outer.rows.0.clip_high, outer.rows.0.value_clip",
+    ),
+]
+
+
+@pytest.mark.parametrize(("values", "message"), WRONG_TABLES)
+def test_what_is_wrong_in_a_table_of_a_table(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError) as error:
+        build(Outermost, values, "")
+    assert str(error.value) == message
 
 
 WRONG: list[Any] = [3, 0.5, math.inf, True, "x", [], [3], ["nano"], [[1]], {"a": 1}, {"a": [1]}, {"name": 3}, None]
@@ -244,13 +313,13 @@ def test_a_value_of_another_type_is_taken_or_named(name: str) -> None:
     refusals = 0
     for value, words in itertools.product(WRONG, ([], [f"{name}.x=1"] if name in overrides.GROUPS else [])):
         try:
-            found = resolve({}, words, None, {name: value})
+            config = resolve({}, words, None, {name: value})
         except ValueError as error:
             refusals += 1
             assert name in str(error) and "\n" not in str(error)
         else:
-            assert isinstance(found, RunConfig)
-    assert refusals or name == "sources"  # nobody asks for those: they are found anew
+            assert isinstance(config, RunConfig)
+    assert refusals or name == "sources"  # nobody asks for those: they are config anew
 
 
 @pytest.mark.parametrize("value", [3, 0.5, True, ["nano"], {"name": "nano"}, []])
@@ -265,17 +334,13 @@ def test_a_word_and_a_field_of_one_group(group: str) -> None:
     assert refused([f"{group}.x=1", f"{group}=3"]).startswith(f"{group}: must be a table of fields")
 
 
-def test_any_is_left_as_it_is() -> None:
-    assert coerce("1", Any, "x") == "1"
-
-
 RANGES = [
     "prompts=0",
     "group_size=0",
     "group_size=-4",
     "max_new_tokens=0",
-    "micro_tokens=0",
-    "rollout_rows=0",
+    "micro_batch_tokens=0",
+    "rollout_batch_size=0",
     "temperature=0",
     "temperature=-1",
     "lr=0",

@@ -1,4 +1,4 @@
-"""What saves memory changes no number: checkpointed layers, a parked or a narrowed reference; and what is missing."""
+"""What saves memory changes no number: checkpointed layers, a parked or a to_half_precision reference; and what is missing."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import torch
 from algos import Critic
 from algos.grpo import GRPO
 from algos.ppo import PPO
-from harness.models.half_precision import narrowed
+from harness.models.half_precision import to_half_precision
 from harness.models.loading import accelerator
-from harness.models.optimizer import Optim
+from harness.models.optimizer import OptimizerSettings
 from harness.models.policy import LMPolicy
 from harness.training.memory_check import probe, worst
 from tests.harness.models.test_policy import credited, gradient, rewarded, whole
@@ -22,7 +22,7 @@ from tests.harness.tiny_models import build, explored
 
 
 def policy_of(kind: str = "llama", critic: Critic = "none", dtype: str = "float32", **levers: Any) -> LMPolicy:
-    return LMPolicy(build(kind), accelerator("cpu", dtype), Optim(1e-3), 0.8, True, 8192, critic, **levers)
+    return LMPolicy(build(kind), accelerator("cpu", dtype), OptimizerSettings(1e-3), 0.8, True, 8192, critic, **levers)
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "mistral"])
@@ -60,7 +60,7 @@ def test_a_checkpointed_critic(critic: Critic) -> None:
 
 def test_a_parked_reference_reads_the_same() -> None:
     r = rewarded(explored("llama"))
-    here, away = (policy_of(reference_on=where).annotate(r, GRPO().needs) for where in ("device", "cpu"))
+    here, away = (policy_of(reference_device=where).annotate(r, GRPO().needs) for where in ("device", "cpu"))
     assert here.ref_logp_NT is not None and torch.equal(here.ref_logp_NT, away.ref_logp_NT)  # type: ignore[arg-type]
 
 
@@ -76,7 +76,7 @@ def test_a_narrowed_reference_gives_what_autocast_gives_bit_for_bit() -> None:
 
 
 def test_narrowing_a_tied_head_leaves_the_embedding() -> None:
-    model = narrowed(build("qwen2"), torch.bfloat16)
+    model = to_half_precision(build("qwen2"), torch.bfloat16)
     assert model.lm_head.weight.dtype == torch.bfloat16 and model.model.embed_tokens.weight.dtype == torch.float32
 
 
@@ -90,24 +90,24 @@ def test_an_optimiser_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(builtins, "__import__", missing)
     with pytest.raises(ValueError, match="optimizer: adamw8bit needs bitsandbytes, which is not installed here"):
-        Optim(1e-3, name="adamw8bit").build([{"params": [torch.nn.Parameter(torch.ones(1))]}], torch.device("cpu"))
+        OptimizerSettings(1e-3, name="adamw8bit").build([{"params": [torch.nn.Parameter(torch.ones(1))]}], torch.device("cpu"))
 
 
 # ---------------------------------------------------------------- the worst micro-batch first
 
 
 def test_the_worst_micro_batch_fills_what_it_may() -> None:
-    for micro_tokens, rows in ((1000, 30), (50, 1), (1, 1)):
-        r = worst(prompt=20, horizon=33, micro_tokens=micro_tokens, device=torch.device("cpu"))
-        assert r.tokens_NS.shape == (rows, 53) and bool(r.mask_NT.all()) and r.mask_NT.shape == (rows, 33)
-        assert rows == 1 or 20 + rows * 32 <= micro_tokens < 20 + (rows + 1) * 32
+    for micro_batch_tokens, rows in ((1000, 30), (50, 1), (1, 1)):
+        r = worst(prompt=20, horizon=33, micro_batch_tokens=micro_batch_tokens, device=torch.device("cpu"))
+        assert r.tokens_NS.shape == (rows, 53) and bool(r.completion_mask_NT.all()) and r.completion_mask_NT.shape == (rows, 33)
+        assert rows == 1 or 20 + rows * 32 <= micro_batch_tokens < 20 + (rows + 1) * 32
 
 
 @pytest.mark.parametrize("algo", [GRPO(), PPO(critic="separate"), PPO(critic="shared")])
 def test_a_probe_leaves_no_trace(algo: Any) -> None:
     critic = getattr(algo, "critic", "none")
     trainer = SimpleNamespace(
-        policy=policy_of(critic=critic), algo=algo, micro_tokens=200, sampling=SimpleNamespace(max_new_tokens=20)
+        policy=policy_of(critic=critic), algo=algo, micro_batch_tokens=200, sampling=SimpleNamespace(max_new_tokens=20)
     )
     before = {k: v.clone() for k, v in trainer.policy.model.state_dict().items()}
     probe(trainer, prompt=9)  # type: ignore[arg-type]
@@ -123,6 +123,6 @@ def test_a_worst_micro_batch_that_does_not_fit(monkeypatch: pytest.MonkeyPatch) 
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(policy, "forward", full)
-    trainer = SimpleNamespace(policy=policy, algo=GRPO(), micro_tokens=200, sampling=SimpleNamespace(max_new_tokens=20))
-    with pytest.raises(MemoryError, match=r"a micro-batch of 10 x 20 tokens does not fit: lower micro_tokens \(200\)"):
+    trainer = SimpleNamespace(policy=policy, algo=GRPO(), micro_batch_tokens=200, sampling=SimpleNamespace(max_new_tokens=20))
+    with pytest.raises(MemoryError, match=r"a micro-batch of 10 x 20 tokens does not fit: lower micro_batch_tokens \(200\)"):
         probe(trainer, prompt=9)  # type: ignore[arg-type]

@@ -114,7 +114,7 @@ def test_a_run_goes_from_it(micro: Path, tmp_path: Path, algo: str, monkeypatch:
     assert call(monkeypatch, *words) == 0
     record = json.loads((tmp_path / "x" / "record.json").read_text())
     assert {r["task"] for r in record["evals"]} >= {"word_problems_longer", "word_problems_unseen", "sorting"}
-    assert record["config"]["sources"]["micro_tokens"] == "profile"
+    assert record["config"]["sources"]["micro_batch_tokens"] == "profile"
 
 
 # ---------------------------------------------------------------- who is told what

@@ -183,7 +183,7 @@ def test_careful_solutions_are_correct_for_the_judge() -> None:
     for seed, p in enumerate(task.train(0)):
         rng = random.Random(seed)
         text = careful(Chain.parse(p.source), rng)
-        verdict = task.judge(p, text, True)
+        verdict = task.verify(p, text, True)
         assert verdict.strict == verdict.lenient == "correct"
         steps = task.steps(p, text)
         assert steps and all(step.right for step in steps)
@@ -243,13 +243,13 @@ def test_the_mixture_has_its_shares(mix: Mixture) -> None:
 
 
 def train(tmp_path: Path, budget: str, *settings: str) -> tuple[list[dict[str, float]], dict[str, object]]:
-    from harness.cli.progress import Display
+    from harness.cli.progress import Progress
     from harness.training.run import execute
     from harness.training.setup import prepare
 
     flags = {"model": "nano", "out": str(tmp_path), "name": "x", "budget": budget, "device": "cpu"}
     run = prepare(resolve(flags, list(settings), None))
-    with Display(quiet=True) as display:
+    with Progress(quiet=True) as display:
         record = execute(run, display)
     lines = (tmp_path / "x" / "metrics.jsonl").read_text().splitlines()
     return [json.loads(line) for line in lines], record

@@ -13,8 +13,8 @@ import torch
 
 from algos.core.types import Batch, Credit, Rollouts, Schedule, Totals
 from algos.grpo import GRPO
-from harness.models.optimizer import Optim
-from harness.models.policy import LMPolicy, noted
+from harness.models.optimizer import OptimizerSettings
+from harness.models.policy import LMPolicy, sampler_outputs
 from harness.training.batching import updates
 from tests.harness.tiny_models import KINDS, VOCABULARY, build, explored, plain_logp, policy_of, real_rows
 from tests.helpers import close
@@ -38,15 +38,15 @@ def rewarded(r: Rollouts, seed: int = 0) -> Rollouts:
 def credited(r: Rollouts, dtype: torch.dtype, seed: int = 1) -> Credit:
     """A worth for every token of its own: more than any algorithm would say."""
     rng = np.random.default_rng(seed)
-    advantage_NT = torch.from_numpy(rng.standard_normal(r.mask_NT.shape)).to(dtype)
+    advantage_NT = torch.from_numpy(rng.standard_normal(r.completion_mask_NT.shape)).to(dtype)
     assert r.valid_N is not None
-    return Credit(advantage_NT=torch.where(r.mask_NT, advantage_NT, 0), keep_N=r.valid_N)
+    return Credit(advantage_NT=torch.where(r.completion_mask_NT, advantage_NT, 0), keep_N=r.valid_N)
 
 
 def whole(r: Rollouts, credit: Credit) -> Batch:
     """All kept completions in one batch, untrimmed, with totals counted here."""
     kept = credit.keep_N.nonzero()[:, 0]
-    tokens = sum(int(r.mask_NT[i].sum()) for i in kept.tolist())
+    tokens = sum(int(r.completion_mask_NT[i].sum()) for i in kept.tolist())
     return Batch(r.take(kept), credit.take(kept), Totals(len(kept), tokens, HORIZON))
 
 
@@ -135,8 +135,8 @@ def padded(r: Rollouts, left: int, right: int, token: int) -> Rollouts:
     return replace(
         r,
         tokens_NS=wider(r.tokens_NS, left, token),
-        attend_NS=wider(r.attend_NS, left, False),
-        mask_NT=wider(r.mask_NT, 0, False),
+        attention_mask_NS=wider(r.attention_mask_NS, left, False),
+        completion_mask_NT=wider(r.completion_mask_NT, 0, False),
         logp_NT=wider(r.logp_NT, 0, 0.0),
     )
 
@@ -152,7 +152,7 @@ def test_padding_and_company_change_nothing(kind: str, dtype: torch.dtype) -> No
     close(wider[:, : -3 or None], logp_NT, rtol=0, atol=tolerance)
     for rows in ([3], [15, 2], [1, 4, 5, 6, 9, 10, 14]):
         close(policy.score(r.take(torch.tensor(rows))), logp_NT[rows], rtol=0, atol=tolerance)
-    policy.micro_tokens = 1
+    policy.micro_batch_tokens = 1
     close(policy.score(r), logp_NT, rtol=0, atol=tolerance)
 
 
@@ -164,14 +164,14 @@ def test_what_stands_at_masked_positions_changes_nothing(kind: str) -> None:
     credit = credited(r, torch.float64)
     rng = np.random.default_rng(3)
     noise_NS = torch.from_numpy(rng.integers(0, VOCABULARY, r.tokens_NS.shape))
-    noise_NT = torch.from_numpy(rng.standard_normal(r.mask_NT.shape))
-    assert not r.attend_NS.all() and not r.mask_NT.all()
+    noise_NT = torch.from_numpy(rng.standard_normal(r.completion_mask_NT.shape))
+    assert not r.attention_mask_NS.all() and not r.completion_mask_NT.all()
     other = replace(
         r,
-        tokens_NS=torch.where(r.attend_NS, r.tokens_NS, noise_NS),
-        logp_NT=torch.where(r.mask_NT, r.logp_NT, noise_NT),
+        tokens_NS=torch.where(r.attention_mask_NS, r.tokens_NS, noise_NS),
+        logp_NT=torch.where(r.completion_mask_NT, r.logp_NT, noise_NT),
     )
-    noisy = replace(credit, advantage_NT=torch.where(r.mask_NT, credit.advantage_NT, noise_NT))
+    noisy = replace(credit, advantage_NT=torch.where(r.completion_mask_NT, credit.advantage_NT, noise_NT))
     batches = whole(r, credit), whole(other, noisy)
     first, second = (policy.forward(b, NONE) for b in batches)
     assert torch.equal(first.logp_NT, second.logp_NT) and torch.equal(first.entropy_NT, second.entropy_NT)
@@ -225,7 +225,7 @@ def test_the_gradient_against_loops(kind: str, average: str) -> None:
     with torch.no_grad():  # so that the ratio is not 1 and the reference is another model
         for p in policy.model.parameters():
             p.add_(0.02 * torch.sign(p))
-    algo = GRPO(average=average, kl_coef=0.3)  # type: ignore[arg-type]
+    algo = GRPO(loss_aggregation=average, kl_coef=0.3)  # type: ignore[arg-type]
     r = policy.annotate(r, algo.needs)
     mine = build(kind, dtype=torch.float64)
     reference = copy.deepcopy(mine)
@@ -247,7 +247,7 @@ def test_gradient_and_metrics_are_the_same_however_an_update_is_cut(
     dtype: torch.dtype, kind: str, average: str
 ) -> None:
     r = rewarded(explored(kind, dtype))
-    algo = GRPO(average=average, kl_coef=0.3, entropy_coef=0.1)  # type: ignore[arg-type]
+    algo = GRPO(loss_aggregation=average, kl_coef=0.3, entropy_coef=0.1)  # type: ignore[arg-type]
     policy = policy_of(kind, dtype, reference=True)
     with torch.no_grad():
         for p in policy.model.parameters():
@@ -258,8 +258,8 @@ def test_gradient_and_metrics_are_the_same_however_an_update_is_cut(
     expected = gradient(policy, algo, [one])
     metrics = {k: float(v) for k, v in algo.loss(one, policy.forward(one, algo.needs))[1].items()}
     counts = set()
-    for micro_tokens in (1, 40, 90, 200, 10**9):
-        batches = next(updates(r, credit, Schedule(prompts=4, group_size=4), HORIZON, micro_tokens, 0, 0))
+    for micro_batch_tokens in (1, 40, 90, 200, 10**9):
+        batches = next(updates(r, credit, Schedule(prompts=4, group_size=4), HORIZON, micro_batch_tokens, 0, 0))
         counts.add(len(batches))
         same_gradient(gradient(policy, algo, batches), expected, EXACT[dtype])
         shares = [algo.loss(b, policy.forward(b, algo.needs))[1] for b in batches]
@@ -288,7 +288,7 @@ def test_groups_of_one_minibatch_make_the_gradient_of_their_own_update() -> None
 def test_the_reference_is_the_start_model_for_good() -> None:
     r = rewarded(explored("llama"))
     algo = GRPO()
-    policy = policy_of("llama", reference=True, optim=Optim(lr=0.05))
+    policy = policy_of("llama", reference=True, optim=OptimizerSettings(lr=0.05))
     first = policy.annotate(r, algo.needs)
     assert first.ref_logp_NT is not None
     close(first.ref_logp_NT, r.logp_NT, rtol=0, atol=1e-5)
@@ -333,11 +333,11 @@ RATES = [
 
 @pytest.mark.parametrize(("warmup", "decay", "update", "progress", "share"), RATES)
 def test_the_rate(warmup: int, decay: str, update: int, progress: float, share: float) -> None:
-    close(Optim(lr=0.3, warmup=warmup, decay=decay).rate(update, progress), 0.3 * share)
+    close(OptimizerSettings(lr=0.3, warmup=warmup, decay=decay).rate(update, progress), 0.3 * share)
 
 
 def test_each_step_uses_the_rate_of_its_update() -> None:
-    policy = policy_of("llama", optim=Optim(lr=0.1, warmup=2, decay="linear"))
+    policy = policy_of("llama", optim=OptimizerSettings(lr=0.1, warmup=2, decay="linear"))
     rates = []
     for policy.progress in (0.0, 0.1, 0.4):
         before = [p.detach().clone() for p in policy.model.parameters()]
@@ -371,7 +371,7 @@ def test_the_gradient_is_clipped_at_norm_1() -> None:
 
 def test_a_step_is_adamw_without_weight_decay() -> None:
     """By hand: betas .9 and .999, eps 1e-8, no decay (a weight without gradient stays where it is)."""
-    policy = policy_of("llama", torch.float64, optim=Optim(lr=0.01))
+    policy = policy_of("llama", torch.float64, optim=OptimizerSettings(lr=0.01))
     weight = policy.model.lm_head.weight
     start, others = weight.detach().clone(), policy.model.model.embed_tokens.weight.detach().clone()
     rng = np.random.default_rng(0)
@@ -439,11 +439,11 @@ def one_update(
     """Metrics of an update with and without the skip, and the gradient's place: the optimiser's first moment."""
     credit = algo.credit(r)
     if not skip:
-        credit = replace(credit, inert_N=None)
+        credit = replace(credit, zero_gradient_N=None)
     metrics: dict[str, float] = {}
     for batch in next(updates(r, credit, Schedule(prompts=4, group_size=4), HORIZON, 60, 0, 0)):
-        loss, told = algo.loss(batch, noted(batch) if batch.inert else policy.forward(batch, algo.needs))
-        if not batch.inert:
+        loss, told = algo.loss(batch, sampler_outputs(batch) if batch.zero_gradient else policy.forward(batch, algo.needs))
+        if not batch.zero_gradient:
             policy.backward(loss)
         for name, x in {"loss": loss.detach(), **told}.items():
             metrics[name] = metrics.get(name, 0.0) + float(x)
@@ -454,7 +454,7 @@ def one_update(
 
 @pytest.mark.parametrize("average", AVERAGES)
 def test_rows_without_a_gradient_are_not_read_and_nothing_shows(average: str) -> None:
-    r, algo = half_silent(), GRPO(kl_coef=0, average=average)  # type: ignore[arg-type]
+    r, algo = half_silent(), GRPO(kl_coef=0, loss_aggregation=average)  # type: ignore[arg-type]
     plain, skipping = policy_of("llama", torch.float64), policy_of("llama", torch.float64)
     read = []
     skipping.lm.module.register_forward_pre_hook(
@@ -463,8 +463,8 @@ def test_rows_without_a_gradient_are_not_read_and_nothing_shows(average: str) ->
     expected, moments = one_update(plain, algo, r, skip=False)
     metrics, found = one_update(skipping, algo, r, skip=True)
     credit = algo.credit(r)
-    silent = int((credit.inert_N & credit.keep_N).sum())  # type: ignore[operator]
-    assert silent == 8 and 0 < sum(read) < 0.7 * int(r.attend_NS.sum())
+    silent = int((credit.zero_gradient_N & credit.keep_N).sum())  # type: ignore[operator]
+    assert silent == 8 and 0 < sum(read) < 0.7 * int(r.attention_mask_NS.sum())
     close(list(metrics.values()), [expected[name] for name in metrics], rtol=1e-9, atol=1e-12)
     for name, m in moments.items():
         close(found[name], m, rtol=1e-9, atol=1e-15)
@@ -476,7 +476,7 @@ def test_an_update_without_any_gradient_is_a_step_all_the_same() -> None:
     silent = replace(r, reward_N=torch.ones_like(r.reward_N))  # type: ignore[arg-type]
     ends = []
     for skip in (False, True):
-        policy = policy_of("llama", torch.float64, optim=Optim(lr=0.01))
+        policy = policy_of("llama", torch.float64, optim=OptimizerSettings(lr=0.01))
         one_update(policy, algo, r, skip=skip)
         one_update(policy, algo, silent, skip=skip)
         ends.append(policy.model.state_dict())
@@ -490,10 +490,10 @@ def test_an_update_without_any_gradient_is_a_step_all_the_same() -> None:
         ({"kl_coef": 0.0}, True),
         ({"kl_coef": 0.1}, False),
         ({"kl_coef": 0.0, "entropy_coef": 0.01}, False),
-        ({"kl_coef": 0.1, "kl_in": "reward"}, False),  # the penalty makes rewards differ
+        ({"kl_coef": 0.1, "kl_placement": "reward"}, False),  # the penalty makes rewards differ
     ],
 )
 def test_what_has_a_gradient_is_never_skipped(settings: dict[str, float], inert: bool) -> None:
-    r = replace(half_silent(), ref_logp_NT=-torch.rand(half_silent().mask_NT.shape, dtype=torch.float64))
+    r = replace(half_silent(), ref_logp_NT=-torch.rand(half_silent().completion_mask_NT.shape, dtype=torch.float64))
     credit = GRPO(**settings).credit(r)  # type: ignore[arg-type]
-    assert credit.inert_N is not None and bool((credit.inert_N & credit.keep_N).any()) is inert
+    assert credit.zero_gradient_N is not None and bool((credit.zero_gradient_N & credit.keep_N).any()) is inert

@@ -13,7 +13,7 @@ import torch
 
 from algos import Batch, Critic, Rollouts, Totals
 from algos.ppo import PPO
-from harness.models.optimizer import Optim
+from harness.models.optimizer import OptimizerSettings
 from harness.models.policy import LMPolicy
 from tests.harness.models.test_policy import padded, same_gradient
 from tests.harness.tiny_models import KINDS, VOCABULARY, build, explored, fill, policy_of, real_rows
@@ -45,7 +45,7 @@ def valued(kind: str, critic: Critic, dtype: torch.dtype = DTYPE, **settings: An
 
 def batch_of(r: Rollouts) -> Batch:
     """All of the rows; a critic reads no credit."""
-    return Batch(r, None, Totals(len(r.group_N), int(r.mask_NT.sum()), 12))  # type: ignore[arg-type]
+    return Batch(r, None, Totals(len(r.group_N), int(r.completion_mask_NT.sum()), 12))  # type: ignore[arg-type]
 
 
 def value_of(policy: LMPolicy, r: Rollouts) -> torch.Tensor:
@@ -96,7 +96,7 @@ def pull(policy: LMPolicy, seed: int, scale: float = 1.0, only: str | None = Non
 def test_at_the_start_every_value_is_zero(kind: str, critic: Critic) -> None:
     r = explored(kind)
     policy = policy_of(kind, critic=critic)
-    assert not value_of(policy, r).any() and value_of(policy, r).shape == r.mask_NT.shape
+    assert not value_of(policy, r).any() and value_of(policy, r).shape == r.completion_mask_NT.shape
 
 
 @each_kind
@@ -106,7 +106,7 @@ def test_values_against_plain_forwards(kind: str, critic: Critic) -> None:
     r = explored(kind, DTYPE)
     policy = valued(kind, critic)
     value_NT, (trunk, head) = value_of(policy, r), models_of(policy)
-    assert not r.mask_NT.all() and head.bias.item() != 0
+    assert not r.completion_mask_NT.all() and head.bias.item() != 0
     for i, (row, start) in enumerate(real_rows(r)):
         n = len(row) - start
         with torch.no_grad():
@@ -147,7 +147,7 @@ def test_padding_and_company_change_no_value(kind: str, critic: Critic) -> None:
     assert not wider[:, -3:].any()
     for rows in ([3], [15, 2], [1, 4, 5, 6, 9, 10, 14]):
         close(value_of(policy, r.take(torch.tensor(rows))), value_NT[rows], rtol=0, atol=1e-12)
-    for policy.micro_tokens in (1, 50):
+    for policy.micro_batch_tokens in (1, 50):
         close(value_of(policy, r), value_NT, rtol=0, atol=1e-12)
 
 
@@ -156,7 +156,7 @@ def test_padding_and_company_change_no_value(kind: str, critic: Critic) -> None:
 def test_what_stands_at_padding_changes_no_value(kind: str, critic: Critic) -> None:
     r = explored(kind, DTYPE)
     noise_NS = torch.from_numpy(np.random.default_rng(3).integers(0, VOCABULARY, r.tokens_NS.shape))
-    other = replace(r, tokens_NS=torch.where(r.attend_NS, r.tokens_NS, noise_NS))
+    other = replace(r, tokens_NS=torch.where(r.attention_mask_NS, r.tokens_NS, noise_NS))
     policy = valued(kind, critic)
     assert torch.equal(value_of(policy, other), value_of(policy, r))
 
@@ -185,7 +185,7 @@ def test_the_gradient_of_a_value_loss_against_loops(kind: str, critic: Critic) -
 
     value_NT = policy.forward(batch_of(r), VALUES).value_NT
     assert value_NT is not None and policy.critic is not None
-    loss = torch.where(r.mask_NT, (value_NT - 1) ** 2, 0).sum() / 2
+    loss = torch.where(r.completion_mask_NT, (value_NT - 1) ** 2, 0).sum() / 2
     close(loss.item(), total.item(), rtol=1e-10)
     policy.backward(loss)
     read: Any = policy.model if critic == "shared" else policy.critic.trunk
@@ -204,7 +204,7 @@ def test_a_frozen_policy_learns_nothing_and_its_critic_does(kind: str, critic: C
     r = explored(kind)
     policy = valued(kind, critic, torch.float32)
     assert policy.critic is not None
-    policy.frozen = True
+    policy.value_only = True
     fresh = policy.forward(batch_of(r), VALUES)
     assert fresh.value_NT is not None and not fresh.logp_NT.requires_grad
     policy.backward(((fresh.value_NT - 1) ** 2).sum() - fresh.logp_NT.sum())
@@ -224,12 +224,12 @@ def test_a_frozen_policy_learns_nothing_and_its_critic_does(kind: str, critic: C
 
 def test_thawed_the_policy_steps_as_if_it_had_never_been_frozen() -> None:
     """The same gradient after three warm-up steps and without them: the same bits."""
-    warm, cold = (valued("llama", "separate", torch.float32, optim=Optim(lr=0.1, warmup=4)) for _ in range(2))
-    warm.frozen = True
+    warm, cold = (valued("llama", "separate", torch.float32, optim=OptimizerSettings(lr=0.1, warmup=4)) for _ in range(2))
+    warm.value_only = True
     for seed in range(3):
         pull(warm, seed, only="critic")
         warm.step()
-    warm.frozen = False
+    warm.value_only = False
     for policy in (warm, cold):
         pull(policy, 9)
         policy.step()
@@ -262,19 +262,19 @@ def ppo_batch(policy: LMPolicy, algo: PPO, kind: str) -> Batch:
     rng = np.random.default_rng(4)
     moved_NT = torch.from_numpy(rng.normal(0, 0.3, r.logp_NT.shape))
     r = replace(
-        policy.annotate(replace(r, logp_NT=torch.where(r.mask_NT, r.logp_NT + moved_NT, 0)), VALUES),
+        policy.annotate(replace(r, logp_NT=torch.where(r.completion_mask_NT, r.logp_NT + moved_NT, 0)), VALUES),
         reward_N=torch.from_numpy(rng.integers(0, 2, len(r.group_N))).to(DTYPE),
         valid_N=torch.ones_like(r.group_N, dtype=torch.bool),
     )
     assert r.value_NT is not None
     credit = algo.credit(r)
-    r = replace(r, value_NT=torch.where(r.mask_NT, r.value_NT + moved_NT, 0), ref_logp_NT=r.logp_NT - moved_NT)
-    return Batch(r, credit, Totals(len(r.group_N), int(r.mask_NT.sum()), 12))
+    r = replace(r, value_NT=torch.where(r.completion_mask_NT, r.value_NT + moved_NT, 0), ref_logp_NT=r.logp_NT - moved_NT)
+    return Batch(r, credit, Totals(len(r.group_N), int(r.completion_mask_NT.sum()), 12))
 
 
 def sent_back(policy: LMPolicy, algo: PPO, batch: Batch, together: bool) -> tuple[float, dict[str, torch.Tensor], int]:
     """(loss, gradients, readings) of a batch whose critic is read beside the policy, or before it."""
-    readings = [policy.forward(batch, algo.needs)] if together else policy.passes(batch, algo.needs)
+    readings = [policy.forward(batch, algo.needs)] if together else policy.forward_passes(batch, algo.needs)
     count = 0
     for count, fresh in enumerate(readings, 1):  # noqa: B007
         loss, _ = algo.loss(batch, fresh)
@@ -286,7 +286,7 @@ def sent_back(policy: LMPolicy, algo: PPO, batch: Batch, together: bool) -> tupl
 @each_kind
 @each_critic
 @pytest.mark.parametrize(
-    "settings", [{"kl_coef": 0.0}, {"kl_in": "loss"}, {"entropy_coef": 0.01, "kl_coef": 0.0}], ids=str
+    "settings", [{"kl_coef": 0.0}, {"kl_placement": "loss"}, {"entropy_coef": 0.01, "kl_coef": 0.0}], ids=str
 )
 def test_a_critic_read_by_itself_changes_no_gradient(kind: str, critic: Critic, settings: dict[str, Any]) -> None:
     """Loss and every gradient, bit for bit, against both read at once; one reading where the trunk is shared."""
@@ -302,15 +302,15 @@ def test_a_critic_read_by_itself_changes_no_gradient(kind: str, critic: Critic, 
 def test_a_loss_that_is_no_sum_of_policy_and_value_is_refused() -> None:
     policy, r = valued("llama", "separate"), explored("llama", DTYPE)
     with pytest.raises(ValueError, match=r"algo.loss: with critic=separate, a sum of"):
-        for fresh in policy.passes(batch_of(r), VALUES):
+        for fresh in policy.forward_passes(batch_of(r), VALUES):
             assert fresh.value_NT is not None
             policy.backward((fresh.value_NT * (fresh.logp_NT - r.logp_NT + 1 + fresh.logp_NT.requires_grad)).sum())
 
 
 def test_a_frozen_policy_is_read_once() -> None:
     policy, r = valued("llama", "separate"), explored("llama", DTYPE)
-    policy.frozen = True
-    (fresh,) = policy.passes(batch_of(r), VALUES)
+    policy.value_only = True
+    (fresh,) = policy.forward_passes(batch_of(r), VALUES)
     assert fresh.value_NT is not None and fresh.value_NT.requires_grad and not fresh.logp_NT.requires_grad
 
 
@@ -340,11 +340,11 @@ def test_dropout_is_off_in_the_critic() -> None:
 @each_critic
 def test_each_half_has_its_own_rate_and_its_own_warm_up(critic: Critic) -> None:
     """lr 0.1, warm-up over 4 updates, the critic at 3 times the rate and two updates ahead."""
-    policy = valued("llama", critic, optim=Optim(lr=0.1, warmup=4, decay="linear"), critic_lr=3.0)
+    policy = valued("llama", critic, optim=OptimizerSettings(lr=0.1, warmup=4, decay="linear"), critic_lr=3.0)
     told = []
     for step in range(5):
-        policy.frozen = step < 2
-        pull(policy, step, only="critic" if policy.frozen else None)
+        policy.value_only = step < 2
+        pull(policy, step, only="critic" if policy.value_only else None)
         told.append(policy.step())
     assert [t.get("learning_rate") for t in told][:2] == [None, None]
     close([t["learning_rate"] for t in told[2:]], [0.025, 0.05, 0.075])
@@ -358,7 +358,7 @@ def test_each_half_has_its_own_rate_and_its_own_warm_up(critic: Critic) -> None:
 @each_critic
 def test_a_weight_moves_by_the_rate_of_its_half(critic: Critic) -> None:
     """Adam's first step is the rate itself, whatever the gradient."""
-    policy = valued("llama", critic, optim=Optim(lr=0.01), critic_lr=5.0)
+    policy = valued("llama", critic, optim=OptimizerSettings(lr=0.01), critic_lr=5.0)
     before = weights_of(policy)
     for part in PARTS:
         for p in policy.modules()[part].parameters():
@@ -429,7 +429,7 @@ def test_the_critics_memory_is_counted_in_bytes(kind: str, critic: Critic) -> No
 @each_critic
 def test_a_frozen_policy_has_no_gradient_and_no_moments_in_memory(critic: Critic) -> None:
     policy = policy_of("llama", critic=critic)
-    policy.frozen = True
+    policy.value_only = True
     pull(policy, 0, only="critic")
     policy.step()
     parts = policy.memory_parts()
@@ -451,12 +451,12 @@ def test_a_loaded_state_goes_on_to_the_same_bits(critic: Critic) -> None:
     def stepped(policy: LMPolicy, seeds: range) -> list[dict[str, float]]:
         told = []
         for seed in seeds:
-            policy.frozen = seed == 0
-            pull(policy, seed, only="critic" if policy.frozen else None)
+            policy.value_only = seed == 0
+            pull(policy, seed, only="critic" if policy.value_only else None)
             told.append(policy.step())
         return told
 
-    optim = Optim(lr=0.01, warmup=10)
+    optim = OptimizerSettings(lr=0.01, warmup=10)
     policy, other = (valued("llama", critic, torch.float32, optim=optim, critic_lr=2.0) for _ in range(2))
     stepped(policy, range(3))
     kept, there = copy.deepcopy(policy.state()), weights_of(policy)

@@ -33,25 +33,24 @@ from harness.cli import main
 from harness.config.coercion import build
 from harness.config.rewards import RewardModelFields
 from harness.config.run_config import RunConfig
-from harness.models import causal_lm
+from harness.models import limits
+from harness.models.limits import bucket
 from harness.models.loading import accelerator, silenced
 from harness.models.microbatching import cut
-from harness.models.optimizer import Optim
+from harness.models.optimizer import OptimizerSettings
 from harness.models.policy import LMPolicy
-from harness.planner import architecture, inference, training_step
+from harness.planner import architecture, training_step
 from harness.planner.activations import Numbers
-from harness.planner.architecture import Anatomy
-from harness.planner.command import GIB, limit_of, planned, setting_of
+from harness.planner.architecture import Architecture
+from harness.planner.command import GIB, limit_of, plan_text, setting_of
 from harness.planner.compute import cost_of, flops_of
-from harness.planner.inference import bucket
-from harness.planner.memory import Plan, Setting, decode, predict, shares
+from harness.planner.memory import Plan, Setting, decode, micro_batches_of, predict
 from harness.planner.render import costs
-from harness.planner.suggestions import enough, least, options, single
-from harness.rewards.base import Source
-from harness.rewards.reward_model import RewardModel, beside
+from harness.planner.suggestions import all_together, each_alone, options, smallest_set
+from harness.rewards.base import RewardSource
+from harness.rewards.reward_model import RewardModel, from_policy
 from harness.rewards.reward_model_training import fit
-from harness.rewards.step_labels import Labelled
-from harness.rollout import engine, kv_cache
+from harness.rewards.step_labels import LabelledCompletions
 from harness.rollout.sampler import Completions, Sampler, Sampling
 from harness.training.batching import updates
 from harness.training.setup import flops_of as measured_flops
@@ -118,8 +117,8 @@ class Case:
         algo = build(algos.load(self.name), self.algo, "algo.")
         schedule = algo.schedule(Schedule(prompts=self.prompts, group_size=self.group))
         sizes = {"prompts": self.prompts, "group_size": self.group, "max_new_tokens": self.own}
-        config = build(RunConfig, {"rollout_rows": 64, **sizes, **self.run}, "")
-        return Setting(config, Anatomy.of(self.model_config().to_dict()), algo, schedule, device, self.prompt)
+        config = build(RunConfig, {"rollout_batch_size": 64, **sizes, **self.run}, "")
+        return Setting(config, Architecture.of(self.model_config().to_dict()), algo, schedule, device, self.prompt)
 
 
 def trainer_of(case: Case) -> Trainer:
@@ -131,15 +130,15 @@ def trainer_of(case: Case) -> Trainer:
     policy = LMPolicy(
         model,
         accelerator("cpu", s.config.dtype),
-        Optim(1e-4),
+        OptimizerSettings(1e-4),
         s.config.temperature,
         "reference" in s.algo.needs,
-        s.config.micro_tokens,
+        s.config.micro_batch_tokens,
         s.schedule.critic,
         gradient_checkpointing=s.config.gradient_checkpointing,
     )
     head = policy.critic if s.schedule.critic == "shared" else None
-    sampler = Sampler(policy.lm.model, letters(), s.config.rollout_rows, policy.accelerator.autocast, head)
+    sampler = Sampler(policy.lm.model, letters(), s.config.rollout_batch_size, policy.accelerator.autocast, head)
     sampler.ends = [-1]
     unused: Any = None
     return Trainer(
@@ -147,16 +146,18 @@ def trainer_of(case: Case) -> Trainer:
         schedule=s.schedule,
         policy=policy,
         sampler=sampler,
-        encoder=unused,
+        tokenizer=unused,
         task=unused,
-        source=unused,
-        draws=unused,
+        completions=unused,
+        reward_source=unused,
+        reward_sampling=unused,
+        prompt_stream=unused,
         sampling=Sampling(s.config.temperature, case.own),
         budget=Budget("updates", 9),
-        planner=unused,
-        flops=measured_flops(policy, Source(), "reference" in s.algo.needs),
-        meter=unused,
-        micro_tokens=s.config.micro_tokens,
+        round_sizer=unused,
+        flops=measured_flops(policy, RewardSource(), "reference" in s.algo.needs),
+        profiler=unused,
+        micro_batch_tokens=s.config.micro_batch_tokens,
         spend=Spend(),
         checks={},
     )
@@ -179,7 +180,7 @@ def round_of(trainer: Trainer, case: Case) -> dict[str, int]:
     found["annotate"] = ledger.peak
     credit = trainer.algo.credit(rollouts)
     with measured() as ledger:
-        parts = updates(rollouts, credit, trainer.schedule, case.own, trainer.micro_tokens, 0, 0)
+        parts = updates(rollouts, credit, trainer.schedule, case.own, trainer.micro_batch_tokens, 0, 0)
         trainer.update(parts, on_policy=False)
     found["update"] = ledger.peak
     return found
@@ -193,7 +194,7 @@ def peaks_of(case: Case) -> dict[str, int]:
 
 
 BF16 = {"dtype": "bfloat16"}
-SMALL, CHECKPOINTED = {"micro_tokens": 120}, {"gradient_checkpointing": True}
+SMALL, CHECKPOINTED = {"micro_batch_tokens": 120}, {"gradient_checkpointing": True}
 CASES = {
     "llama": Case(),
     "llama, no KL, long prompts": Case(algo={"kl_coef": 0}, prompt=100, own=12, group=8),
@@ -206,10 +207,10 @@ CASES = {
     ),
     "qwen2, checkpointed, small": Case("qwen2", key_heads=2, run={**CHECKPOINTED, **SMALL}),
     "gpt2, checkpointed": Case("gpt2", name="online_rft", run=CHECKPOINTED),
-    "gpt2": Case("gpt2", hidden=128, layers=2, run={"micro_tokens": 300}),
+    "gpt2": Case("gpt2", hidden=128, layers=2, run={"micro_batch_tokens": 300}),
     "qwen3": Case("qwen3", key_heads=2, algo={"entropy_coef": 0.01}),
     "gemma": Case("gemma", key_heads=1, tied=True),
-    "mistral, long completions": Case("mistral", key_heads=2, own=60, run={"micro_tokens": 300}),
+    "mistral, long completions": Case("mistral", key_heads=2, own=60, run={"micro_batch_tokens": 300}),
     "PPO, a critic of its own": Case(name="ppo"),
     "PPO, its own, many words, small": Case(name="ppo", vocabulary=20_000, layers=2, own=8, run=SMALL),
     "PPO, shared": Case("qwen2", key_heads=2, name="ppo", algo={"critic": "shared", "kl_coef": 0}),
@@ -241,13 +242,13 @@ def judged_peaks(case: Case, batch: int) -> dict[str, int]:
     """Of a reward model's training, and of its reading of a round, on random completions of full length."""
     trainer = trainer_of(case)
     policy = trainer.policy
-    classifier = beside(policy.modules()["policy"]).requires_grad_(False)
-    model = RewardModel(classifier, policy.lm, policy.accelerator.autocast, trainer.micro_tokens, policy.device)
+    classifier = from_policy(policy.modules()["policy"]).requires_grad_(False)
+    model = RewardModel(classifier, policy.lm, policy.accelerator.autocast, trainer.micro_batch_tokens, policy.device)
     prompts = torch.randint(40, 300, (case.prompts, case.prompt)).tolist()
     r = rollouts_of(prompts, case.group, trainer.sampler(prompts, case.group, trainer.sampling))
     last_NT = torch.arange(case.own) == case.own - 1
-    plain = Rollouts(r.tokens_NS, r.attend_NS, r.mask_NT, r.logp_NT, torch.arange(len(r.group_N)))
-    data = Labelled(plain, last_NT.expand_as(r.mask_NT), torch.zeros_like(r.logp_NT))
+    plain = Rollouts(r.tokens_NS, r.attention_mask_NS, r.completion_mask_NT, r.logp_NT, torch.arange(len(r.group_N)))
+    data = LabelledCompletions(plain, last_NT.expand_as(r.completion_mask_NT), torch.zeros_like(r.logp_NT))
     with measured() as training:
         fit(model, data, RewardModelFields(epochs=1, batch=batch), 0, 0)
     policy.step()  # a later round: the policy's optimiser has its moments
@@ -274,14 +275,13 @@ def test_a_reward_model_within_a_tenth(case: Case) -> None:
     assert [phase.name for phase in plan.phases] == ["reward_model", "rollout", "reward", "update"]
     ratios = {name: phases[name].bytes / peak for name, peak in found.items()}
     assert all(0.9 <= ratio <= 1.1 for ratio in ratios.values()), ratios
-    whole = Anatomy.of(case.model_config().to_dict())
-    assert phases["update"].parts["reward_model"] == 4 * (whole.trunk + whole.hidden)
+    whole = Architecture.of(case.model_config().to_dict())
+    assert phases["update"].parts["reward_model"] == 4 * (whole.backbone + whole.hidden)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_logits_in_pieces(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (causal_lm, training_step):
-        monkeypatch.setattr(module, "LOGIT_BYTES", 2**21)
+    monkeypatch.setattr(limits, "LOGIT_BYTES", 2**21)
     case = Case("qwen2", vocabulary=20_000, layers=2, tied=True, own=10, run={"dtype": dtype, **SMALL})
     plan, found = predict(case.setting()), peaks_of(case)
     assert 0.9 <= plan.phases[-1].bytes / found["update"] <= 1.1
@@ -296,7 +296,7 @@ def test_the_parts_that_live_are_counted_as_the_policy_counts_them() -> None:
         assert {part: parts[part] for part in ("policy", "reference", "critic")} == {
             part: counted[part] for part in ("policy", "reference", "critic")
         }
-        assert trainer.sampler.engine.shadow_bytes == parts["rollout_weights"]
+        assert trainer.sampler.engine.half_precision_bytes == parts["rollout_weights"]
         assert 0 <= counted["optimizer"] - 2 * counted["gradients"] < 1000  # two moments, and counts of steps
         assert trainer.sampler.peak_cache_bytes == decode(case.setting()).cache
 
@@ -305,7 +305,7 @@ def test_the_update_peaks_where_it_is_said_to() -> None:
     """Few tokens and many weights: in the optimiser's step, and there nothing is estimated."""
     case = Case(hidden=128, inner=512, prompts=1, group=2, prompt=2, own=2, algo={"kl_coef": 0})
     plan = predict(case.setting())
-    parameters = Anatomy.of(case.model_config().to_dict()).parameters
+    parameters = Architecture.of(case.model_config().to_dict()).parameters
     assert (plan.worst.name, plan.worst.moment) == ("update", "step")
     close(plan.peak - plan.worst.parts["rollouts"], 16 * parameters + 3 * 4 * 128 * 512)
 
@@ -313,8 +313,16 @@ def test_the_update_peaks_where_it_is_said_to() -> None:
 LEVERS = {
     "gradient_checkpointing": (Case(layers=4, inner=256), {"run": CHECKPOINTED}, "update"),
     "algo.critic": (Case(name="ppo", layers=4, inner=256), {"algo": {"critic": "shared"}}, "update"),
-    "micro_tokens": (Case(prompts=8, run={"micro_tokens": 200}), {"run": {"micro_tokens": 100}}, "update"),
-    "rollout_rows": (Case(prompts=8, own=32, run={"rollout_rows": 32}), {"run": {"rollout_rows": 16}}, "rollout"),
+    "micro_batch_tokens": (
+        Case(prompts=8, run={"micro_batch_tokens": 200}),
+        {"run": {"micro_batch_tokens": 100}},
+        "update",
+    ),
+    "rollout_batch_size": (
+        Case(prompts=8, own=32, run={"rollout_batch_size": 32}),
+        {"run": {"rollout_batch_size": 16}},
+        "rollout",
+    ),
 }
 
 
@@ -346,14 +354,14 @@ QWEN = {
 
 @pytest.mark.parametrize("parameters", QWEN)
 def test_published_parameter_counts(parameters: int) -> None:
-    found = Anatomy.of(QWEN[parameters])
+    found = Architecture.of(QWEN[parameters])
     assert found.parameters == parameters and found.known and found.plain
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "llama_tied"])
 def test_parameters_are_counted_from_the_configuration(kind: str) -> None:
     model = shared(kind)
-    assert Anatomy.of(model.config.to_dict()).parameters == sum(p.numel() for p in model.parameters())
+    assert Architecture.of(model.config.to_dict()).parameters == sum(p.numel() for p in model.parameters())
 
 
 @pytest.mark.parametrize("name", ["ppo", "grpo"])
@@ -429,30 +437,38 @@ def published(tmp_path: Path) -> Path:
 
 def test_the_smallest_set_of_levers_that_fits(published: Path) -> None:
     plan = big(model=str(published), algo_name="ppo", device="cuda")
-    limit = plan.peak - max(lever.saved for lever in single(plan))
-    found = enough(plan, limit)
+    limit = plan.peak - max(suggestion.saved for suggestion in each_alone(plan))
+    found = smallest_set(plan, limit)
     assert found is not None and len(found.words) == 1 and plan.peak - found.saved <= limit
-    two = enough(plan, limit - 1)
+    two = smallest_set(plan, limit - 1)
     assert two is None or predict(two.setting).peak <= limit - 1
-    for lever in single(plan):
-        close(predict(lever.setting).peak, plan.peak - lever.saved)
-    most = least(plan)
-    assert enough(plan, 2**30) is None and most is not None and most.saved > max(x.saved for x in single(plan))
+    for suggestion in each_alone(plan):
+        close(predict(suggestion.setting).peak, plan.peak - suggestion.saved)
+    most = all_together(plan)
+    assert (
+        smallest_set(plan, 2**30) is None and most is not None and most.saved > max(x.saved for x in each_alone(plan))
+    )
 
 
 def test_levers_of_a_device(published: Path) -> None:
     """A parked reference leaves all phases but one; 8-bit moments are 2 bytes and an 8-byte scale for each 256."""
     plan = big(model=str(published), device="cuda")
     names = [words[0][0] for words in options(plan.setting)]
-    assert names == ["rollout_rows", "micro_tokens", "gradient_checkpointing", "reference_on", "optimizer"]
-    parked = big(model=str(published), device="cuda", reference_on="cpu")
+    assert names == [
+        "rollout_batch_size",
+        "micro_batch_tokens",
+        "gradient_checkpointing",
+        "reference_device",
+        "optimizer",
+    ]
+    parked = big(model=str(published), device="cuda", reference_device="cpu")
     reference = [phase.parts["reference"] for phase in parked.phases]
     assert reference[0] == reference[2] == 0 < reference[1] == plan.phases[0].parts["reference"]
     narrow = big(model=str(published), device="cuda", optimizer="adamw8bit")
     close(narrow.phases[0].parts["optimizer"], 494_032_768 * (2 + 8 / 256))
     assert plan.phases[0].parts["optimizer"] == 8 * 494_032_768
     here = big(model=str(published), device="cpu", optimizer="adamw8bit", gradient_checkpointing=True)
-    assert {words[0][0] for words in options(here.setting)} == {"rollout_rows", "micro_tokens"}
+    assert {words[0][0] for words in options(here.setting)} == {"rollout_batch_size", "micro_batch_tokens"}
 
 
 def test_a_static_cache_by_hand(published: Path) -> None:
@@ -463,14 +479,11 @@ def test_a_static_cache_by_hand(published: Path) -> None:
     assert [bucket(n) for n in (1, 3, 5, 7, 9, 33, 100, 256)] == [1, 3, 6, 8, 12, 48, 128, 256]
 
 
-def test_constants_are_those_of_the_code_that_is_planned_for() -> None:
-    assert (inference.FIRST, inference.COLUMNS) == (kv_cache.FIRST, engine.COLUMNS)
-    for ragged, at_once in ((False, training_step.LOGIT_BYTES), (True, training_step.RAGGED_LOGIT_BYTES)):
-        assert at_once == causal_lm.logit_bytes(ragged)
-        setting = Case("qwen2", vocabulary=151_936).setting()
-        numbers = Numbers(4, 2, ragged=ragged)
-        assert training_step.pieces(setting.anatomy, numbers, 10_000) == (at_once // (4 * 151_936), True)
-    assert all(bucket(n) == engine.bucket(n) for n in range(1, 600))
+@pytest.mark.parametrize(("varlen", "bytes_at_once"), [(False, limits.LOGIT_BYTES), (True, limits.VARLEN_LOGIT_BYTES)])
+def test_logits_in_pieces_are_those_of_the_output_head(varlen: bool, bytes_at_once: int) -> None:
+    architecture = Case("qwen2", vocabulary=151_936).setting().architecture
+    rows = bytes_at_once // (4 * 151_936)
+    assert training_step.pieces(architecture, Numbers(4, 2, varlen=varlen), 10_000) == (rows, True)
 
 
 @pytest.mark.parametrize("limit", [1, 60, 200, 5000])
@@ -481,7 +494,7 @@ def test_shares_are_those_of_the_update(limit: int) -> None:
     done = Completions(ones.long(), ones, ones, torch.full((groups * size,), own), ones[:, 0].bool())
     r = rollouts_of(prompts, size, done)
     found = [(len(set((part // size).tolist())), len(part)) for part in cut(r, torch.arange(len(ones)), limit)]
-    assert found[::-1] == shares(groups, size, prompt, own, limit)
+    assert found[::-1] == micro_batches_of(groups, size, prompt, own, limit)
 
 
 def test_a_model_that_is_not_there(tmp_path: Path) -> None:
@@ -519,18 +532,26 @@ def test_an_architecture_that_is_not_known_is_said_so(tmp_path: Path) -> None:
     file = tmp_path / "config.json"
     file.write_text(json.dumps({**QWEN[494_032_768], "model_type": "mamba9"}))
     config = build(RunConfig, {"model": str(file), "device": "cpu"}, "")
-    assert "'mamba9' is not an architecture that the plan knows" in planned(config, 128, None, False)
-    assert not Anatomy.of({**QWEN[494_032_768], "num_experts": 8}).known
+    assert "'mamba9' is not a known architecture" in plan_text(config, 128, None, False)
+    assert not Architecture.of({**QWEN[494_032_768], "num_experts": 8}).known
 
 
 def test_what_is_printed(published: Path) -> None:
     config = build(RunConfig, {"model": str(published), "device": "cuda", "algo_name": "ppo", "out": "nowhere"}, "")
-    text = planned(config, 128, 8.0, False)
-    for line in ("494 M parameters", "part ", "critic", "fullest at", "peak ", "a round: ", "does not fit in 8.0 GiB"):
+    text = plan_text(config, 128, 8.0, False)
+    for line in (
+        "494 M parameters",
+        "part ",
+        "value model",
+        "peak at",
+        "peak ",
+        "per round: ",
+        "does not fit in 8.0 GiB",
+    ):
         assert line in text
     assert "--set gradient_checkpointing=true  saves" in text
-    assert "fits in 500 GiB" in planned(config, 128, 500.0, False)
-    table = json.loads(planned(config, 128, 8.0, True))
+    assert "fits in 500 GiB" in plan_text(config, 128, 500.0, False)
+    table = json.loads(plan_text(config, 128, 8.0, True))
     assert table["peak_bytes"] == max(phase["bytes"] for phase in table["phases"].values())
     assert table["fits"] is False and table["levers"]
 
@@ -558,5 +579,5 @@ def test_the_command(
 def test_a_model_of_several_parts_is_not_known() -> None:
     """Its language model is planned for, and that this is not all of it is said."""
     table = QWEN[494_032_768]
-    found = Anatomy.of({"model_type": "qwen_vision", "text_config": table})
+    found = Architecture.of({"model_type": "qwen_vision", "text_config": table})
     assert (found.layers, found.hidden, found.tied, found.known) == (24, 896, True, False)

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from harness.reports.analysis.summary import Findings, find
-from harness.reports.loading import read
+from harness.reports.analysis.summary import Findings, summarize
+from harness.reports.loading import load_results
 from harness.reports.render import text as wording
-from harness.reports.render.html_report import charts, finite, page, prose
+from harness.reports.render.html_report import html_page, prose
 from harness.reports.render.provenance import commands
 from tests.harness.record_factory import a_record, unfinished, write, write_study, write_trial
 
@@ -86,7 +86,7 @@ def a_study(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> Findings:
-    return find(read(a_study(tmp_path_factory.mktemp("page") / "study")))
+    return summarize(load_results(a_study(tmp_path_factory.mktemp("page") / "study")))
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def html(found: Findings) -> str:
 
 
 def test_the_same_records_give_the_same_bytes(found: Findings, html: str) -> None:
-    assert page(find(read(found.results.one.folder.parent.parent))).encode() == html.encode()
+    assert html_page(summarize(load_results(found.results.one.folder.parent.parent))).encode() == html.encode()
 
 
 def test_nothing_is_asked_from_outside(html: str) -> None:
@@ -127,7 +127,7 @@ def test_everything_is_on_the_page(found: Findings, html: str) -> None:
     text, margin = Page(html).text, found.results.study.report.margin
     expected = [wording.headline(found, block) for block in found.blocks]
     expected += [sentence for block in found.blocks for sentence in wording.verdicts(block, margin)]
-    expected += [*wording.notes(found), wording.audit(found.audit, found.late), *commands(found.results), *found.arms]
+    expected += [*wording.notes(found), wording.audit(found.audit, found.delay), *commands(found.results), *found.arms]
     expected += ["Is a < b & c?", "a paper", "No interval for high: it takes 3 seeds.", "seed 2 (failed"]
     assert len(expected) > 15
     assert [words for words in expected if " ".join(words.split()) not in text] == []
@@ -201,7 +201,7 @@ STATES = {
 @pytest.mark.parametrize("make", STATES)
 def test_what_is_not_there_is_left_out(make: Callable[[Path], Path], tmp_path: Path) -> None:
     missing, said = STATES[make]
-    parsed = Page(page(find(read(make(tmp_path / "study")))))
+    parsed = Page(html_page(summarize(load_results(make(tmp_path / "study")))))
     links = {a["href"] for tag, a in parsed.tags if tag == "a"} - {"#statistics"}
     assert {"#accuracy", "#curves", "#seeds", "#spend", "#commands"} <= links and not missing & links
     assert links <= {f"#{a.get('id')}" for _, a in parsed.tags}
@@ -275,11 +275,11 @@ class TestInABrowser:
             tmp_path,
             """
             found.first = [ticks("curves"), chart("curves", ".curve").getAttribute("d")];
-            choose("curves", "unit", "flops");
+            sample_token("curves", "unit", "flops");
             found.flops = ticks("curves");
-            choose("curves", "set", "sorting");
+            sample_token("curves", "set", "sorting");
             found.titles = all("curves", ".title").map((title) => title.textContent);
-            choose("cost", "unit", "updates");
+            sample_token("cost", "unit", "updates");
             found.cost = all("cost", ".title").map((title) => title.textContent);
             """,
         )
@@ -330,5 +330,5 @@ class TestInABrowser:
 
     @pytest.mark.parametrize("make", STATES)
     def test_empty_states_draw(self, tmp_path: Path, make: Callable[[Path], Path]) -> None:
-        dom, _ = opened(page(find(read(make(tmp_path / "study")))), tmp_path)
+        dom, _ = opened(html_page(summarize(load_results(make(tmp_path / "study")))), tmp_path)
         assert sum(tag == "svg" and a.get("role") == "img" for tag, a in Page(dom).tags) >= 4

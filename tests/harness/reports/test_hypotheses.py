@@ -1,23 +1,24 @@
-"""What a paper says against what records say: differences and verdicts, by numbers worked out by hand."""
+"""Tests of a study's hypotheses: differences and verdicts against numbers derived by hand."""
 
 from __future__ import annotations
 
 import copy
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from evals.statistics.comparison import Paired, Verdict
-from harness.reports.analysis.hypotheses import Judged, word
-from harness.reports.analysis.pass_at_k import crossing
-from harness.reports.analysis.summary import Findings, find
-from harness.reports.loading import read
+from evals.statistics.comparison import Comparison, Paired
+from harness.reports.analysis.hypotheses import HypothesisResult, claim_verdict
+from harness.reports.analysis.pass_at_k import overtaking_k
+from harness.reports.analysis.summary import Findings, summarize
+from harness.reports.loading import load_results
 from harness.reports.render import tables
 from harness.reports.render import text as wording
-from harness.reports.render.html_report import page
+from harness.reports.render.html_report import html_page
 from harness.reports.report import markdown
 from harness.studies.study import Study, parse
 from tests.harness.record_factory import a_record, change, rows, unfinished, write, write_study
@@ -36,8 +37,8 @@ def a_study(
     return write_study(folder / "s", values, hypotheses=list(hypotheses), **more)
 
 
-def judged(folder: Path) -> list[Judged]:
-    return find(read(folder)).hypotheses
+def results_of(folder: Path) -> list[HypothesisResult]:
+    return summarize(load_results(folder)).hypotheses
 
 
 def parsed(**fields: Any) -> Study:
@@ -91,42 +92,42 @@ def test_the_start_is_no_arm_of_ones_own() -> None:
 
 
 def test_above_is_a_paired_t(tmp_path: Path) -> None:
-    (found,) = judged(a_study(tmp_path, H))
+    (found,) = results_of(a_study(tmp_path, H))
     mean, sd = 0.25, math.sqrt((0.05**2 + 0.15**2 + 0.1**2) / 2)
     half = T2 * sd / math.sqrt(3)
-    close([found.verdict.pair.mean, found.verdict.low, found.verdict.high], [mean, mean - half, mean + half])
-    assert (found.task, found.word, found.ended, found.planned) == ("arithmetic", "not separated", 3, 3)
+    close([found.comparison.pair.mean, found.comparison.low, found.comparison.high], [mean, mean - half, mean + half])
+    assert (found.task, found.verdict, found.ended, found.planned) == ("arithmetic", "not separated", 3, 3)
 
 
 def test_hypotheses_are_one_family(tmp_path: Path) -> None:
-    (one,) = judged(a_study(tmp_path / "x", H))
-    two, _ = judged(a_study(tmp_path / "y", H, {**H, "measure": "sorting"}))
-    assert two.verdict.p_holm == 2 * one.verdict.p_holm
-    assert two.verdict.high - two.verdict.low > 1.3 * (one.verdict.high - one.verdict.low)
+    (one,) = results_of(a_study(tmp_path / "x", H))
+    two, _ = results_of(a_study(tmp_path / "y", H, {**H, "measure": "sorting"}))
+    assert two.comparison.p_holm == 2 * one.comparison.p_holm
+    assert two.comparison.high - two.comparison.low > 1.3 * (one.comparison.high - one.comparison.low)
 
 
 def test_gain_is_against_the_arm_itself(tmp_path: Path) -> None:
     gain = {**H, "arms": ["a"], "expect": "gain"}
-    whole, half = judged(a_study(tmp_path, gain, {**gain, "since": 0.5}))
-    close([whole.verdict.pair.mean, half.verdict.pair.mean], [0.55, 0.35])
-    close([whole.verdict.pair.sd, half.verdict.pair.sd], [0.05, 0.05])
-    assert whole.word == half.word == "reproduced"
+    whole, half = results_of(a_study(tmp_path, gain, {**gain, "since": 0.5}))
+    close([whole.comparison.pair.mean, half.comparison.pair.mean], [0.55, 0.35])
+    close([whole.comparison.pair.sd, half.comparison.pair.sd], [0.05, 0.05])
+    assert whole.verdict == half.verdict == "reproduced"
 
 
 def test_slows_is_the_first_gain_against_the_second(tmp_path: Path) -> None:
     # from 0.3 to 0.5 it gains 0.2; from there to 0.9, 0.8 and 0.85 another 0.4, 0.3 and 0.35
-    (found,) = judged(a_study(tmp_path, {**H, "arms": ["a"], "expect": "slows", "at": 0.5}))
-    close(found.verdict.pair.mean, 0.2 - 0.35)
-    close(found.verdict.pair.sd, 0.05)
-    assert found.word == "not reproduced"
+    (found,) = results_of(a_study(tmp_path, {**H, "arms": ["a"], "expect": "slows", "at": 0.5}))
+    close(found.comparison.pair.mean, 0.2 - 0.35)
+    close(found.comparison.pair.sd, 0.05)
+    assert found.verdict == "not reproduced"
 
 
 def test_the_start_is_the_arms_own_run_at_its_beginning(tmp_path: Path) -> None:
     above = {**H, "arms": ["a", "start"], "measure": "sorting", "at": 0.5}
     path = a_study(tmp_path, above)
     write(path / "a" / "seed0", a_record("a", 0, [0.3, 0.5, 0.9], others={"sorting": [0.9, 0.6, 0.1]}))
-    (found,) = judged(path)
-    close(found.verdict.pair.mean, (-0.3 + 0.2 + 0.2) / 3)
+    (found,) = results_of(path)
+    close(found.comparison.pair.mean, (-0.3 + 0.2 + 0.2) / 3)
 
 
 def sampled(path: Path, arm: str, seed: int, **curves: Sequence[float]) -> None:
@@ -156,42 +157,40 @@ def fig7(tmp_path: Path) -> Path:
 
 
 def test_a_gap_that_closes_is_a_difference_of_differences(fig7: Path) -> None:
-    a, b = judged(fig7)
-    close(a.verdict.pair.mean, (0.75 - 0.3) - (0.84 - 0.85))
-    close(b.verdict.pair.mean, (0.41 - 0.3) - (0.95 - 0.85))
-    assert (a.task, a.word, b.word) == ("arithmetic_x8", "reproduced", "not separated")
+    a, b = results_of(fig7)
+    close(a.comparison.pair.mean, (0.75 - 0.3) - (0.84 - 0.85))
+    close(b.comparison.pair.mean, (0.41 - 0.3) - (0.95 - 0.85))
+    assert (a.task, a.verdict, b.verdict) == ("arithmetic_x8", "reproduced", "not separated")
 
 
-def test_where_the_start_catches_up(fig7: Path) -> None:
-    findings = find(read(fig7))
+def test_where_the_start_model_overtakes(fig7: Path) -> None:
+    findings = summarize(load_results(fig7))
     x = {(x.kind, x.k): x for x in findings.at_k}
     assert list(x) == [("pass", 1), ("pass", 4), ("maj", 1), ("maj", 4)]
     close([x["pass", 4].start, x["pass", 1].mean["a"], x["pass", 1].gain["a"][0]], [0.85, 0.75, 0.45])
     half = T2 * 0.05 / math.sqrt(3)
     close(x["pass", 1].gain["a"][1], (0.45 - half, 0.45 + half))
-    assert [crossing(findings.at_k, "arithmetic_x8", *of) for of in (("pass", "a"), ("pass", "b"), ("maj", "a"))] == [
-        4,
-        None,
-        None,
-    ]
+    curves = (("pass", "a"), ("pass", "b"), ("maj", "a"))
+    assert [overtaking_k(findings.at_k, "arithmetic_x8", *curve) for curve in curves] == [4, None, None]
     table = tables.at_k(findings)
     assert table.columns == ["metric", "start", "a", "b"]
     assert table.rows[0][:3] == ["pass@1", "30.0", "75.0 (+45.0 [32.6, 57.4])"]
-    assert "first not below a at pass@4." in table.note
-    assert "It is below b in pass@K, a in maj@K and b in maj@K at every K." in table.note
+    reached, below = table.note.split("  ")[-2:]
+    assert re.findall(r"\b\w+@\w+", reached) == ["pass@4"] and " a " in reached
+    assert re.findall(r"\b([ab]) in (\w+@K)", below) == [("b", "pass@K"), ("a", "maj@K"), ("b", "maj@K")]
 
 
-def test_a_tie_is_caught_up(tmp_path: Path) -> None:
+def test_a_tie_counts_as_overtaken(tmp_path: Path) -> None:
     path = a_study(tmp_path)
     for seed in range(3):
         for arm in "ab":
             sampled(path, arm, seed, pass_1=[0.3, 0.3])
-    assert crossing(find(read(path)).at_k, "arithmetic_x8", "pass", "a") == 1
+    assert overtaking_k(summarize(load_results(path)).at_k, "arithmetic_x8", "pass", "a") == 1
 
 
 # ---------------------------------------------------------------- verdicts
 
-WORDS = {  # (expect, low, high, kind) -> word; within 2 points
+VERDICTS = {  # (expect, low, high, kind) -> verdict, with a margin of 2 points
     ("above", 0.01, 0.09, "A better"): "reproduced",
     ("above", 0.001, 0.015, "A better"): "reproduced, within the margin",
     ("above", -0.09, -0.01, "B better"): "not reproduced",
@@ -224,37 +223,56 @@ WORDS = {  # (expect, low, high, kind) -> word; within 2 points
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", WORDS, ids=str)
-def test_words(case: tuple[str, float, float, Any]) -> None:
+@pytest.mark.parametrize("case", VERDICTS, ids=str)
+def test_verdicts(case: tuple[str, float, float, Any]) -> None:
     expect, low, high, kind = case
-    verdict = Verdict(kind, Paired(5, 0.0, 0.1, 0.5, 0.0), 0.5, low, high, 0.1)
-    assert word(expect, verdict, 0.02) == WORDS[case]
+    comparison = Comparison(kind, Paired(5, 0.0, 0.1, 0.5, 0.0), 0.5, low, high, 0.1)
+    assert claim_verdict(expect, comparison, 0.02) == VERDICTS[case]
+
+
+EXPECTED: list[tuple[dict[str, Any], list[str]]] = [  # fields of a hypothesis, what its sentence names in this order
+    ({}, ["a", "higher", "b", "`arithmetic`", "at the end"]),
+    ({"expect": "alike"}, ["a", "b", "equivalent", "`arithmetic`"]),
+    ({"expect": "not_above", "measure": "sorting"}, ["a", "not higher", "b", "`sorting`"]),
+    ({"expect": "not_below", "at": 0.5}, ["a", "not lower", "b", "at 50 %"]),
+    ({"arms": ["a", "start"]}, ["a", "higher", "the start"]),
+    ({"arms": ["a"], "expect": "gain", "since": 0.5}, ["a", "higher", "at the end", "50 %"]),
+    ({"arms": ["a"], "expect": "slows", "at": 0.5}, ["a", "the start", "50 %", "larger"]),
+]
+
+
+@pytest.mark.parametrize(("fields", "names"), EXPECTED)
+def test_the_text_of_a_comparison_names_its_sides(fields: dict[str, Any], names: list[str], tmp_path: Path) -> None:
+    (result,) = results_of(a_study(tmp_path, {**H, **fields}))
+    text = wording.comparison_text(result)
+    assert re.search(".*".join(rf"(?<!\w){re.escape(name)}(?!\w)" for name in names), text), text
 
 
 def test_no_verdict_before_every_planned_seed_has_ended(tmp_path: Path) -> None:
-    """The difference is shown, the word is not; a failed run is waited for no longer."""
+    """The difference is shown, the verdict is not; a failed run counts as ended."""
     gain = {**H, "arms": ["a"], "expect": "gain"}
     path = a_study(tmp_path, gain, seeds=[0, 1, 2, 3])
-    (found,) = judged(path)
-    assert (found.word, found.verdict.pair.n) == ("not yet run: 3 of 4 seeds", 3)
+    (found,) = results_of(path)
+    assert (found.verdict, found.comparison.pair.n) == ("not yet run: 3 of 4 seeds", 3)
     write(path / "a" / "seed3", unfinished("a", 3, "interrupted"))
-    assert judged(path)[0].word == "not yet run: 3 of 4 seeds"
+    assert results_of(path)[0].verdict == "not yet run: 3 of 4 seeds"
     write(path / "a" / "seed3", unfinished("a", 3, "failed", "RuntimeError: no"))
-    assert judged(path)[0].word == "reproduced; a run of 1 of 4 seeds failed"
+    assert results_of(path)[0].verdict == "reproduced; a run of 1 of 4 seeds failed"
 
 
 def test_an_arm_without_a_run(tmp_path: Path) -> None:
-    (found,) = judged(a_study(tmp_path, H, ends={**ENDS, "b": []}))
-    assert (found.word, found.verdict.pair.n) == ("not yet run: 0 of 3 seeds", 0)
-    assert wording.claim(found) == "**H1 not yet run: 0 of 3 seeds**: a above b, `arithmetic` at the end"
+    (found,) = results_of(a_study(tmp_path, H, ends={**ENDS, "b": []}))
+    assert (found.verdict, found.comparison.pair.n) == ("not yet run: 0 of 3 seeds", 0)
+    sentence = wording.hypothesis_sentence(found)
+    assert sentence.startswith("**H1 not yet run: 0 of 3 seeds**: ") and "[" not in sentence
 
 
 def test_a_set_that_the_records_lack_is_said_in_its_row(tmp_path: Path) -> None:
-    """A profile brings another task: what was asked of nano's sets cannot be answered, the rest can."""
-    lacking, there, k = judged(a_study(tmp_path, {**H, "measure": "chess"}, H, {**H, "metric": "pass@4"}))
-    assert lacking.word.startswith("not measured: no set 'chess' with exact_match here; valid: arithmetic, ")
-    assert k.word == "not measured: no set 'in' with pass@4 here; valid: none"
-    assert there.verdict.pair.n == 3
+    """A scale profile may change the task: hypotheses about other sets cannot be tested, the others can."""
+    lacking, there, k = results_of(a_study(tmp_path, {**H, "measure": "chess"}, H, {**H, "metric": "pass@4"}))
+    assert lacking.verdict.startswith("not measured: no set 'chess' with exact_match here; valid: arithmetic, ")
+    assert k.verdict == "not measured: no set 'in' with pass@4 here; valid: none"
+    assert there.comparison.pair.n == 3
 
 
 # ---------------------------------------------------------------- what is shown
@@ -263,29 +281,27 @@ def test_a_set_that_the_records_lack_is_said_in_its_row(tmp_path: Path) -> None:
 @pytest.fixture
 def findings(tmp_path: Path) -> Findings:
     asked = {**H, "says": "a < b & c", "settle": "more seeds", "note": "after the fact", "source": "2402.03300 §5"}
-    return find(read(a_study(tmp_path, {**asked, "arms": ["a"], "expect": "gain"}, {**asked, "expect": "alike"})))
+    return summarize(
+        load_results(a_study(tmp_path, {**asked, "arms": ["a"], "expect": "gain"}, {**asked, "expect": "alike"}))
+    )
 
 
-def test_a_row_a_hypothesis(findings: Findings) -> None:
+def test_one_row_per_hypothesis(findings: Findings) -> None:
     table = tables.hypotheses(findings)
-    assert [row[2] for row in table.rows] == [
-        "a at the end above itself at the start, `arithmetic`", "a and b alike, `arithmetic` at the end",
-    ]  # fmt: skip
+    assert [row[2] for row in table.rows] == [wording.comparison_text(result) for result in findings.hypotheses]
     assert table.rows[0][:2] == ["H1", "a < b & c"] and table.rows[0][-2:] == ["reproduced", "more seeds"]
     assert table.rows[0][3] == "+55.0" and table.rows[0][5] == "3"
     assert table.note.count("H1: after the fact") == table.note.count("2402.03300 §5") == 1
 
 
 def test_the_verdict_is_near_the_top(findings: Findings) -> None:
-    text, html = markdown(findings, []), page(findings)
-    line = "- **H1 reproduced**: a at the end above itself at the start, `arithmetic` (+55.0 ["
-    assert (
-        text.index("**At 160 completions") < text.index(line) < text.index("## Hypotheses") < text.index("## Accuracy")
-    )
+    text, html = markdown(findings, []), html_page(findings, {})
+    places = [text.index(x) for x in ("**At 160 completions", "- **H1 reproduced**: ", "## Hypotheses", "## Accuracy")]
+    assert places == sorted(places) and "(+55.0 [" in text[: places[2]]
     assert html.index("<strong>H1 reproduced</strong>") < html.index('id="hypotheses"') < html.index('id="accuracy"')
     assert "a &lt; b &amp; c" in html
 
 
-def test_a_study_that_claims_nothing_has_no_such_section(tmp_path: Path) -> None:
-    findings = find(read(a_study(tmp_path)))
-    assert "Hypotheses" not in markdown(findings, []) and "ypotheses" not in page(findings)
+def test_a_study_without_hypotheses_has_no_section_for_them(tmp_path: Path) -> None:
+    findings = summarize(load_results(a_study(tmp_path)))
+    assert "Hypotheses" not in markdown(findings, []) and "ypotheses" not in html_page(findings, {})

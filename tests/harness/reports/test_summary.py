@@ -1,4 +1,4 @@
-"""What the records of a study say, against numbers worked out by hand."""
+"""The findings of a study, against numbers derived by hand."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from harness.accounting.budget import UNITS
-from harness.reports.analysis.summary import COLLAPSE, Findings, Pair, Trial, find
-from harness.reports.loading import read
+from harness.reports.analysis.summary import COLLAPSE, Findings, Pair, Trial, summarize
+from harness.reports.loading import load_results
 from tests.harness.record_factory import SPEND, a_record, change, unfinished, write, write_study, write_trial
 from tests.helpers import close
 
@@ -37,7 +37,7 @@ def folder(tmp_path: Path) -> Folder:
 
 
 def found(folder: Path) -> Findings:
-    return find(read(folder))
+    return summarize(load_results(folder))
 
 
 def pair_of(findings: Findings, a: str, b: str, block: int = 0) -> Pair:
@@ -79,7 +79,7 @@ def test_few_seeds_have_no_interval(folder: Folder) -> None:
     assert (findings.arms["a"].interval, findings.arms["b"].interval, findings.arms["b"].sd) == (None, None, None)
     close([findings.arms["a"].mean, findings.arms["a"].sd], [0.85, math.sqrt(0.005)])
     assert findings.arms["a"].curves["sorting"].interval_F == [None] * 3
-    assert (pair_of(findings, "a", "b").verdict.kind, pair_of(findings, "a", "b").crossed) == ("no interval", None)
+    assert (pair_of(findings, "a", "b").comparison.kind, pair_of(findings, "a", "b").crossed) == ("no interval", None)
 
 
 def test_the_interquartile_mean_leaves_out_the_ends(folder: Folder) -> None:
@@ -140,7 +140,7 @@ ROUNDS: list[tuple[list[list[float | None]], float | None]] = [
 
 
 @pytest.mark.parametrize(("rounds", "expected"), ROUNDS)
-def test_silent_groups_over_all_rounds(
+def test_zero_variance_groups_over_all_rounds(
     rounds: list[list[float | None]], expected: float | None, folder: Folder
 ) -> None:
     path = folder("a")
@@ -148,18 +148,18 @@ def test_silent_groups_over_all_rounds(
         shares = rounds[seed] if seed < len(rounds) else []
         lines = [{} if x is None else {"frac_reward_zero_std": x} for x in shares]
         write(path / "a" / f"seed{seed}", a_record("a", seed, VALUES["a"][seed]), rounds=lines)
-    silent = found(path).arms["a"].silent
-    assert (silent is None) == (expected is None)
-    if silent is not None:
-        close(silent, expected)
+    zero_variance = found(path).arms["a"].zero_variance
+    assert (zero_variance is None) == (expected is None)
+    if zero_variance is not None:
+        close(zero_variance, expected)
 
 
-def test_a_group_of_one_is_never_called_silent(folder: Folder) -> None:
-    """It has nobody to be equal to: the arm has no share, and not a share of 100 %."""
+def test_groups_of_one_are_not_zero_variance_groups(folder: Folder) -> None:
+    """The fraction is None, not 1."""
     path = folder()
     for seed in range(3):
         change(path / "b" / f"seed{seed}", lambda r: r["config"].update(group_size=1))
-    assert [arm.silent for arm in found(path).arms.values()] == [0.25, None]
+    assert [arm.zero_variance for arm in found(path).arms.values()] == [0.25, None]
 
 
 REACHED = [
@@ -173,7 +173,7 @@ REACHED = [
 
 @pytest.mark.parametrize(("level", "expected"), REACHED)
 def test_what_a_level_costs(level: float, expected: float, folder: Folder) -> None:
-    close(found(folder(report={"level": level})).arms["a"].reached, expected)
+    close(found(folder(report={"level": level})).arms["a"].budget_to_level, expected)
 
 
 def collapse(folder: Path, *runs: tuple[float, float] | None) -> Findings:
@@ -247,7 +247,7 @@ def test_a_record_without_a_set_at_the_end_is_named(folder: Folder) -> None:
 def test_a_pair_by_hand(folder: Folder) -> None:
     """Differences 0.3, 0.1 and 0.35: mean 0.25, variance 0.0175."""
     pair = pair_of(found(folder()), "a", "b")
-    v, half = pair.verdict, T2 * math.sqrt(0.0175 / 3)
+    v, half = pair.comparison, T2 * math.sqrt(0.0175 / 3)
     close([v.pair.mean, v.pair.sd, v.pair.p, v.p_holm], [0.25, math.sqrt(0.0175), *[p_of_t(0.25, 0.0175)] * 2])
     close([v.low, v.high], [0.25 - half, 0.25 + half])
     close(v.pair.correlation, -0.5)
@@ -262,24 +262,24 @@ def test_all_pairs_of_a_block_are_corrected_together(folder: Folder) -> None:
     adjusted = [raw[0], 3 * raw[1], 2 * raw[2]]  # Holm: the second is the smallest, then the third
     assert raw[1] < raw[2] < raw[0] and adjusted[1] < adjusted[2]
     adjusted[0] = max(adjusted[0], adjusted[2])
-    close([p.verdict.p_holm for p in findings.blocks[0].pairs], adjusted)
-    assert [p.verdict.kind for p in findings.blocks[0].pairs] == ["not separated", "A better", "not separated"]
+    close([p.comparison.p_holm for p in findings.blocks[0].pairs], adjusted)
+    assert [p.comparison.kind for p in findings.blocks[0].pairs] == ["not separated", "A better", "not separated"]
 
 
 def test_blocks_are_families_of_their_own(folder: Folder) -> None:
     findings = found(folder("abc", report={"blocks": {"first": ["c", "a"], "second": ["a", "b"]}}))
     assert [(b.name, b.arms) for b in findings.blocks] == [("first", ["c", "a"]), ("second", ["a", "b"])]
     first, second = pair_of(findings, "c", "a"), pair_of(findings, "a", "b", 1)
-    close(first.verdict.p_holm, p_of_t(0.54, 0.0031))
-    close(second.verdict.p_holm, p_of_t(0.25, 0.0175))
-    assert (first.verdict.kind, second.verdict.kind) == ("B better", "not separated")
-    assert first.improvement == 0.0 and first.verdict.pair.mean < 0
+    close(first.comparison.p_holm, p_of_t(0.54, 0.0031))
+    close(second.comparison.p_holm, p_of_t(0.25, 0.0175))
+    assert (first.comparison.kind, second.comparison.kind) == ("B better", "not separated")
+    assert first.improvement == 0.0 and first.comparison.pair.mean < 0
 
 
 def test_a_declared_family_is_all_that_is_compared(folder: Folder) -> None:
     findings = found(folder("abc", report={"family": [["c", "a"], ["b", "c"]]}))
     assert [(p.a, p.b) for p in findings.blocks[0].pairs] == [("c", "a"), ("b", "c")]
-    close([p.verdict.p_holm for p in findings.blocks[0].pairs], [2 * p_of_t(0.54, 0.0031), p_of_t(0.29, 0.0111)])
+    close([p.comparison.p_holm for p in findings.blocks[0].pairs], [2 * p_of_t(0.54, 0.0031), p_of_t(0.29, 0.0111)])
 
 
 def test_a_failed_seed_leaves_a_pair_with_fewer(folder: Folder) -> None:
@@ -289,15 +289,19 @@ def test_a_failed_seed_leaves_a_pair_with_fewer(folder: Folder) -> None:
     write(path / "a" / "seed0", unfinished("a", 0, "failed"))
     write(path / "b" / "seed4", unfinished("b", 4, "interrupted"))
     pair = pair_of(found(path), "a", "b")  # at seeds 1, 2 and 3
-    assert pair.verdict.pair.n == 3
-    close(pair.verdict.pair.mean, (0.1 + 0.35 + 0.3) / 3)
+    assert pair.comparison.pair.n == 3
+    close(pair.comparison.pair.mean, (0.1 + 0.35 + 0.3) / 3)
     assert pair.improvement == 1.0
 
 
 def test_arms_that_share_no_seed(folder: Folder) -> None:
     findings = found(folder({"a": VALUES["a"], "b": {k + 5: v for k, v in VALUES["b"].items()}}))
     pair = pair_of(findings, "a", "b")
-    assert (pair.verdict.kind, pair.verdict.pair.why, pair.crossover) == ("no interval", "0 seeds; 3 at least", None)
+    assert (pair.comparison.kind, pair.comparison.pair.why, pair.crossover) == (
+        "no interval",
+        "0 seeds; at least 3 needed",
+        None,
+    )
     assert pair.improvement == 1.0, "that needs no pairs"
 
 
@@ -305,13 +309,13 @@ def test_the_margin_is_the_studys(folder: Folder) -> None:
     values = {"a": VALUES["a"], "b": {s: [0.3, 0.5, y] for s, y in enumerate((0.89, 0.8, 0.85))}}
     kinds = {}
     for margin in (1, 2):
-        kinds[margin] = pair_of(found(folder(values, report={"margin": margin})), "a", "b").verdict.kind
+        kinds[margin] = pair_of(found(folder(values, report={"margin": margin})), "a", "b").comparison.kind
     assert kinds == {1: "not separated", 2: "equivalent"}  # the interval ends at 1.8 points
 
 
 def test_the_same_runs_are_identical(folder: Folder) -> None:
     pair = pair_of(found(folder({"a": VALUES["a"], "b": VALUES["a"]})), "a", "b")
-    assert (pair.verdict.kind, pair.improvement, pair.crossed) == ("identical", 0.5, (0.0, 0.0))
+    assert (pair.comparison.kind, pair.improvement, pair.crossed) == ("identical", 0.5, (0.0, 0.0))
 
 
 def test_improvement_counts_all_runs_and_halves_ties(folder: Folder) -> None:
@@ -380,8 +384,8 @@ def test_points_that_fell_late_are_read_at_the_budget(folder: Folder) -> None:
     close(f.arms["a"].matched.mean_F, [0.2, 0.2 + 0.2 * 5 / 6, 0.6])
     close(f.arms["a"].curves["arithmetic"].mean_F, [0.2, 0.4, 0.6])  # as it was measured
     close(f.arms["b"].matched.mean_F, [0.2, 0.38, 0.5])
-    assert f.late is not None and f.late.run.startswith("a seed") and f.late.fraction == 0.5
-    close(f.late.share, 0.1)
+    assert f.delay is not None and f.delay.run.startswith("a seed") and f.delay.fraction == 0.5
+    close(f.delay.lag, 0.1)
     # b is 0.38 - 0.3667 ahead at a half and 0.1 behind at the end: as measured, a would have led throughout
     where, gap = pair_of(f, "a", "b").crossover, 0.38 - (0.2 + 0.2 * 5 / 6)
     assert where is not None
@@ -420,7 +424,7 @@ def test_the_largest_mismatch(
         spent = {"completions": completions, "prompts": prompts}
         change(path / "a" / f"seed{seed}", lambda r, spent=spent: r["spend"].update(spent))
     audit = found(path).audit
-    close([audit.share, audit.groups], expected[:2])
+    close([audit.mismatch, audit.groups], expected[:2])
     assert audit.holds == expected[2]
 
 

@@ -11,8 +11,8 @@ import torch
 
 from evals.tasks import Problem
 from evals.verification.verifier import Verdict
-from harness.rewards.base import Answers, Source
-from harness.rewards.label_noise import Noisy
+from harness.rewards.base import JudgedCompletions, RewardSource
+from harness.rewards.label_noise import LabelNoise
 from harness.training.trainer import Trainer
 from tests.harness.rewards.test_shaping import rollouts
 from tests.harness.training.test_run import go
@@ -25,10 +25,10 @@ def flips(share: float, ordinal: int, prompts: int, group: int = 10, seed: int =
     """Which completions of these draws are flipped, every other one being right.  Shape (prompts, group)."""
     n = prompts * group
     verdicts = [Verdict("correct", "correct", "2"), Verdict("wrong", "wrong", "3")] * (n // 2)
-    answers = Answers([PROBLEM] * n, [""] * n, verdicts, ordinal)
+    answers = JudgedCompletions([PROBLEM] * n, [""] * n, verdicts, ordinal)
     r = rollouts((1,) * n, group)
-    clean, _ = Source().rate(r, answers)
-    noisy, said = Noisy(share, seed).rate(r, answers)
+    clean, _ = RewardSource().rate(r, answers)
+    noisy, said = LabelNoise(share, seed).rate(r, answers)
     assert clean.reward_N is not None and noisy.reward_N is not None
     assert set(noisy.reward_N.tolist()) <= {0.0, 1.0}
     flipped_N = clean.reward_N != noisy.reward_N
@@ -81,7 +81,7 @@ def test_verdicts_and_evaluation_stay_clean(noisy: Any) -> None:
 def test_a_resumed_run_has_the_same_flips(algo: str, taught: Path, tmp_path: Path, monkeypatch: Any) -> None:
     settings = (*SHORT, "reward_noise=0.3", "checkpoint_every=2", f"algo={algo}")
     whole = go(taught, tmp_path, "whole", *settings, budget="completions=96")
-    explore = Trainer.explore
+    explore = Trainer.collect_rollouts
 
     def explode(self: Trainer, groups: int) -> Any:
         if self.rounds == 3:
@@ -89,7 +89,7 @@ def test_a_resumed_run_has_the_same_flips(algo: str, taught: Path, tmp_path: Pat
         return explore(self, groups)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "explore", explode)
+        patch.setattr(Trainer, "collect_rollouts", explode)
         with pytest.raises(RuntimeError, match="the power went"):
             go(taught, tmp_path, "cut", *settings, budget="completions=96")
     cut = go(taught, tmp_path, "cut", *settings, "resume=true", budget="completions=96")

@@ -14,10 +14,10 @@ from evals.tasks import Problem
 from evals.tasks.arithmetic import Arithmetic
 from evals.tasks.qa import QuestionAnswer
 from evals.verification.verifier import Verdict
-from harness.config.experiment import built
+from harness.config.experiment import resolve_experiment
 from harness.config.run_config import RunConfig
-from harness.rewards.base import Answers, Source, score
-from harness.rewards.shaping import TERMS, Composed, Seen
+from harness.rewards.base import JudgedCompletions, RewardSource, score
+from harness.rewards.shaping import TERMS, Seen, ShapedReward
 from tests.harness.training.test_run import go
 from tests.helpers import close
 
@@ -123,7 +123,7 @@ def test_words_in_the_prompts_script(prompt: str, text: str, expected: float) ->
 # ---------------------------------------------------------------- around a source
 
 TEXTS = ["<think>5-3=2,12-2=10,10+4=14</think>#### 14", "5-3=2,12-2=11\n#### 15", "#### 14", ""]
-ANSWERS = Answers([PROBLEM] * 4, TEXTS, [RIGHT, WRONG, RIGHT, UNKNOWN], ordinal=0)
+ANSWERS = JudgedCompletions([PROBLEM] * 4, TEXTS, [RIGHT, WRONG, RIGHT, UNKNOWN], ordinal=0)
 
 
 def rollouts(lengths: tuple[int, ...] = (8, 10, 3, 10), group: int = 4) -> Rollouts:
@@ -131,11 +131,11 @@ def rollouts(lengths: tuple[int, ...] = (8, 10, 3, 10), group: int = 4) -> Rollo
     n = len(lengths)
     return Rollouts(
         tokens_NS=torch.zeros(n, 12, dtype=torch.int64),
-        attend_NS=torch.ones(n, 12, dtype=torch.bool),
-        mask_NT=mask_NT,
+        attention_mask_NS=torch.ones(n, 12, dtype=torch.bool),
+        completion_mask_NT=mask_NT,
         logp_NT=torch.zeros(n, 10),
         group_N=torch.arange(n) // group,
-        ended_N=torch.ones(n, dtype=torch.bool),
+        finished_N=torch.ones(n, dtype=torch.bool),
     )
 
 
@@ -143,7 +143,7 @@ WEIGHTS = {"format": 0.5, "length": 0.1, "steps": 0.0, "language": -1.0}
 
 
 def test_the_reward_is_the_weighed_sum_and_its_terms_are_logged() -> None:
-    rated, said = Composed(Source(), {**WEIGHTS, "accuracy": 2.0}, TASK, 10).rate(rollouts(), ANSWERS)
+    rated, said = ShapedReward(RewardSource(), {**WEIGHTS, "accuracy": 2.0}, TASK, 10).rate(rollouts(), ANSWERS)
     assert rated.reward_N is not None
     close(rated.reward_N, [2 + 0.5 - 1, -0.1 - 1, 2 - 1, -0.1 - 1], rtol=1e-6)
     means = {"accuracy": 2 / 3, "format": 1 / 3, "length": -1 / 3, "steps": (1 + 1 / 2) / 3, "language": 1.0}
@@ -157,26 +157,26 @@ def test_accuracy_is_always_there_and_a_term_that_is_not_named_never(monkeypatch
         raise AssertionError("not asked for")
 
     monkeypatch.setattr("harness.rewards.shaping.TERMS", {**TERMS, "steps": never})
-    rated, said = Composed(Source(), {"format": 0.0}, TASK, 10).rate(rollouts(), ANSWERS)
-    plain, _ = Source().rate(rollouts(), ANSWERS)
+    rated, said = ShapedReward(RewardSource(), {"format": 0.0}, TASK, 10).rate(rollouts(), ANSWERS)
+    plain, _ = RewardSource().rate(rollouts(), ANSWERS)
     assert rated.reward_N is not None and plain.reward_N is not None
     assert set(said) == {"reward/accuracy", "reward/format"} and torch.equal(rated.reward_N, plain.reward_N)
 
 
-class Staged(Source):
+class Staged(RewardSource):
     """Rewards of steps: 0.5 at token 1, and the verdict at the end."""
 
-    def rate(self, rollouts: Rollouts, answers: Answers) -> tuple[Rollouts, dict[str, float]]:
+    def rate(self, rollouts: Rollouts, answers: JudgedCompletions) -> tuple[Rollouts, dict[str, float]]:
         r, _ = super().rate(rollouts, answers)
         assert r.reward_N is not None
-        step_NT = torch.zeros(r.mask_NT.shape)
+        step_NT = torch.zeros(r.completion_mask_NT.shape)
         step_NT[:, 1] = 0.5
-        step_NT[range(4), r.mask_NT.sum(1) - 1] = r.reward_N
+        step_NT[range(4), r.completion_mask_NT.sum(1) - 1] = r.reward_N
         return replace(r, step_reward_NT=step_NT, step_end_NT=step_NT > 0), {"staged": 1.0}
 
 
 def test_with_rewards_of_steps_other_terms_fall_to_the_last() -> None:
-    rated, said = Composed(Staged(), {"accuracy": 2.0, "format": 0.25}, TASK, 10).rate(rollouts(), ANSWERS)
+    rated, said = ShapedReward(Staged(), {"accuracy": 2.0, "format": 0.25}, TASK, 10).rate(rollouts(), ANSWERS)
     assert rated.step_reward_NT is not None and said["staged"] == 1.0
     expected_NT = torch.zeros(4, 10)
     expected_NT[:, 1] = 1.0
@@ -185,7 +185,7 @@ def test_with_rewards_of_steps_other_terms_fall_to_the_last() -> None:
 
 
 def test_what_the_source_keeps_is_kept() -> None:
-    class Keeper(Source):
+    class Keeper(RewardSource):
         def modules(self) -> dict[str, Any]:
             return {"m": 1}
 
@@ -202,7 +202,7 @@ def test_what_the_source_keeps_is_kept() -> None:
             self.was = loop
 
     keeper = Keeper()
-    composed: Any = Composed(keeper, {}, TASK, 10)
+    composed: Any = ShapedReward(keeper, {}, TASK, 10)
     assert (composed.modules(), composed.state()) == ({"m": 1}, ({"n": 2}, {}))
     for method, words in (("load", (3, {})), ("begin", (4,)), ("refresh", (5,))):
         getattr(composed, method)(*words)
@@ -210,7 +210,7 @@ def test_what_the_source_keeps_is_kept() -> None:
 
 
 def test_score_leaves_verdicts_alone() -> None:
-    r, judged = score(rollouts(), [PROBLEM] * 4, TEXTS, TASK, Composed(Source(), {"format": 5.0}, TASK, 10), 0)
+    r, judged = score(rollouts(), [PROBLEM] * 4, TEXTS, TASK, ShapedReward(RewardSource(), {"format": 5.0}, TASK, 10), 0)
     assert [v.strict for v in judged.verdicts] == ["correct", "wrong", "correct", "unparseable"]
     assert r.reward_N is not None
     close(r.reward_N, [6.0, 0, 1, 0])
@@ -232,6 +232,6 @@ def test_reward_and_accuracy_part_ways(taught: Path, tmp_path: Path) -> None:
 
 def test_a_task_that_checks_no_steps_cannot_give_them() -> None:
     with pytest.raises(ValueError, match=r"^reward_weights\.steps: task 'qa' checks no steps; valid: accuracy, format"):
-        built(RunConfig(task_name="qa", reward_weights={"steps": 1.0})).as_dict()
+        resolve_experiment(RunConfig(task_name="qa", reward_weights={"steps": 1.0})).as_dict()
     with pytest.raises(ValueError, match=r"^reward_weights\.style: unknown term; valid: accuracy, .*steps$"):
-        built(RunConfig(reward_weights={"style": 1.0})).as_dict()
+        resolve_experiment(RunConfig(reward_weights={"style": 1.0})).as_dict()

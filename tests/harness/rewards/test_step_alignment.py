@@ -11,8 +11,8 @@ from algos import Rollouts
 from evals.tasks.arithmetic import Arithmetic, Problem
 from harness.config.start_models import MODELS
 from harness.rewards.base import score
-from harness.rewards.process import Stepwise
-from harness.rewards.step_alignment import lay, places, token_of
+from harness.rewards.process import ProcessReward
+from harness.rewards.step_alignment import scatter_step_rewards, step_end_tokens, token_of
 from tests.harness.tiny_models import letters
 
 SOLUTION = "5-3=2,12-2=10,10+4=14\n#### 14"
@@ -33,11 +33,11 @@ def written(*texts: str, cut: int | None = None) -> Rollouts:
     mask = torch.tensor([[True] * len(row) + [False] * (width - len(row)) for row in rows])
     return Rollouts(
         tokens_NS=tokens,
-        attend_NS=torch.cat([torch.ones(len(rows), 1, dtype=torch.bool), mask], 1),
-        mask_NT=mask,
+        attention_mask_NS=torch.cat([torch.ones(len(rows), 1, dtype=torch.bool), mask], 1),
+        completion_mask_NT=mask,
         logp_NT=torch.zeros(mask.shape),
         group_N=torch.zeros(len(rows), dtype=torch.long),
-        ended_N=torch.tensor([row[-1] == tokenizer.eos_token_id for row in rows]),
+        finished_N=torch.tensor([row[-1] == tokenizer.eos_token_id for row in rows]),
     )
 
 
@@ -67,22 +67,22 @@ def test_special_tokens_have_no_characters() -> None:
 def test_the_checkers_marks_lie_at_the_steps_and_the_verdict_at_the_end() -> None:
     texts = [SOLUTION, "5-3=2,12-2=11\n#### 11", "#### 14"]
     r = written(*texts)
-    rated, judged = score(r, [PROBLEM] * 3, texts, Arithmetic(), Stepwise(Arithmetic(), nano()), 0)
+    rated, judged = score(r, [PROBLEM] * 3, texts, Arithmetic(), ProcessReward(Arithmetic(), nano()), 0)
     assert rated.step_end_NT is not None and rated.step_reward_NT is not None
     assert rated.reward_N is not None and rated.reward_N.tolist() == [1, 0, 1]
     marks = [row[end].tolist() for row, end in zip(rated.step_reward_NT, rated.step_end_NT, strict=True)]
     assert marks == [[1, 1, 1, 1], [1, 0, 0], [1]]
-    last = r.mask_NT.sum(1) - 1
+    last = r.completion_mask_NT.sum(1) - 1
     assert rated.step_end_NT[torch.arange(3), last].all(), "a bare answer is a step too"
-    assert judged.said == {"steps/right": 4 / 5, "steps/written": 5 / 3}
-    assert not rated.step_reward_NT[~rated.step_end_NT].any() and not (rated.step_end_NT & ~r.mask_NT).any()
+    assert judged.metrics == {"steps/right": 4 / 5, "steps/written": 5 / 3}
+    assert not rated.step_reward_NT[~rated.step_end_NT].any() and not (rated.step_end_NT & ~r.completion_mask_NT).any()
 
 
 def test_where_a_step_ends_with_a_cut_completion_the_verdict_stands() -> None:
     tokenizer = nano()
     cut = token_of(tokenizer, tokenizer(SOLUTION)["input_ids"], 13) + 1
     r = written(SOLUTION, cut=cut)
-    rated, _ = score(r, [PROBLEM], ["5-3=2,12-2=10"], Arithmetic(), Stepwise(Arithmetic(), tokenizer), 0)
+    rated, _ = score(r, [PROBLEM], ["5-3=2,12-2=10"], Arithmetic(), ProcessReward(Arithmetic(), tokenizer), 0)
     assert rated.step_reward_NT is not None and rated.step_end_NT is not None
     assert rated.step_reward_NT[rated.step_end_NT].tolist() == [1, 0]
 
@@ -90,13 +90,13 @@ def test_where_a_step_ends_with_a_cut_completion_the_verdict_stands() -> None:
 def test_a_problem_without_steps_has_its_answer_alone() -> None:
     sorting = replace(PROBLEM, prompt="sort 3 1:", gold="3", source=None)
     rated, _ = score(
-        written("1 3\n#### 3"), [sorting], ["1 3\n#### 3"], Arithmetic(), Stepwise(Arithmetic(), nano()), 0
+        written("1 3\n#### 3"), [sorting], ["1 3\n#### 3"], Arithmetic(), ProcessReward(Arithmetic(), nano()), 0
     )
     assert rated.step_end_NT is not None and int(rated.step_end_NT.sum()) == 1
 
 
 def test_the_later_of_two_steps_in_one_token_stands() -> None:
     r = written("#### 14")
-    end_NT, reward_NT = lay(r, [[0, 0]], [[0.25, 0.5, 1.0]])
+    end_NT, reward_NT = scatter_step_rewards(r, [[0, 0]], [[0.25, 0.5, 1.0]])
     assert end_NT.sum() == 2 and reward_NT[0, 0] == 0.5
-    assert places(nano(), r, [[]]) == [[]]
+    assert step_end_tokens(nano(), r, [[]]) == [[]]

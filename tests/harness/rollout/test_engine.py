@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from harness.models.attention import attending
-from harness.models.causal_lm import LM
-from harness.models.half_precision import refresh, shadow
-from harness.rollout.engine import Engine, bucket
+from harness.models.causal_lm import CausalLM
+from harness.models.half_precision import half_precision_copy, refresh
+from harness.models.limits import bucket
+from harness.rollout.engine import Engine
 from harness.rollout.sampler import Completions, Sampler, Sampling
 from tests.harness.models.test_causal_lm import MORE, model_of
 from tests.harness.models.test_policy import credited, whole
@@ -27,7 +28,7 @@ def static(model: Any, look: int = 5) -> Sampler:
     """A sampler that decodes as on CUDA, without the graphs."""
     sampler = Sampler(model, letters())
     sampler.engine = Engine(model, static=True)
-    sampler.engine.look = look
+    sampler.engine.sync_every = look
     return sampler
 
 
@@ -98,7 +99,7 @@ def autocast() -> torch.autocast:
 @pytest.mark.parametrize("kind", ["llama", "qwen2"])
 def test_a_shadow_gives_what_autocast_gives_bit_for_bit(kind: str) -> None:
     model = build(kind)
-    twin = shadow(model, torch.bfloat16)
+    twin = half_precision_copy(model, torch.bfloat16)
     ids = torch.tensor(PROMPTS[1])[None]
     with torch.no_grad(), autocast():
         assert torch.equal(twin(input_ids=ids).logits, model(input_ids=ids).logits)
@@ -110,7 +111,7 @@ def test_a_shadow_gives_what_autocast_gives_bit_for_bit(kind: str) -> None:
 
 def test_a_shadow_follows_its_model() -> None:
     model = build("llama")
-    twin = shadow(model, torch.bfloat16)
+    twin = half_precision_copy(model, torch.bfloat16)
     with torch.no_grad():
         for p in model.parameters():
             p.add_(0.1)
@@ -124,7 +125,7 @@ def test_the_sampler_decodes_in_the_autocast_that_it_is_given() -> None:
     """Every rollout begins with the weights as they are; the trainer's own reading of the tokens is near."""
     model = build("llama")
     sampler = Sampler(model, letters(), autocast=autocast)
-    assert sampler.engine.twin is not None
+    assert sampler.engine.half_precision is not None
     first: Completions = sampler(PROMPTS, G, WARM)
     with torch.no_grad():
         for p in model.parameters():
@@ -140,11 +141,11 @@ def test_the_sampler_decodes_in_the_autocast_that_it_is_given() -> None:
 def test_layouts_nest() -> None:
     """A reading inside a reading: the inner one's layout does not outlive it."""
     model = build("llama")
-    outer, inner = (LM(model) for _ in range(2))
+    outer, inner = (CausalLM(model) for _ in range(2))
     from tests.harness.models.test_causal_lm import example
 
     with torch.no_grad(), attending(model.base_model, object()):  # type: ignore[arg-type]
-        inner.read(example())
+        inner.hidden_states(example())
         assert model.config._attn_implementation == "harness"
     assert model.config._attn_implementation != "harness" and outer.packs
     chosen = outer.read(example())

@@ -15,7 +15,7 @@ from scipy.stats import kstest
 from harness.rollout import sampler as rollout
 from harness.rollout.rng import permutation, uniforms
 from harness.rollout.sampler import Completions, Sampler, Sampling
-from harness.rollout.token_sampling import choose
+from harness.rollout.token_sampling import sample_token
 from tests.harness.tiny_models import ENDS, KINDS, PAD, build, letters, plain_logp, prompts_of, sampler_of, shared
 from tests.helpers import close
 
@@ -41,7 +41,7 @@ def logp_of(done: Completions) -> list[list[float]]:
 def same(one: Completions, two: Completions) -> None:
     """The same tokens; log-probabilities within 1e-5."""
     assert tokens_of(one) == tokens_of(two)
-    assert one.ended_N.tolist() == two.ended_N.tolist()
+    assert one.finished_N.tolist() == two.finished_N.tolist()
     close(logp_of(one), logp_of(two), rtol=0, atol=1e-5)
 
 
@@ -115,7 +115,7 @@ def one_by_one(kind: str) -> Completions:
         torch.cat([torch.nn.functional.pad(p.logp_NT, (0, width - p.logp_NT.shape[1])) for p in parts]),
         torch.cat([torch.nn.functional.pad(p.entropy_NT, (0, width - p.entropy_NT.shape[1])) for p in parts]),
         torch.cat([p.length_N for p in parts]),
-        torch.cat([p.ended_N for p in parts]),
+        torch.cat([p.finished_N for p in parts]),
     )
 
 
@@ -184,8 +184,8 @@ def test_completion_k_does_not_depend_on_the_group_size(kind: str, whole: Comple
 def test_a_shorter_limit_gives_the_beginning(kind: str, whole: Completions) -> None:
     done = sampler_of(kind)(PROMPTS, G, dataclasses.replace(WARM, max_new_tokens=7))
     assert tokens_of(done) == [row[:7] for row in tokens_of(whole)]
-    assert done.ended_N.tolist() == [
-        e and n <= 7 for e, n in zip(whole.ended_N.tolist(), whole.length_N.tolist(), strict=True)
+    assert done.finished_N.tolist() == [
+        e and n <= 7 for e, n in zip(whole.finished_N.tolist(), whole.length_N.tolist(), strict=True)
     ]
 
 
@@ -230,7 +230,7 @@ def test_sampling_leaves_the_global_generators_alone() -> None:
 
 
 def test_a_completion_ends_at_its_first_end_token_or_at_the_limit(kind: str, whole: Completions) -> None:
-    for row, n, ended in zip(whole.tokens_NT.tolist(), whole.length_N.tolist(), whole.ended_N.tolist(), strict=True):
+    for row, n, ended in zip(whole.tokens_NT.tolist(), whole.length_N.tolist(), whole.finished_N.tolist(), strict=True):
         ends = [i for i, token in enumerate(row[:n]) if token in ENDS]
         assert ends == ([n - 1] if ended else [])
         assert ended or n == T
@@ -238,16 +238,16 @@ def test_a_completion_ends_at_its_first_end_token_or_at_the_limit(kind: str, who
     logp = whole.logp_NT
     after = torch.arange(logp.shape[1]) >= whole.length_N[:, None]
     assert torch.all(logp[after] == 0) and torch.all(logp[~after] < 0)
-    assert whole.ended_N.any() and not whole.ended_N.all(), "one of the two cases does not occur"
+    assert whole.finished_N.any() and not whole.finished_N.all(), "one of the two cases does not occur"
 
 
 def test_an_end_token_at_the_limit_has_ended() -> None:
     full = sampler_of("llama")(PROMPTS, G, WARM)
-    row = next(i for i, (n, e) in enumerate(zip(full.length_N.tolist(), full.ended_N, strict=True)) if e and n > 2)
+    row = next(i for i, (n, e) in enumerate(zip(full.length_N.tolist(), full.finished_N, strict=True)) if e and n > 2)
     limit = int(full.length_N[row])
     for cut, ended in ((limit, True), (limit - 1, False)):
         done = sampler_of("llama")(PROMPTS, G, dataclasses.replace(WARM, max_new_tokens=cut))
-        assert (int(done.length_N[row]), bool(done.ended_N[row])) == (cut, ended)
+        assert (int(done.length_N[row]), bool(done.finished_N[row])) == (cut, ended)
 
 
 def test_a_limit_of_one_token() -> None:
@@ -275,7 +275,7 @@ def test_a_stop_string_ends_a_completion_and_is_cut_off() -> None:
     first = next(n for n in range(len(tokens) + 1) if stop in letters().decode(tokens[:n]))
     assert 0 < first < len(tokens) == 12
     done = sampler([PROMPTS[1]], 1, greedy(12, stop=("never!", stop)))
-    assert tokens_of(done) == [tokens[:first]] and done.ended_N.tolist() == [True]
+    assert tokens_of(done) == [tokens[:first]] and done.finished_N.tolist() == [True]
     assert sampler.texts(done, ("never!", stop)) == [text[: text.index(stop)]]
 
 
@@ -286,7 +286,7 @@ def test_a_stop_string_ends_its_own_row_alone(whole: Completions, kind: str) -> 
     done = sampler(PROMPTS, G, dataclasses.replace(WARM, stop=(stop,)))
     cut = 0
     for before, after, text, ended, was in zip(
-        tokens_of(whole), tokens_of(done), texts, done.ended_N.tolist(), whole.ended_N.tolist(), strict=True
+        tokens_of(whole), tokens_of(done), texts, done.finished_N.tolist(), whole.finished_N.tolist(), strict=True
     ):
         if stop in text:
             first = next(n for n in range(len(before) + 1) if stop in letters().decode(before[:n]))
@@ -408,7 +408,7 @@ def test_choose_draws_each_token_as_often_as_it_is_likely(logits: list[float], t
     """Over an even grid of u: counts within one of n p, for a token's share of [0, 1) is one interval."""
     n = 5000
     u = (torch.arange(n) + 0.5) / n
-    tokens, logp, _ = choose(torch.tensor([logits]).expand(n, -1), temperature, u)
+    tokens, logp, _ = sample_token(torch.tensor([logits]).expand(n, -1), temperature, u)
     weights = [math.exp(x / temperature) for x in logits]
     for token, weight in enumerate(weights):
         p = weight / sum(weights)
@@ -426,13 +426,13 @@ def test_choose_never_takes_what_is_impossible() -> None:
     logits = torch.from_numpy(rng.standard_normal((400, 50)) * 4).float()
     logits[:, :5] = logits[:, 45:] = -math.inf
     for u in (0.0, last):
-        tokens, logp, _ = choose(logits, 1.0, torch.full((400,), u, dtype=torch.float64))
+        tokens, logp, _ = sample_token(logits, 1.0, torch.full((400,), u, dtype=torch.float64))
         assert torch.all(tokens >= 5) and torch.all(tokens < 45) and torch.all(torch.isfinite(logp))
 
 
 def test_choose_greedily_takes_the_likeliest() -> None:
     logits = torch.tensor(LOGITS)
-    tokens, logp, _ = choose(logits, 0.0, None)
+    tokens, logp, _ = sample_token(logits, 0.0, None)
     assert tokens.tolist() == [0, 0, 2]
     total = [math.log(sum(math.exp(x) for x in row)) for row in LOGITS]
     close(logp, [2.0 - total[0], 0.0 - total[1], 3.0 - total[2]], rtol=0, atol=1e-6)

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from harness.cli import main
-from harness.reports.loading import read
+from harness.reports.loading import load_results
 from harness.reports.render import figures
 from harness.studies import launcher
 from tests.harness.tiny_models import SETTINGS
@@ -43,7 +43,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
         return subprocess.CompletedProcess(words, code, stderr=error)
 
     monkeypatch.setattr(launcher, "subprocess", SimpleNamespace(run=run, PIPE=subprocess.PIPE))
-    monkeypatch.setattr(figures, "draw", lambda findings, folder: [])
+    monkeypatch.setattr(figures, "draw", lambda findings, folder: {})
 
 
 def state(folder: Path) -> dict[str, tuple[bytes, int]]:
@@ -70,30 +70,30 @@ def test_a_comparison_and_what_is_lost_of_it(
     assert (code, error) == (0, "")
     lines = said.splitlines()
     assert lines[0] == "4 runs: 4 to do" and [line.split(":")[0] for line in lines[1:5]] == [
-        f"[{i}/4] x/{cell}" for i, cell in enumerate(CELLS, 1)
+        f"[{i}/4] x/{run}" for i, run in enumerate(CELLS, 1)
     ]
-    assert lines[5].startswith("At 48 completions grpo and rft cannot be compared yet (2 seeds; ")
+    assert lines[5].startswith("At 48 completions, grpo and rft cannot be compared yet (2 seeds; ")
     assert lines[6] == f"report: {folder / 'report.html'}"
-    records = {cell: json.loads((folder / cell / "record.json").read_text()) for cell in CELLS}
+    records = {run: json.loads((folder / run / "record.json").read_text()) for run in CELLS}
     assert all(r["status"] == "finished" and r["spend"]["completions"] == 48 for r in records.values())
-    assert {arm: list(runs) for arm, runs in read(folder).runs.items()} == {arm: list(SEEDS) for arm in ARMS}
+    assert {arm: list(runs) for arm, runs in load_results(folder).runs.items()} == {arm: list(SEEDS) for arm in ARMS}
     assert len({tuple(values(r).values()) for r in records.values()}) > 1, "runs that all say the same"
 
     shutil.rmtree(folder / CELLS[1])  # lost
     cut = folder / CELLS[2] / "record.json"  # and cut off, as by a lamp that went out
     cut.write_text(json.dumps({**records[CELLS[2]], "status": "running"}))
-    before = {cell: state(folder / cell) for cell in CELLS}
+    before = {run: state(folder / run) for run in CELLS}
     (folder / "report.html").unlink()
     code, said, error = harness(words, monkeypatch)
     assert (code, error) == (0, "") and said.splitlines()[0] == "4 runs: 2 finished, 2 to do"
-    after = {cell: state(folder / cell) for cell in CELLS}
-    assert [cell for cell in CELLS if after[cell] != before[cell]] == CELLS[1:3]
+    after = {run: state(folder / run) for run in CELLS}
+    assert [run for run in CELLS if after[run] != before[run]] == CELLS[1:3]
     assert (folder / "report.html").stat().st_size > 1000
-    for cell in CELLS[1:3]:
-        again = json.loads((folder / cell / "record.json").read_text())
-        assert again["status"] == "finished" and values(again) == values(records[cell]), "another run than before"
+    for run in CELLS[1:3]:
+        again = json.loads((folder / run / "record.json").read_text())
+        assert again["status"] == "finished" and values(again) == values(records[run]), "another run than before"
 
-    before = {cell: state(folder / cell) for cell in CELLS}
+    before = {run: state(folder / run) for run in CELLS}
     code, said, _ = harness(words, monkeypatch)
     assert code == 0 and said.splitlines()[0] == "4 runs: 4 finished, 0 to do"
-    assert {cell: state(folder / cell) for cell in CELLS} == before
+    assert {run: state(folder / run) for run in CELLS} == before

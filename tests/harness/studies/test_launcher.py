@@ -1,4 +1,4 @@
-"""Cells of a study: what is done and what is to do, which trial was best, and how they are run.
+"""Runs of a study: what is done and what is to do, which trial was best, and how they are started.
 
 No model is loaded: `subprocess.run` is replaced by a stub that reads the words with the real command line and leaves
 the record that such a run would leave.
@@ -7,7 +7,6 @@ the record that such a run would leave.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shlex
 import signal
@@ -22,16 +21,17 @@ from typing import Any
 import pytest
 import torch
 
-from harness.config.experiment import built
+from harness.config.experiment import resolve_experiment
 from harness.config.run_config import RunConfig
 from harness.records.fingerprint import config_differences
 from harness.records.io import read_record
 from harness.records.lock import held
 from harness.studies import launcher
-from harness.studies.cost_estimate import predicted
-from harness.studies.launcher import Runner, check_shared, rehearse
-from harness.studies.planned_run import Cell, label
-from harness.studies.status import choose, choose_trial, describe, endpoint_of, state_of
+from harness.studies.cost_estimate import predicted_seconds
+from harness.studies.launcher import Runner, check_workers, dry_run
+from harness.studies.planned_run import PlannedRun, label
+from harness.studies.status import describe, endpoint_of, select_trial, select_trials, state_of
+from harness.studies.storage import stored_study
 from harness.studies.study import Study, parse
 from harness.training.setup import check_same
 from tests.harness.record_factory import Type, a_record, change, rows, typist, write
@@ -42,19 +42,25 @@ TUNE = {"grid": {"lr": [1e-4, 2e-4]}, "seeds": [100, 101], "base": {"budget": "c
 Leave = Callable[..., Path]
 
 
-def study(**table: Any) -> Study:
+def make_study(**table: Any) -> Study:
     arms = {"a": {"algo": {"name": "grpo"}}, "b": {"algo": {"name": "rft"}}}
     return parse("s", {"arms": arms, "seeds": 2, "base": dict(BUDGET), **table})
 
 
 def tuned(**table: Any) -> Study:
-    return study(tune={**TUNE, "seeds": [100, 101]}, **table)
+    return make_study(tune={**TUNE, "seeds": [100, 101]}, **table)
 
 
 def leave(config: RunConfig, value: float = 0.5, status: str = "finished", **fields: Any) -> Path:
     """The record of that run, as if it had been run."""
     record = a_record(
-        "", config.seed, [value], [1.0], status=status, config=built(config).as_dict(), algo=config.algo_name
+        "",
+        config.seed,
+        [value],
+        [1.0],
+        status=status,
+        config=resolve_experiment(config).as_dict(),
+        algo=config.algo_name,
     )
     if config.eval_split == "selection":
         record["evals"] = rows("arithmetic_selection", 1.0, value, kept=False)
@@ -88,57 +94,59 @@ STATES = [
 
 @pytest.mark.parametrize(("status", "retry", "expected"), STATES)
 def test_states(status: str | None, retry: bool, expected: str, out: str) -> None:
-    cells = study().runs()
-    leave(cells[0].config(out))
+    runs = make_study().runs()
+    leave(runs[0].config(out))
     if status:
-        leave(cells[1].config(out), status=status)
-    state = state_of(cells, out, retry)
-    found = {"done": state.done, "failed": state.failed, "waiting": state.waiting}
-    assert {name: cells[1] in of for name, of in found.items()} == {name: name == expected for name in found}
-    assert sum(map(len, found.values())) == 4 and cells[0] in state.done and state.waiting[-2:] == cells[2:]
+        leave(runs[1].config(out), status=status)
+    state = state_of(runs, out, retry)
+    by_state = {"done": state.done, "failed": state.failed, "waiting": state.waiting}
+    assert {name: runs[1] in listed for name, listed in by_state.items()} == {
+        name: name == expected for name in by_state
+    }
+    assert sum(map(len, by_state.values())) == 4 and runs[0] in state.done and state.waiting[-2:] == runs[2:]
 
 
 def test_states_in_words(out: str) -> None:
-    cells = study().runs()
-    assert describe("runs", state_of(cells, out)) == "4 runs: 4 to do"
-    leave(cells[0].config(out))
-    leave(cells[1].config(out), status="failed")
-    said = "4 runs: 1 finished, 1 failed (kept; --retry tries them again), 2 to do"
-    assert describe("runs", state_of(cells, out)) == said
+    runs = make_study().runs()
+    assert describe("runs", state_of(runs, out)) == "4 runs: 4 to do"
+    leave(runs[0].config(out))
+    leave(runs[1].config(out), status="failed")
+    text = "4 runs: 1 finished, 1 failed (kept; --retry tries them again), 2 to do"
+    assert describe("runs", state_of(runs, out)) == text
 
 
 def test_another_configuration_is_refused(out: str) -> None:
-    cells = study().runs()
-    leave(cells[2].config(out))
-    changed = study(base={**BUDGET, "lr": 0.5, "algo": {"epochs": 2}}).runs()
-    was = built(cells[2].config(out)).as_dict()
+    runs = make_study().runs()
+    leave(runs[2].config(out))
+    changed = make_study(base={**BUDGET, "lr": 0.5, "algo": {"epochs": 2}}).runs()
+    was = resolve_experiment(runs[2].config(out)).as_dict()
     message = refused(lambda: state_of(changed, out))
     assert message.startswith(f"{out}/s/a/seed1 was begun with another configuration: ")
     assert "algo.epochs: 1 -> 2; lr: " in message and f"lr: {was['lr']} -> 0.5" in message and "--name" in message
 
 
 def test_what_changes_no_number_is_not_compared(out: str, tmp_path: Path) -> None:
-    cells = study().runs()
-    for cell in cells:
-        leave(cell.config(out))
+    runs = make_study().runs()
+    for run in runs:
+        leave(run.config(out))
     moved = str(tmp_path / "moved")
     Path(out).rename(moved)
-    assert len(state_of(study(base={**BUDGET, "keep_checkpoints": 0}).runs(), moved).done) == 4
+    assert len(state_of(make_study(base={**BUDGET, "keep_checkpoints": 0}).runs(), moved).done) == 4
 
 
 def test_a_field_that_came_later_is_no_difference(out: str) -> None:
     """At its default it is what the record was made with, before anybody had a name for it."""
-    cells = study().runs()
-    for cell in cells:
-        change(leave(cell.config(out)), lambda r: r["config"].pop("eval_split"))
-    assert len(state_of(cells, out).done) == 4
+    runs = make_study().runs()
+    for run in runs:
+        change(leave(run.config(out)), lambda r: r["config"].pop("eval_split"))
+    assert len(state_of(runs, out).done) == 4
 
 
 def test_a_run_of_before_that_field_goes_on(out: str) -> None:
     """When it was interrupted: what the study offers to do must not be refused by the run."""
-    config = study().runs()[0].config(out)
+    config = make_study().runs()[0].config(out)
     folder = leave(config, status="interrupted")
-    new = a_record("", 0, [0.5], [1.0], config=built(config).as_dict())
+    new = a_record("", 0, [0.5], [1.0], config=resolve_experiment(config).as_dict())
     change(folder, lambda r: r["config"].pop("eval_split"))
     check_same(folder, new)
     change(folder, lambda r: r["config"].update(eval_split="selection"))
@@ -150,10 +158,10 @@ BROKEN = ["{", "", "[]", "{}", "3", '{"algo": "grpo"}', '{"status": "finished"}'
 
 @pytest.mark.parametrize("text", BROKEN)
 def test_a_broken_record_is_named(text: str | bytes, out: str) -> None:
-    folder = Path(out, study().runs()[1].path)
+    folder = Path(out, make_study().runs()[1].path)
     folder.mkdir(parents=True)
     (folder / "record.json").write_bytes(text if isinstance(text, bytes) else text.encode())
-    assert refused(lambda: state_of(study().runs(), out)).startswith(str(folder / "record.json"))
+    assert refused(lambda: state_of(make_study().runs(), out)).startswith(str(folder / "record.json"))
 
 
 def test_a_folder_where_a_record_is_due(out: str) -> None:
@@ -164,10 +172,10 @@ def test_a_folder_where_a_record_is_due(out: str) -> None:
 
 
 def test_what_only_the_algorithm_knows_is_wrong_in_its_arm(out: str) -> None:
-    found = study(arms={"a": {"algo": "grpo"}, "b": {"algo": {"name": "rft", "kl_cofe": 1}}})
-    message = refused(lambda: state_of(found.runs(), out))
+    study = make_study(arms={"a": {"algo": "grpo"}, "b": {"algo": {"name": "rft", "kl_cofe": 1}}})
+    message = refused(lambda: state_of(study.runs(), out))
     assert message.startswith("arm 'b': algo.kl_cofe: unknown field")
-    message = refused(lambda: state_of(study(arms={"x": {"algo": "groo"}}).runs(), out))
+    message = refused(lambda: state_of(make_study(arms={"x": {"algo": "groo"}}).runs(), out))
     assert message.startswith("arm 'x': algo: ") and "groo" in message
 
 
@@ -187,38 +195,38 @@ TRIALS: dict[str, tuple[dict[str, list[float | None]], str | None]] = {
 @pytest.mark.parametrize("what", TRIALS)
 def test_the_best_trial(what: str) -> None:
     trials, best = TRIALS[what]
-    assert choose_trial(trials) == best
+    assert select_trial(trials) == best
 
 
-def trial(found: Study, arm: str, lr: float, seed: int) -> Cell:
-    (cell,) = (c for c in found.trials() if (c.arm, c.seed, c.fields["lr"]) == (arm, seed, lr))
-    return cell
+def trial(study: Study, arm: str, lr: float, seed: int) -> PlannedRun:
+    (run,) = (c for c in study.trials() if (c.arm, c.seed, c.fields["lr"]) == (arm, seed, lr))
+    return run
 
 
 def test_each_arm_gets_its_best_trial(out: str) -> None:
-    found = tuned()
+    study = tuned()
     values = {("a", 1e-4): (0.3, 0.6), ("a", 2e-4): (0.5, 0.5), ("b", 1e-4): (0.2, 0.2), ("b", 2e-4): (0.1, 0.3)}
     for (arm, lr), pair in values.items():
         for seed, value in zip((100, 101), pair, strict=True):
-            leave(trial(found, arm, lr, seed).config(out), value)
-    assert choose(found, out) == {"a": {"lr": 2e-4}, "b": {"lr": 1e-4}}
-    assert choose(study(), out) == {}
-    change(Path(out, trial(found, "a", 2e-4, 101).path), lambda r: r.update(status="failed"))
-    assert choose(found, out)["a"] == {"lr": 1e-4}, "a trial that failed for a seed was chosen"
-    (Path(out, trial(found, "b", 1e-4, 100).path) / "record.json").unlink()
-    assert choose(found, out)["b"] == {"lr": 2e-4}, "a trial that was not run for a seed was chosen"
-    change(Path(out, trial(found, "b", 2e-4, 100).path), lambda r: r.update(status="interrupted"))
-    message = refused(lambda: choose(found, out))
+            leave(trial(study, arm, lr, seed).config(out), value)
+    assert select_trials(study, out) == {"a": {"lr": 2e-4}, "b": {"lr": 1e-4}}
+    assert select_trials(make_study(), out) == {}
+    change(Path(out, trial(study, "a", 2e-4, 101).path), lambda r: r.update(status="failed"))
+    assert select_trials(study, out)["a"] == {"lr": 1e-4}, "a trial that failed for a seed was chosen"
+    (Path(out, trial(study, "b", 1e-4, 100).path) / "record.json").unlink()
+    assert select_trials(study, out)["b"] == {"lr": 2e-4}, "a trial that was not run for a seed was chosen"
+    change(Path(out, trial(study, "b", 2e-4, 100).path), lambda r: r.update(status="interrupted"))
+    message = refused(lambda: select_trials(study, out))
     assert message == "tune: no trial of arm 'b' has finished for every tuning seed"
 
 
 def test_an_arm_may_be_tuned_as_another(out: str) -> None:
-    found = tuned(arms={"a": {"algo": "grpo"}, "b": {"algo": "grpo", "prompts": 4, "tuned_as": "a"}})
-    assert {cell.arm for cell in found.trials()} == {"a"}
-    assert "tuned_as" not in found.runs()[1].fields
-    for cell in found.trials():
-        leave(cell.config(out), cell.fields["lr"])
-    assert choose(found, out) == {"a": {"lr": 2e-4}, "b": {"lr": 2e-4}}
+    study = tuned(arms={"a": {"algo": "grpo"}, "b": {"algo": "grpo", "prompts": 4, "tuned_as": "a"}})
+    assert {run.arm for run in study.trials()} == {"a"}
+    assert "tuned_as" not in study.runs()[1].fields
+    for run in study.trials():
+        leave(run.config(out), run.fields["lr"])
+    assert select_trials(study, out) == {"a": {"lr": 2e-4}, "b": {"lr": 2e-4}}
 
 
 def test_a_trial_is_judged_at_its_end_on_its_own_split() -> None:
@@ -260,11 +268,11 @@ class Stub:
         self.environments.append(env)
         self.before(path, env)
         code = self.ends.get(path, 0)
-        said = {0: "", 1: "a warning\nerror: the run failed: out of cheese\n", 2: "error: lr: wrong\n"}.get(code, "")
+        message = {0: "", 1: "a warning\nerror: the run failed: out of cheese\n", 2: "error: lr: wrong\n"}.get(code, "")
         status = {0: "finished", 1: "failed", 130: "interrupted", -9: "running"}.get(code)
         if status:
             leave(config, status=status)
-        return subprocess.CompletedProcess(list(words), code, stderr=said)
+        return subprocess.CompletedProcess(list(words), code, stderr=message)
 
 
 @pytest.fixture
@@ -274,57 +282,55 @@ def typed(monkeypatch: pytest.MonkeyPatch) -> Type:
 
 @pytest.fixture
 def stub(typed: Type, out: str, monkeypatch: pytest.MonkeyPatch) -> Stub:
-    """And no report: it has tests of its own."""
-    found = Stub(typed, out)
-    monkeypatch.setattr(launcher, "subprocess", found)
-    monkeypatch.setattr(launcher, "_report", lambda folder, say: say(f"report of {folder.name}"))
-    return found
+    stub = Stub(typed, out)
+    monkeypatch.setattr(launcher, "subprocess", stub)
+    return stub
 
 
-Conduct = Callable[..., tuple[list[str], list[str]]]
+Launch = Callable[..., tuple[list[str], list[str]]]
 
 
 @pytest.fixture
-def conducted(out: str) -> Conduct:
-    """(broken cells, what was said)."""
+def launched(out: str) -> Launch:
+    """Launch a study: (runs that did not finish, lines)."""
 
-    def run(found: Study, workers: int = 1, retry: bool = False) -> tuple[list[str], list[str]]:
-        said: list[str] = []
-        return launcher.conduct(found, out, workers, retry, said.append), said
+    def run(study: Study, workers: int = 1, retry: bool = False) -> tuple[list[str], list[str]]:
+        lines: list[str] = []
+        return launcher.launch(study, out, workers, retry, lines.append), lines
 
     return run
 
 
-def paths(cells: Sequence[Cell]) -> list[str]:
-    return [cell.path for cell in cells]
+def paths(runs: Sequence[PlannedRun]) -> list[str]:
+    return [run.path for run in runs]
 
 
 # ---------------------------------------------------------------- one at a time
 
 
-def test_cells_run_in_order_and_leave_a_study(stub: Stub, conducted: Conduct, out: str) -> None:
-    found = study()
-    broken, said = conducted(found)
-    assert broken == [] and stub.begun == paths(found.runs())
-    assert said[0] == "4 runs: 4 to do" and said[-1] == "report of s"
-    assert said[1].startswith("[1/4] s/a/seed0: 50.0 % in domain, greedy;  ") and said[4].startswith(
+def test_runs_come_in_order_and_leave_a_study(stub: Stub, launched: Launch, out: str) -> None:
+    study = make_study()
+    failures, lines = launched(study)
+    assert failures == [] and stub.begun == paths(study.runs())
+    assert lines[0] == "4 runs: 4 to do" and len(lines) == 5
+    assert lines[1].startswith("[1/4] s/a/seed0: 50.0 % in domain, greedy;  ") and lines[4].startswith(
         "[4/4] s/b/seed1: "
     )
-    assert parse("s", json.loads(Path(out, "s", "study.json").read_text())) == found
+    assert stored_study(Path(out, "s")) == study
 
 
-def test_a_record_is_the_one_that_the_cell_asks_for(stub: Stub, conducted: Conduct, out: str) -> None:
-    conducted(tuned())
-    for cell in tuned().trials():
-        record = read_record(Path(out, cell.path))
-        assert record and config_differences(record["config"], built(cell.config(out)).as_dict()) == []
+def test_a_record_is_the_one_that_the_run_asks_for(stub: Stub, launched: Launch, out: str) -> None:
+    launched(tuned())
+    for run in tuned().trials():
+        record = read_record(Path(out, run.path))
+        assert record and config_differences(record["config"], resolve_experiment(run.config(out)).as_dict()) == []
 
 
-def test_the_time_that_is_left(stub: Stub, conducted: Conduct, monkeypatch: pytest.MonkeyPatch) -> None:
-    times = iter([0.0, 60.0, 100.0, 400.0, 400.0, 400.0, 0.0, 0.0])  # cells of 60, 300, 0 and 0 seconds
+def test_the_time_that_is_left(stub: Stub, launched: Launch, monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([0.0, 60.0, 100.0, 400.0, 400.0, 400.0, 0.0, 0.0])  # runs of 60, 300, 0 and 0 seconds
     monkeypatch.setattr(launcher, "time", SimpleNamespace(monotonic=lambda: next(times)))
-    _, said = conducted(study())
-    assert [line.split(";  ", 1)[1] for line in said[1:5]] == [
+    _, lines = launched(make_study())
+    assert [line.split(";  ", 1)[1] for line in lines[1:5]] == [
         "60 s;  about 3 min to go",
         "300 s;  about 6 min to go",
         "0 s;  about 2 min to go",
@@ -332,8 +338,8 @@ def test_the_time_that_is_left(stub: Stub, conducted: Conduct, monkeypatch: pyte
     ]
 
 
-def test_two_workers_need_half_the_time(stub: Stub, conducted: Conduct, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each cell takes 120 seconds; two may have ended when the first line is said."""
+def test_two_workers_need_half_the_time(stub: Stub, launched: Launch, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each run takes 120 seconds; two may have ended when the first line is said."""
     clock = threading.local()
 
     def monotonic() -> float:
@@ -341,66 +347,66 @@ def test_two_workers_need_half_the_time(stub: Stub, conducted: Conduct, monkeypa
         return 120.0 * clock.ended
 
     monkeypatch.setattr(launcher, "time", SimpleNamespace(monotonic=monotonic))
-    _, said = conducted(study(), workers=2)
-    minutes = [int(line.split("about ")[1].split()[0]) for line in said[1:5]]
+    _, lines = launched(make_study(), workers=2)
+    minutes = [int(line.split("about ")[1].split()[0]) for line in lines[1:5]]
     assert minutes[0] in (3, 2) and minutes[-1] == 0
 
 
-def test_a_crash_is_kept_and_shown_and_stops_nobody(stub: Stub, conducted: Conduct) -> None:
+def test_a_crash_is_kept_and_shown_and_stops_nobody(stub: Stub, launched: Launch) -> None:
     stub.ends = {"s/b/seed0": 1}
-    broken, said = conducted(study())
-    assert broken == ["s/b/seed0: the run failed: out of cheese"]
-    assert "[2/4] s/b/seed0: did not finish: the run failed: out of cheese" in said
-    assert len(stub.begun) == 4 and said[-1] == "report of s"
+    failures, lines = launched(make_study())
+    assert failures == ["s/b/seed0: the run failed: out of cheese"]
+    assert "[2/4] s/b/seed0: did not finish: the run failed: out of cheese" in lines
+    assert len(stub.begun) == 4
 
 
 @pytest.mark.parametrize("code", [-9, 77])
-def test_a_run_that_dies_without_a_word(code: int, stub: Stub, conducted: Conduct) -> None:
+def test_a_run_that_dies_without_a_word(code: int, stub: Stub, launched: Launch) -> None:
     """Killed, with a record that says `running`; or dead before it had one."""
     stub.ends = {"s/b/seed0": code}
-    broken, _ = conducted(study())
-    assert broken == [f"s/b/seed0: exit status {code}"] and len(stub.begun) == 4
+    failures, _ = launched(make_study())
+    assert failures == [f"s/b/seed0: exit status {code}"] and len(stub.begun) == 4
     stub.begun.clear()
     stub.ends = {}
-    assert conducted(study())[0] == [] and stub.begun == ["s/b/seed0"]
+    assert launched(make_study())[0] == [] and stub.begun == ["s/b/seed0"]
 
 
-def test_a_second_call_goes_on_where_the_first_was(stub: Stub, conducted: Conduct, out: str) -> None:
-    found = study()
-    leave(found.runs()[0].config(out))
+def test_a_second_call_goes_on_where_the_first_was(stub: Stub, launched: Launch, out: str) -> None:
+    study = make_study()
+    leave(study.runs()[0].config(out))
     stub.ends = {"s/b/seed0": 1}
-    conducted(found)
-    assert stub.begun == paths(found.runs()[1:])
+    launched(study)
+    assert stub.begun == paths(study.runs()[1:])
     stub.begun.clear()
     stub.ends = {}
-    _, said = conducted(found)
-    assert stub.begun == [], "a finished cell was run again, or a failed one without --retry"
-    assert said == ["4 runs: 3 finished, 1 failed (kept; --retry tries them again), 0 to do", "report of s"]
-    conducted(found, retry=True)
+    _, lines = launched(study)
+    assert stub.begun == [], "a finished run was run again, or a failed one without --retry"
+    assert lines == ["4 runs: 3 finished, 1 failed (kept; --retry tries them again), 0 to do"]
+    launched(study, retry=True)
     assert stub.begun == ["s/b/seed0"]
-    assert conducted(found)[1][0] == "4 runs: 4 finished, 0 to do"
+    assert launched(study)[1][0] == "4 runs: 4 finished, 0 to do"
 
 
-def test_more_seeds_later(stub: Stub, conducted: Conduct) -> None:
-    conducted(study())
+def test_more_seeds_later(stub: Stub, launched: Launch) -> None:
+    launched(make_study())
     stub.begun.clear()
-    conducted(study(seeds=[0, 1, 5]))
+    launched(make_study(seeds=[0, 1, 5]))
     assert stub.begun == ["s/a/seed5", "s/b/seed5"]
 
 
-def test_wrong_input_stops_the_study(stub: Stub, conducted: Conduct, out: str) -> None:
+def test_wrong_input_stops_the_study(stub: Stub, launched: Launch, out: str) -> None:
     stub.ends = {"s/b/seed0": 2}
-    assert refused(lambda: conducted(study())) == "s/b/seed0: lr: wrong"
+    assert refused(lambda: launched(make_study())) == "s/b/seed0: lr: wrong"
     assert stub.begun == ["s/a/seed0", "s/b/seed0"] and read_record(Path(out, "s/a/seed0"))
 
 
-def test_nothing_is_run_where_a_folder_holds_another_run(stub: Stub, conducted: Conduct, out: str) -> None:
-    leave(study(base={**BUDGET, "lr": 0.5}).runs()[-1].config(out))
-    assert "lr: 0.5 -> " in refused(lambda: conducted(study())) and stub.begun == []
+def test_nothing_is_run_where_a_folder_holds_another_run(stub: Stub, launched: Launch, out: str) -> None:
+    leave(make_study(base={**BUDGET, "lr": 0.5}).runs()[-1].config(out))
+    assert "lr: 0.5 -> " in refused(lambda: launched(make_study())) and stub.begun == []
 
 
 def test_an_interrupt_stops_and_keeps(stub: Stub, out: str) -> None:
-    found = study()
+    study = make_study()
 
     def interrupt(path: str, env: dict[str, str]) -> None:
         if path == "s/b/seed0":  # as a terminal does it: to all, and the run comes to a whole round
@@ -410,33 +416,33 @@ def test_an_interrupt_stops_and_keeps(stub: Stub, out: str) -> None:
     stub.before, stub.ends = interrupt, {"s/b/seed0": 130}
     runner = Runner(out, 1, lambda _: None)
     with pytest.raises(KeyboardInterrupt):
-        runner(found.runs())
-    assert stub.begun == ["s/a/seed0", "s/b/seed0"] and runner.broken == []
+        runner.run_all(study.runs())
+    assert stub.begun == ["s/a/seed0", "s/b/seed0"] and runner.failures == []
     stub.before, stub.ends = lambda path, env: None, {}
-    assert paths(state_of(found.runs(), out).done) == ["s/a/seed0"]
-    Runner(out, 1, lambda _: None)(state_of(found.runs(), out).waiting)
+    assert paths(state_of(study.runs(), out).done) == ["s/a/seed0"]
+    Runner(out, 1, lambda _: None).run_all(state_of(study.runs(), out).waiting)
     assert stub.begun[2:] == ["s/b/seed0", "s/a/seed1", "s/b/seed1"]
-    assert len(state_of(found.runs(), out).done) == 4
+    assert len(state_of(study.runs(), out).done) == 4
 
 
 @pytest.mark.parametrize(("left", "again"), [("nothing", True), ("finished", False), ("failed", False)])
-def test_a_cell_that_another_process_runs_is_waited_for(left: str, again: bool, stub: Stub, out: str) -> None:
+def test_a_run_that_another_process_runs_is_waited_for(left: str, again: bool, stub: Stub, out: str) -> None:
     """What a killed `ablate` leaves behind: nobody writes into its folder, and its record is taken as it ends."""
-    found, said = study().runs(), list[str]()
+    runs, lines = make_study().runs(), list[str]()
     waits = f"{Path(out, 's/a/seed0')}: another process is running it; waiting"
     with held(Path(out, "s/a/seed0")):
-        runner = Runner(out, 2, said.append)
-        conducted = threading.Thread(target=lambda: runner(found))
-        conducted.start()
-        while (len(runner.times) < 3 or waits not in said) and conducted.is_alive():
-            conducted.join(0.01)
+        runner = Runner(out, 2, lines.append)
+        thread = threading.Thread(target=lambda: runner.run_all(runs))
+        thread.start()
+        while (len(runner.seconds) < 3 or waits not in lines) and thread.is_alive():
+            thread.join(0.01)
         assert "s/a/seed0" not in stub.begun
         if left != "nothing":
-            leave(found[0].config(out), status=left, reason="RuntimeError: no")
-    conducted.join(30)
-    assert sorted(stub.begun) == sorted(cell.path for cell in found if again or cell.path != "s/a/seed0")
-    assert runner.broken == (["s/a/seed0: RuntimeError: no"] if left == "failed" else [])
-    assert said.count(waits) == 1
+            leave(runs[0].config(out), status=left, reason="RuntimeError: no")
+    thread.join(30)
+    assert sorted(stub.begun) == sorted(run.path for run in runs if again or run.path != "s/a/seed0")
+    assert runner.failures == (["s/a/seed0: RuntimeError: no"] if left == "failed" else [])
+    assert lines.count(waits) == 1
 
 
 def test_a_process_that_was_there_first_is_no_wrong_input(stub: Stub, out: str) -> None:
@@ -453,53 +459,53 @@ def test_a_process_that_was_there_first_is_no_wrong_input(stub: Stub, out: str) 
 
     stub.before = faster
     runner = Runner(out, 1, lambda _: None)
-    runner(study().runs()[:1])
-    assert stub.begun == ["s/a/seed0"] * 2 and runner.broken == []
+    runner.run_all(make_study().runs()[:1])
+    assert stub.begun == ["s/a/seed0"] * 2 and runner.failures == []
 
 
 def test_whoever_waits_can_be_stopped(stub: Stub, out: str) -> None:
     with held(Path(out, "s/a/seed0")):
-        runner = Runner(out, 1, lambda said: runner.stopped.set())
-        runner(study().runs())
+        runner = Runner(out, 1, lambda line: runner.stopped.set())
+        runner.run_all(make_study().runs())
     assert stub.begun == []
 
 
-def test_a_run_that_alone_was_interrupted_stops_the_study(stub: Stub, conducted: Conduct) -> None:
+def test_a_run_that_alone_was_interrupted_stops_the_study(stub: Stub, launched: Launch) -> None:
     """Whoever asked for four runs and got one must not read that all is well."""
     stub.ends = {"s/b/seed0": 130}
     with pytest.raises(KeyboardInterrupt):
-        conducted(study())
+        launched(make_study())
     assert stub.begun == ["s/a/seed0", "s/b/seed0"]
 
 
 def test_where_no_run_finished_the_reasons_are_told(
-    typed: Type, out: str, conducted: Conduct, monkeypatch: pytest.MonkeyPatch
+    typed: Type, out: str, launched: Launch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """That is a failure of the runs, not of what the user typed: there is nothing to report, and no error in that."""
-    cells = study().runs()
-    monkeypatch.setattr(launcher, "subprocess", Stub(typed, out, dict.fromkeys(paths(cells), 1)))
-    assert conducted(study())[0] == [f"{cell.path}: the run failed: out of cheese" for cell in cells]
+    runs = make_study().runs()
+    monkeypatch.setattr(launcher, "subprocess", Stub(typed, out, dict.fromkeys(paths(runs), 1)))
+    assert launched(make_study())[0] == [f"{run.path}: the run failed: out of cheese" for run in runs]
 
 
 # ---------------------------------------------------------------- trials, then runs
 
 
-def test_trials_come_first_and_decide(stub: Stub, conducted: Conduct, out: str) -> None:
-    found = tuned()
-    leave(trial(found, "a", 2e-4, 100).config(out), 0.9)
-    _, said = conducted(found)
-    assert stub.begun[:7] == [p for p in paths(found.trials()) if p != "s/tune/a/lr0.0002/seed100"]
-    assert stub.begun[7:] == paths(found.runs())
-    assert said[0] == "8 trials: 1 finished, 7 to do" and said[8] == "4 runs: 4 to do"
+def test_trials_come_first_and_decide(stub: Stub, launched: Launch, out: str) -> None:
+    study = tuned()
+    leave(trial(study, "a", 2e-4, 100).config(out), 0.9)
+    _, lines = launched(study)
+    assert stub.begun[:7] == [p for p in paths(study.trials()) if p != "s/tune/a/lr0.0002/seed100"]
+    assert stub.begun[7:] == paths(study.runs())
+    assert lines[0] == "8 trials: 1 finished, 7 to do" and lines[8] == "4 runs: 4 to do"
     records = {arm: read_record(Path(out, "s", arm, "seed0")) for arm in "ab"}
     assert {arm: r and r["config"]["lr"] for arm, r in records.items()} == {"a": 2e-4, "b": 1e-4}
 
 
-def test_no_run_without_a_trial(stub: Stub, conducted: Conduct) -> None:
-    found = tuned()
-    stub.ends = {cell.path: 1 for cell in found.trials() if cell.arm == "b" and cell.seed == 100}
-    assert "arm 'b'" in refused(lambda: conducted(found))
-    assert set(stub.begun) == set(paths(found.trials()))
+def test_no_run_without_a_trial(stub: Stub, launched: Launch) -> None:
+    study = tuned()
+    stub.ends = {run.path: 1 for run in study.trials() if run.arm == "b" and run.seed == 100}
+    assert "arm 'b'" in refused(lambda: launched(study))
+    assert set(stub.begun) == set(paths(study.trials()))
 
 
 # ---------------------------------------------------------------- several at once
@@ -518,7 +524,7 @@ def test_two_at_once_on_two_devices(
     devices: set[str],
     two_devices: None,
     stub: Stub,
-    conducted: Conduct,
+    launched: Launch,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if visible:
@@ -532,23 +538,23 @@ def test_two_at_once_on_two_devices(
         meeting.wait()
 
     stub.before = meet
-    broken, _ = conducted(study(seeds=3), workers=2)
-    assert broken == [] and sorted(stub.begun) == sorted(paths(study(seeds=3).runs()))
+    failures, _ = launched(make_study(seeds=3), workers=2)
+    assert failures == [] and sorted(stub.begun) == sorted(paths(make_study(seeds=3).runs()))
 
 
 @pytest.mark.parametrize(("cores", "workers", "threads"), [(8, 2, "4"), (8, 3, "2"), (2, 4, "1")])
 def test_the_cores_are_shared(
-    cores: int, workers: int, threads: str, stub: Stub, conducted: Conduct, monkeypatch: pytest.MonkeyPatch
+    cores: int, workers: int, threads: str, stub: Stub, launched: Launch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
-    conducted(study(), workers=workers)
+    launched(make_study(), workers=workers)
     assert [env["OMP_NUM_THREADS"] for env in stub.environments] == [threads] * 4
     assert stub.environments[0]["PATH"] == os.environ["PATH"]
 
 
-def test_one_alone_has_the_machine_as_it_is(two_devices: None, stub: Stub, conducted: Conduct) -> None:
-    conducted(study())
+def test_one_alone_has_the_machine_as_it_is(two_devices: None, stub: Stub, launched: Launch) -> None:
+    launched(make_study())
     assert stub.environments == [dict(os.environ)] * 4
 
 
@@ -562,7 +568,7 @@ def test_wrong_input_among_several(stub: Stub, out: str) -> None:
 
     stub.before, stub.ends = meet, {"s/a/seed0": 2}
     runner = Runner(out, 2, lambda _: None)
-    assert refused(lambda: runner(study(seeds=20).runs())) == "s/a/seed0: lr: wrong"
+    assert refused(lambda: runner.run_all(make_study(seeds=20).runs())) == "s/a/seed0: lr: wrong"
     assert sorted(stub.begun) == ["s/a/seed0", "s/b/seed0"]
     assert (read_record(Path(out, "s/b/seed0")) or {})["status"] == "finished"
 
@@ -571,28 +577,26 @@ DEVICE_TIME = {**BUDGET, "budget": "device_seconds=9"}
 
 
 @pytest.mark.parametrize(
-    ("found", "workers", "start"),
+    ("study", "workers", "start"),
     [
-        (study(), 0, "workers: at least 1, not 0"),
-        (study(), -2, "workers: at least 1, not -2"),
-        (study(base=DEVICE_TIME), 2, "workers: "),
-        (study(tune={**TUNE, "base": {"budget": "device_seconds=9"}}), 2, "workers: "),
+        (make_study(), 0, "workers: at least 1, not 0"),
+        (make_study(), -2, "workers: at least 1, not -2"),
+        (make_study(base=DEVICE_TIME), 2, "workers: "),
+        (make_study(tune={**TUNE, "base": {"budget": "device_seconds=9"}}), 2, "workers: "),
     ],
 )
-def test_cells_that_would_race_are_refused(
-    found: Study, workers: int, start: str, stub: Stub, conducted: Conduct
-) -> None:
-    message = refused(lambda: conducted(found, workers=workers))
+def test_runs_that_would_race_are_refused(study: Study, workers: int, start: str, stub: Stub, launched: Launch) -> None:
+    message = refused(lambda: launched(study, workers=workers))
     assert message.startswith(start) and stub.begun == []
     assert workers < 1 or "device_seconds" in message
 
 
 def test_seconds_are_fair_alone_and_on_devices_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    check_shared(study(base=DEVICE_TIME), 1)
-    check_shared(study(), 2)
+    check_workers(make_study(base=DEVICE_TIME), 1)
+    check_workers(make_study(), 2)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    check_shared(study(base=DEVICE_TIME), 2)
-    assert "workers" in refused(lambda: check_shared(study(base=DEVICE_TIME), 3))
+    check_workers(make_study(base=DEVICE_TIME), 2)
+    assert "workers" in refused(lambda: check_workers(make_study(base=DEVICE_TIME), 3))
 
 
 # ---------------------------------------------------------------- what it will cost
@@ -604,10 +608,10 @@ def timed(seconds: float, completions: float = 64, **spent: float) -> dict[str, 
 
 
 def test_what_is_left_and_unknown_time(out: str) -> None:
-    cells = study().runs()
-    assert rehearse(study(), out, 1) == [
+    runs = make_study().runs()
+    assert dry_run(make_study(), out, 1) == [
         "# 4 runs: 4 to do",
-        *(shlex.join(cell.command(out)) for cell in cells),
+        *(shlex.join(run.command(out)) for run in runs),
         f"# cost: 256 completions; time unknown until a run of this model has finished under {out}",
     ]
     assert not Path(out).exists()
@@ -615,39 +619,39 @@ def test_what_is_left_and_unknown_time(out: str) -> None:
 
 def test_what_is_left_and_predicted_time(out: str) -> None:
     """An algorithm takes as long as it took; one that was never run as long as the others."""
-    found = study(arms={"a": {"algo": "grpo"}, "b": {"algo": "rft"}, "c": {"algo": "ppo"}})
-    cells = found.runs()
-    leave(cells[0].config(out), **timed(600))
-    leave(cells[1].config(out), **timed(1200, completions=32))  # 2400 s for 64
-    assert [predicted(cell, out) for cell in cells[3:]] == [600, 2400, 1500]
-    lines = rehearse(found, out, 1)
+    study = make_study(arms={"a": {"algo": "grpo"}, "b": {"algo": "rft"}, "c": {"algo": "ppo"}})
+    runs = study.runs()
+    leave(runs[0].config(out), **timed(600))
+    leave(runs[1].config(out), **timed(1200, completions=32))  # 2400 s for 64
+    assert [predicted_seconds(run, out) for run in runs[3:]] == [600, 2400, 1500]
+    lines = dry_run(study, out, 1)
     assert lines[0] == "# 6 runs: 2 finished, 4 to do"
-    assert lines[1:-1] == [shlex.join(cell.command(out)) for cell in cells[2:]]
+    assert lines[1:-1] == [shlex.join(run.command(out)) for run in runs[2:]]
     # c at seed 0, then a, b and c at seed 1: 1500 + 600 + 2400 + 1500 seconds
     assert lines[-1] == f"# cost: 256 completions; about 100 min with 1 worker, by finished runs under {out}"
-    assert "about 50 min with 2 workers" in rehearse(found, out, 2)[-1]
+    assert "about 50 min with 2 workers" in dry_run(study, out, 2)[-1]
 
 
 def test_what_a_prediction_is_made_of(out: str) -> None:
-    cells = study(base={**BUDGET, "budget": "flops=1e12"}).runs()
-    assert predicted(cells[0], out) is None
-    leave(cells[0].config(out), status="failed", **timed(1, flops=1))
-    leave(cells[2].config(out), **timed(1))  # has no FLOPs
-    other = study(base={"model": "some/other", "budget": "flops=1e12"}).runs()[0]
+    runs = make_study(base={**BUDGET, "budget": "flops=1e12"}).runs()
+    assert predicted_seconds(runs[0], out) is None
+    leave(runs[0].config(out), status="failed", **timed(1, flops=1))
+    leave(runs[2].config(out), **timed(1))  # has no FLOPs
+    other = make_study(base={"model": "some/other", "budget": "flops=1e12"}).runs()[0]
     leave(other.config(f"{out}/x"), **timed(1, flops=1))
-    assert predicted(cells[0], out) is None
+    assert predicted_seconds(runs[0], out) is None
     for seed, seconds in ((7, 10), (8, 30)):
-        elsewhere = study(base={**BUDGET, "budget": "flops=1e9"}, seeds=[seed]).runs()[0]
+        elsewhere = make_study(base={**BUDGET, "budget": "flops=1e9"}, seeds=[seed]).runs()[0]
         leave(elsewhere.config(f"{out}/deep/er"), **timed(seconds, flops=1e9))
-    found = predicted(cells[0], out)
-    assert found is not None
-    close(found, 20e3)
+    seconds = predicted_seconds(runs[0], out)
+    assert seconds is not None
+    close(seconds, 20e3)
 
 
 def test_a_rehearsal_of_trials_and_runs(out: str) -> None:
-    found = tuned()
-    trials, runs = found.trials(), found.runs()
-    lines = rehearse(found, out, 1)
+    study = tuned()
+    trials, runs = study.trials(), study.runs()
+    lines = dry_run(study, out, 1)
     assert [line for line in lines if line.startswith("#")] == [
         "# 8 trials: 8 to do",
         f"# cost: 256 completions; time unknown until a run of this model has finished under {out}",
@@ -656,23 +660,23 @@ def test_a_rehearsal_of_trials_and_runs(out: str) -> None:
         f"# cost: 256 completions; time unknown until a run of this model has finished under {out}",
     ]
     assert [line for line in lines if not line.startswith("#")] == [
-        shlex.join(cell.command(out)) for cell in (*trials, *runs)
+        shlex.join(run.command(out)) for run in (*trials, *runs)
     ]
-    for cell in trials:
-        leave(cell.config(out), 0.9 if cell.fields["lr"] == 2e-4 else 0.1)
-    lines = rehearse(found, out, 1)
+    for run in trials:
+        leave(run.config(out), 0.9 if run.fields["lr"] == 2e-4 else 0.1)
+    lines = dry_run(study, out, 1)
     assert lines[0] == "# 8 trials: 8 finished, 0 to do" and "# lr as the trials will choose" not in lines
-    chosen = found.runs({arm: {"lr": 2e-4} for arm in "ab"})
-    assert [line for line in lines if not line.startswith("#")] == [shlex.join(cell.command(out)) for cell in chosen]
+    chosen = study.runs({arm: {"lr": 2e-4} for arm in "ab"})
+    assert [line for line in lines if not line.startswith("#")] == [shlex.join(run.command(out)) for run in chosen]
 
 
 def test_a_rehearsed_command_can_be_typed(tmp_path: Path, typed: Type) -> None:
     """Into a shell, whatever the names are."""
     out = str(tmp_path / "my results")
-    lines = [line for line in rehearse(study(), out, 1) if not line.startswith("#")]
-    assert [typed(shlex.split(line)).out for line in lines] == [cell.config(out).out for cell in study().runs()]
+    lines = [line for line in dry_run(make_study(), out, 1) if not line.startswith("#")]
+    assert [typed(shlex.split(line)).out for line in lines] == [run.config(out).out for run in make_study().runs()]
 
 
 def test_a_rehearsal_refuses_what_the_study_would(out: str) -> None:
-    leave(study(base={**BUDGET, "lr": 0.5}).runs()[0].config(out))
-    assert "lr: 0.5 -> " in refused(lambda: rehearse(study(), out, 1))
+    leave(make_study(base={**BUDGET, "lr": 0.5}).runs()[0].config(out))
+    assert "lr: 0.5 -> " in refused(lambda: dry_run(make_study(), out, 1))

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from harness.config.experiment import built
-from harness.config.overrides import over
+from harness.config.experiment import resolve_experiment
+from harness.config.overrides import merge_overrides
 from harness.config.run_config import RunConfig
 from harness.records.fingerprint import config_differences
-from harness.studies.ad_hoc import FRACTIONS, compared, varied
-from harness.studies.planned_run import Cell, label
+from harness.studies.ad_hoc import FRACTIONS, override_study, study_from_flags
+from harness.studies.planned_run import PlannedRun, label
 from harness.studies.schema import Report, Tune
 from harness.studies.study import Study, load, names, parse
 from tests.harness.record_factory import Type, typist
@@ -59,7 +59,7 @@ both = ["narrow", "wide"]
 """
 
 
-def study(**table: Any) -> Study:
+def make_study(**table: Any) -> Study:
     """`parse` fills in seeds where they stand, so it gets a table of its own."""
     return parse("s", copy.deepcopy({"arms": ARMS, "seeds": 2, **table}))
 
@@ -72,8 +72,8 @@ def refused(call: Callable[[], object]) -> str:
     return message
 
 
-def values(cell: Cell, *fields: str) -> list[Any]:
-    return [getattr(cell.config("out"), name) for name in fields]
+def values(run: PlannedRun, *fields: str) -> list[Any]:
+    return [getattr(run.config("out"), name) for name in fields]
 
 
 # ---------------------------------------------------------------- reading
@@ -110,15 +110,15 @@ def test_every_field_of_a_file(tmp_path: Path) -> None:
 
 
 def test_what_a_study_is_by_default() -> None:
-    found = study()
-    assert (found.question, found.base, found.tune, found.trials()) == ("", {}, None, [])
-    assert found.report == Report(endpoint="in", margin=2.0, blocks={}, family=[], level=0.9)
+    study = make_study()
+    assert (study.question, study.base, study.tune, study.trials()) == ("", {}, None, [])
+    assert study.report == Report(endpoint="in", margin=2.0, blocks={}, family=[], level=0.9)
 
 
 @pytest.mark.parametrize(("seeds", "expected"), [(3, [0, 1, 2]), ([7, 3], [7, 3]), (1, [0])])
 def test_seeds_are_a_count_or_a_list(seeds: Any, expected: list[int]) -> None:
-    assert study(seeds=seeds).seeds == expected
-    own = study(arms={"a": {"seeds": seeds}, "b": {}}, seeds=2)
+    assert make_study(seeds=seeds).seeds == expected
+    own = make_study(arms={"a": {"seeds": seeds}, "b": {}}, seeds=2)
     assert {c.arm: [x.seed for x in own.runs() if x.arm == c.arm] for c in own.runs()} == {
         "a": sorted(expected),
         "b": [0, 1],
@@ -128,13 +128,17 @@ def test_seeds_are_a_count_or_a_list(seeds: Any, expected: list[int]) -> None:
 def test_a_study_is_written_and_read_again(tmp_path: Path) -> None:
     """As `study.json` in its folder."""
     (tmp_path / "clip.toml").write_text(WHOLE)
-    found = load(str(tmp_path / "clip.toml"))
-    assert parse("clip", found.as_dict()) == found
+    study = load(str(tmp_path / "clip.toml"))
+    assert parse("clip", study.as_dict()) == study
 
 
 def test_later_layers_lie_over_earlier_ones() -> None:
     layers = [{"lr": 1, "algo": "grpo", "task": {"name": "qa"}}, {"algo.kl_coef": 0, "task.few": 2}, {"lr": 2}]
-    assert over(*layers) == {"lr": 2, "algo": {"name": "grpo", "kl_coef": 0}, "task": {"name": "qa", "few": 2}}
+    assert merge_overrides(*layers) == {
+        "lr": 2,
+        "algo": {"name": "grpo", "kl_coef": 0},
+        "task": {"name": "qa", "few": 2},
+    }
     assert layers[0] == {"lr": 1, "algo": "grpo", "task": {"name": "qa"}}, "a layer was changed"
 
 
@@ -148,9 +152,9 @@ def test_files_lie_beside_the_study(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         '[arms]\na.algo = "mine.py"\nb.algo.name = "../x.py"\nc.algo = "grpo"\nd.reward = "other.py:f"\n'
     )
     monkeypatch.chdir(tmp_path / "deep")
-    found = load("er/s.toml")
-    assert [of.get("algo", {}).get("name") for of in found.arms.values()] == ["er/mine.py", "x.py", "grpo", None]
-    assert (found.base["reward"], found.arms["d"]["reward"]) == ("er/mine.py:score", "er/other.py:f")
+    study = load("er/s.toml")
+    assert [arm.get("algo", {}).get("name") for arm in study.arms.values()] == ["er/mine.py", "x.py", "grpo", None]
+    assert (study.base["reward"], study.arms["d"]["reward"]) == ("er/mine.py:score", "er/other.py:f")
     monkeypatch.chdir("/")
     elsewhere = load(str(file)).arms
     assert Path("/", elsewhere["a"]["algo"]["name"]) == folder / "mine.py"
@@ -158,10 +162,10 @@ def test_files_lie_beside_the_study(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("name", names())
 def test_shipped_studies(name: str) -> None:
-    found = load(name)
-    assert found.name == name and found.question and found.source and found.prediction
-    assert {cell.seed for cell in found.runs()}.isdisjoint(cell.seed for cell in found.trials())
-    assert len({cell.path for cell in found.runs()}) == len(found.runs())
+    study = load(name)
+    assert study.name == name and study.question and study.source and study.prediction
+    assert {run.seed for run in study.runs()}.isdisjoint(run.seed for run in study.trials())
+    assert len({run.path for run in study.runs()}) == len(study.runs())
 
 
 def test_there_are_shipped_studies() -> None:
@@ -273,7 +277,7 @@ BAD: dict[str, tuple[dict[str, Any], list[str]]] = {
 @pytest.mark.parametrize("what", BAD)
 def test_what_is_wrong_is_named_with_what_is_valid(what: str) -> None:
     fields, fragments = BAD[what]
-    message = refused(lambda: study(**fields))
+    message = refused(lambda: make_study(**fields))
     assert message.startswith(fragments[0]) and [f for f in fragments if f not in message] == []
 
 
@@ -287,12 +291,12 @@ def test_what_a_study_must_say(missing: str) -> None:
 @pytest.mark.parametrize("where", ["base", "tune.base", "tune.grid"])
 def test_what_the_study_sets_itself(field: str, where: str) -> None:
     """Nobody else does, for a command would say it after the study's own word."""
-    asked: dict[str, Any] = {
+    tables: dict[str, Any] = {
         "base": {"base": {field: 7}},
         "tune.base": {"tune": {**TUNE, "base": {field: 7}}},
         "tune.grid": {"tune": {**TUNE, "grid": {field: [7, 8]}}},
     }
-    assert refused(lambda: study(**asked[where])) == f"{where}.{field}: the study sets it"
+    assert refused(lambda: make_study(**tables[where])) == f"{where}.{field}: the study sets it"
 
 
 def test_a_study_nobody_knows() -> None:
@@ -338,9 +342,9 @@ def test_drawn_trials_are_different_points_the_same_for_each_arm(trials: int) ->
     assert len({label(p) for p in points}) == len(points) == min(trials, 6) and all(p in whole for p in points)
     random.seed(trials)
     assert tune.points() == points, "another draw at another time"
-    drawn = study(tune={**TUNE, "trials": trials}).trials()
-    of = {arm: [Path(c.folder).name for c in drawn if c.arm == arm] for arm in ARMS}
-    assert of["narrow"] == of["wide"] == [label(p) for p in points for _ in (100, 101)]
+    drawn = make_study(tune={**TUNE, "trials": trials}).trials()
+    folders = {arm: [Path(c.folder).name for c in drawn if c.arm == arm] for arm in ARMS}
+    assert folders["narrow"] == folders["wide"] == [label(p) for p in points for _ in (100, 101)]
 
 
 def test_the_draw_is_from_the_whole_grid_and_stays() -> None:
@@ -350,26 +354,26 @@ def test_the_draw_is_from_the_whole_grid_and_stays() -> None:
 
 
 def test_trials_lie_apart_and_see_the_selection_split() -> None:
-    found = study(
+    study = make_study(
         base={"budget": "completions=64", "eval_fractions": [0, 0.5, 1], "lr": 0.5},
         tune={**TUNE, "grid": {"lr": [0.1, 0.2]}, "base": {"budget": "completions=32"}},
     )
-    assert [(c.arm, c.path) for c in found.trials()[:3]] == [
+    assert [(c.arm, c.path) for c in study.trials()[:3]] == [
         ("narrow", "s/tune/narrow/lr0.1/seed100"),
         ("narrow", "s/tune/narrow/lr0.1/seed101"),
         ("narrow", "s/tune/narrow/lr0.2/seed100"),
     ]
-    asked = [values(c, "seed", "lr", "budget", "eval_split", "eval_fractions") for c in found.trials()[1:3]]
-    assert asked == [
+    fields = [values(c, "seed", "lr", "budget", "eval_split", "eval_fractions") for c in study.trials()[1:3]]
+    assert fields == [
         [101, 0.1, "completions=32", "selection", (1.0,)],
         [100, 0.2, "completions=32", "selection", (1.0,)],
     ]
-    assert values(found.runs()[0], "lr", "budget", "eval_split") == [0.5, "completions=64", "test"]
-    assert {c.config("out").algo.get("clip_high") for c in found.trials()} == {None, 0.4}, "an arm without its fields"
+    assert values(study.runs()[0], "lr", "budget", "eval_split") == [0.5, "completions=64", "test"]
+    assert {c.config("out").algo.get("clip_high") for c in study.trials()} == {None, 0.4}, "an arm without its fields"
 
 
 def test_trials_may_lie_in_another_study() -> None:
-    stored = study(tune={**TUNE, "store": "other"})
+    stored = make_study(tune={**TUNE, "store": "other"})
     assert stored.trials()[0].path == "other/tune/narrow/lr0.0001-clip_low0.1/seed100"
     assert stored.runs()[0].path == "s/narrow/seed0"
 
@@ -379,23 +383,23 @@ def test_trials_may_lie_in_another_study() -> None:
 
 def test_runs_come_seed_by_seed() -> None:
     """What an interruption leaves is as paired as can be."""
-    found = study(arms={**ARMS, "few": {"seeds": [1]}}, seeds=[2, 0, 1]).runs()
-    assert [(c.seed, c.arm) for c in found] == [
+    runs = make_study(arms={**ARMS, "few": {"seeds": [1]}}, seeds=[2, 0, 1]).runs()
+    assert [(c.seed, c.arm) for c in runs] == [
         (0, "narrow"), (0, "wide"),
         (1, "narrow"), (1, "wide"), (1, "few"),
         (2, "narrow"), (2, "wide"),
     ]  # fmt: skip
-    assert [c.path for c in found[:2]] == ["s/narrow/seed0", "s/wide/seed0"]
+    assert [c.path for c in runs[:2]] == ["s/narrow/seed0", "s/wide/seed0"]
 
 
 def test_chosen_fields_go_into_an_arms_runs() -> None:
-    found = study(base={"lr": 0.5}).runs({"wide": {"lr": 0.1, "algo.clip_low": 0.3}})
-    assert values(found[0], "lr", "algo") == [0.5, {}]
-    assert values(found[1], "lr", "algo") == [0.1, {"clip_high": 0.4, "clip_low": 0.3}]
+    runs = make_study(base={"lr": 0.5}).runs({"wide": {"lr": 0.1, "algo.clip_low": 0.3}})
+    assert values(runs[0], "lr", "algo") == [0.5, {}]
+    assert values(runs[1], "lr", "algo") == [0.1, {"clip_high": 0.4, "clip_low": 0.3}]
 
 
-def test_a_cell_knows_its_folder() -> None:
-    assert values(study().runs()[3], "seed", "name", "out") == [1, "seed1", "out/s/wide"]
+def test_a_run_knows_its_folder() -> None:
+    assert values(make_study().runs()[3], "seed", "name", "out") == [1, "seed1", "out/s/wide"]
 
 
 # ---------------------------------------------------------------- commands
@@ -408,15 +412,15 @@ def typed(monkeypatch: pytest.MonkeyPatch) -> Type:
 
 def same(typed: RunConfig, asked: RunConfig) -> None:
     assert (typed.seed, typed.name, typed.out) == (asked.seed, asked.name, asked.out)
-    assert config_differences(built(typed).as_dict(), built(asked).as_dict()) == []
+    assert config_differences(resolve_experiment(typed).as_dict(), resolve_experiment(asked).as_dict()) == []
 
 
 @pytest.mark.parametrize("name", names())
 def test_commands_of_shipped_studies_can_be_typed(name: str, typed: Type) -> None:
-    found = load(name)
-    chosen = {arm: found.tune.points()[-1] for arm in found.arms} if found.tune else {}
-    for cell in (*found.trials(), *found.runs(chosen)):
-        same(typed(cell.command("some/where")), cell.config("some/where"))
+    study = load(name)
+    chosen = {arm: study.tune.points()[-1] for arm in study.arms} if study.tune else {}
+    for run in (*study.trials(), *study.runs(chosen)):
+        same(typed(run.command("some/where")), run.config("some/where"))
 
 
 ODD: dict[str, dict[str, Any]] = {
@@ -447,8 +451,8 @@ ODD: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("what", ODD)
 def test_commands_of_odd_fields_can_be_typed(what: str, typed: Type) -> None:
-    for cell in study(arms={"a": {}}, base=ODD[what], seeds=[3]).runs():
-        same(typed(cell.command("with space/there")), cell.config("with space/there"))
+    for run in make_study(arms={"a": {}}, base=ODD[what], seeds=[3]).runs():
+        same(typed(run.command("with space/there")), run.config("with space/there"))
 
 
 # ---------------------------------------------------------------- studies from the command line
@@ -456,12 +460,12 @@ def test_commands_of_odd_fields_can_be_typed(what: str, typed: Type) -> None:
 
 def comparison(**asked: Any) -> Study:
     flags = {"algos": "grpo,ppo", "seeds": "2", "flags": {}, "settings": [], "config": None, "name": None}
-    return compared(**{**flags, **asked})
+    return study_from_flags(**{**flags, **asked})
 
 
 def test_a_comparison() -> None:
-    found = comparison(flags={"budget": "completions=64", "lr": None, "task_name": "gsm8k"})
-    assert found == Study(
+    study = comparison(flags={"budget": "completions=64", "lr": None, "task_name": "gsm8k"})
+    assert study == Study(
         name="compare-grpo-ppo",
         arms={"grpo": {"algo": {"name": "grpo"}}, "ppo": {"algo": {"name": "ppo"}}},
         seeds=[0, 1],
@@ -476,8 +480,8 @@ def test_a_comparison() -> None:
 def test_settings_of_all_arms_and_of_one(tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text("lr = 0.1\nprompts = 3\neval_fractions = [1]\nalgo.kl_coef = 0.5\n")
     settings = ["lr=0.2", "ppo.critic=shared", "algo.epochs=2", "task.test_size=4"]
-    cells = comparison(config=str(tmp_path / "c.toml"), flags={"prompts": 5}, settings=settings).runs()
-    grpo, ppo = (cell.config("out") for cell in cells[:2])
+    runs = comparison(config=str(tmp_path / "c.toml"), flags={"prompts": 5}, settings=settings).runs()
+    grpo, ppo = (run.config("out") for run in runs[:2])
     assert (grpo.lr, grpo.prompts, grpo.eval_fractions, grpo.task) == (0.2, 5, (1.0,), {"test_size": "4"})
     assert grpo.algo == {"kl_coef": 0.5, "epochs": "2"}
     assert ppo.algo == {**grpo.algo, "critic": "shared"} and (ppo.lr, ppo.task) == (grpo.lr, grpo.task)
@@ -486,9 +490,9 @@ def test_settings_of_all_arms_and_of_one(tmp_path: Path) -> None:
 def test_an_algorithm_in_a_configuration_is_no_arm(tmp_path: Path, typed: Type) -> None:
     for text in ('algo = "rft"\n', 'algo_name = "rft"\n', '[algo]\nname = "rft"\n'):
         (tmp_path / "c.toml").write_text(text)
-        cells = comparison(config=str(tmp_path / "c.toml")).runs()
-        assert [cell.config("out").algo_name for cell in cells[:2]] == ["grpo", "ppo"]
-        same(typed(cells[1].command("out")), cells[1].config("out"))
+        runs = comparison(config=str(tmp_path / "c.toml")).runs()
+        assert [run.config("out").algo_name for run in runs[:2]] == ["grpo", "ppo"]
+        same(typed(runs[1].command("out")), runs[1].config("out"))
 
 
 BAD_WORDS: dict[str, tuple[dict[str, Any], list[str]]] = {
@@ -501,7 +505,7 @@ BAD_WORDS: dict[str, tuple[dict[str, Any], list[str]]] = {
     "a seed twice": ({"seeds": "1,1"}, ["seeds: ", "twice"]),
     "a negative seed": ({"seeds": "0,-1"}, ["seeds: ", "-1"]),
     "a setting without a value": ({"settings": ["lr"]}, ["--set: ", "'lr'", "field=value"]),
-    "a setting of no arm": ({"settings": ["rft.cap=1"]}, ["arm 'grpo': rft: ", "unknown field"]),
+    "a setting of no arm": ({"settings": ["rft.max_per_prompt=1"]}, ["arm 'grpo': rft: ", "unknown field"]),
     "a wrong value": ({"flags": {"group_size": 0}}, ["arm 'grpo': group_size: ", "at least 1"]),
     "no such file": ({"config": "none.toml"}, ["config: ", "none.toml"]),
     "a seed as a setting": ({"settings": ["seed=3"]}, ["base.seed: ", "the study sets it"]),
@@ -527,11 +531,11 @@ def test_a_wrong_type_in_a_configuration_is_named(text: str, tmp_path: Path) -> 
 
 
 def test_a_study_with_other_seeds_and_fields() -> None:
-    first = study(base={"lr": 0.1, "budget": "completions=64", "algo.kl_coef": 0.5}, seeds=3, question="why")
-    found = varied(first, "4,2", ["budget=completions=32", "algo.epochs=2"], "other")
-    assert (found.name, found.seeds, found.question, found.arms) == ("other", [4, 2], "why", first.arms)
-    assert found.base == {"lr": 0.1, "budget": "completions=32", "algo": {"kl_coef": 0.5, "epochs": "2"}}
-    assert varied(first, None, [], None) == first and varied(first, "1", [], None).seeds == [0]
+    first = make_study(base={"lr": 0.1, "budget": "completions=64", "algo.kl_coef": 0.5}, seeds=3, question="why")
+    study = override_study(first, "4,2", ["budget=completions=32", "algo.epochs=2"], "other")
+    assert (study.name, study.seeds, study.question, study.arms) == ("other", [4, 2], "why", first.arms)
+    assert study.base == {"lr": 0.1, "budget": "completions=32", "algo": {"kl_coef": 0.5, "epochs": "2"}}
+    assert override_study(first, None, [], None) == first and override_study(first, "1", [], None).seeds == [0]
     assert first.base["budget"] == "completions=64", "the study itself was changed"
 
 
@@ -552,4 +556,4 @@ BAD_CHANGES = [
 @pytest.mark.parametrize(("seeds", "settings", "start"), BAD_CHANGES)
 def test_what_is_wrong_in_a_change(seeds: str | None, settings: list[str], start: str) -> None:
     seeds = "99,100" if seeds == "100" else seeds
-    assert refused(lambda: varied(study(tune=TUNE), seeds, settings, None)).startswith(start)
+    assert refused(lambda: override_study(make_study(tune=TUNE), seeds, settings, None)).startswith(start)

@@ -109,4 +109,4 @@ def test_the_files_of_lm_eval_have_the_same_problems_and_judge(tmp_path: Path) -
         again = task_files.build(file.spec)
         for p in s.problems:
             for text in (f"#### {p.gold}", f"#### {int(p.gold) + 1}", ""):
-                assert again.judge(p, text, True) == task.judge(p, text, True)
+                assert again.verify(p, text, True) == task.verify(p, text, True)

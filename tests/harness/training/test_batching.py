@@ -15,7 +15,7 @@ from harness.training.batching import trim, updates
 PAD = 0
 
 
-def ragged(
+def varlen(
     groups: int = 5, size: int = 4, seed: int = 0, prompt: int = 30, tokens: int = 25
 ) -> tuple[Rollouts, Credit]:
     """Rows whose prompt and completion tokens are 1000 * row + position: they tell where they come from.
@@ -27,16 +27,16 @@ def ragged(
     before = np.repeat(rng.integers(1, prompt + 1, groups), size)
     after = rng.integers(1, tokens + 1, n)
     tokens_NS = torch.full((n, prompt + tokens), PAD)
-    attend_NS = torch.zeros(n, prompt + tokens).bool()
+    attention_mask_NS = torch.zeros(n, prompt + tokens).bool()
     number_NT = torch.zeros(n, tokens)
     for i, (p, c) in enumerate(zip(before, after, strict=True)):
         tokens_NS[i, prompt - p : prompt + c] = 1000 * (i + 1) + torch.arange(p + c)
-        attend_NS[i, prompt - p : prompt + c] = True
+        attention_mask_NS[i, prompt - p : prompt + c] = True
         number_NT[i, :c] = 1000 * (i + 1) + torch.arange(c)
     rollouts = Rollouts(
         tokens_NS=tokens_NS,
-        attend_NS=attend_NS,
-        mask_NT=attend_NS[:, prompt:],
+        attention_mask_NS=attention_mask_NS,
+        completion_mask_NT=attention_mask_NS[:, prompt:],
         logp_NT=-number_NT,
         group_N=torch.arange(n) // size,
         reward_N=torch.arange(n).float(),
@@ -46,10 +46,10 @@ def ragged(
 
 
 def cut(
-    rollouts: Rollouts, credit: Credit, micro_tokens: int = 200, seed: int = 0, ordinal: int = 0, **schedule: int
+    rollouts: Rollouts, credit: Credit, micro_batch_tokens: int = 200, seed: int = 0, ordinal: int = 0, **schedule: int
 ) -> list[list[Batch]]:
     plan = Schedule(prompts=int(rollouts.group_N.max()) + 1, group_size=4, **schedule)
-    return list(updates(rollouts, credit, plan, 64, micro_tokens, seed, ordinal))
+    return list(updates(rollouts, credit, plan, 64, micro_batch_tokens, seed, ordinal))
 
 
 def rows_of(update: list[Batch]) -> list[int]:
@@ -64,10 +64,10 @@ SCHEDULES = [(1, 1), (1, 2), (2, 1), (3, 4), (1, 5), (2, 9)]
 
 
 @pytest.mark.parametrize(("epochs", "minibatches"), SCHEDULES)
-@pytest.mark.parametrize("micro_tokens", [1, 100, 10**6])
-def test_every_kept_row_once_an_epoch_and_no_other(epochs: int, minibatches: int, micro_tokens: int) -> None:
-    rollouts, credit = ragged()
-    found = cut(rollouts, credit, micro_tokens, epochs=epochs, minibatches=minibatches)
+@pytest.mark.parametrize("micro_batch_tokens", [1, 100, 10**6])
+def test_every_kept_row_once_an_epoch_and_no_other(epochs: int, minibatches: int, micro_batch_tokens: int) -> None:
+    rollouts, credit = varlen()
+    found = cut(rollouts, credit, micro_batch_tokens, epochs=epochs, minibatches=minibatches)
     assert len(found) == epochs * minibatches
     kept = credit.keep_N.nonzero()[:, 0].tolist()
     assert 0 < len(kept) < len(credit.keep_N)
@@ -79,22 +79,22 @@ def test_every_kept_row_once_an_epoch_and_no_other(epochs: int, minibatches: int
 
 @pytest.mark.parametrize(("epochs", "minibatches"), SCHEDULES)
 def test_totals_are_of_the_whole_update(epochs: int, minibatches: int) -> None:
-    rollouts, credit = ragged()
-    lengths = rollouts.mask_NT.sum(1).tolist()
+    rollouts, credit = varlen()
+    lengths = rollouts.completion_mask_NT.sum(1).tolist()
     for update in cut(rollouts, credit, epochs=epochs, minibatches=minibatches):
         totals = update[0].totals
         assert all(b.totals == totals for b in update) and totals.horizon == 64
         if totals.sequences:
             assert totals.sequences == len(rows_of(update))
             assert totals.tokens == sum(lengths[i] for i in rows_of(update))
-            assert sum(int(b.rollouts.mask_NT.sum()) for b in update) == totals.tokens
+            assert sum(int(b.rollouts.completion_mask_NT.sum()) for b in update) == totals.tokens
         else:
             assert totals.tokens == 0
 
 
 @pytest.mark.parametrize("minibatches", [2, 3, 5])
 def test_minibatches_keep_groups_whole(minibatches: int) -> None:
-    rollouts, credit = ragged()
+    rollouts, credit = varlen()
     shares = [groups_of(update) for update in cut(rollouts, credit, minibatches=minibatches)]
     assert set().union(*shares) == set(range(5))
     assert all(not one & two for one, two in itertools.combinations(shares, 2))
@@ -102,14 +102,14 @@ def test_minibatches_keep_groups_whole(minibatches: int) -> None:
 
 
 def test_the_order_depends_on_seed_ordinal_and_epoch_alone() -> None:
-    rollouts, credit = ragged(groups=12)
+    rollouts, credit = varlen(groups=12)
 
-    def order(seed: int, ordinal: int, micro_tokens: int = 200) -> list[list[int]]:
-        found = cut(rollouts, credit, micro_tokens, seed, ordinal, epochs=2, minibatches=4)
+    def order(seed: int, ordinal: int, micro_batch_tokens: int = 200) -> list[list[int]]:
+        found = cut(rollouts, credit, micro_batch_tokens, seed, ordinal, epochs=2, minibatches=4)
         return [sorted(groups_of(u)) for u in found]
 
     base = order(0, 0)
-    assert order(0, 0) == base == order(0, 0, micro_tokens=10**6)
+    assert order(0, 0) == base == order(0, 0, micro_batch_tokens=10**6)
     assert base[:4] != base[4:], "every epoch deals the groups out alike"
     assert order(1, 0) != base and order(0, 12) != base
     again = cut(rollouts, credit, 200, epochs=2, minibatches=4), cut(rollouts, credit, 200, epochs=2, minibatches=4)
@@ -117,52 +117,52 @@ def test_the_order_depends_on_seed_ordinal_and_epoch_alone() -> None:
         assert [rows_of([b]) for b in one] == [rows_of([b]) for b in two]
 
 
-@pytest.mark.parametrize("micro_tokens", [30, 60, 150, 400, 1000])
+@pytest.mark.parametrize("micro_batch_tokens", [30, 60, 150, 400, 1000])
 @pytest.mark.parametrize("seed", range(5))
-def test_a_micro_batch_holds_no_more_tokens_than_asked(micro_tokens: int, seed: int) -> None:
+def test_a_micro_batch_holds_no_more_tokens_than_asked(micro_batch_tokens: int, seed: int) -> None:
     """... unless it is a single row.  A prompt counts once, a completion without its last token."""
-    rollouts, credit = ragged(groups=8, seed=seed)
-    (update,) = cut(rollouts, credit, micro_tokens)
+    rollouts, credit = varlen(groups=8, seed=seed)
+    (update,) = cut(rollouts, credit, micro_batch_tokens)
     several = []
     for r in (batch.rollouts for batch in update if len(batch.rollouts.group_N) > 1):
-        prompts = {int(g): int(n) for g, n in zip(r.group_N, r.attend_NS.sum(1) - r.mask_NT.sum(1), strict=True)}
-        several.append(sum(prompts.values()) + int((r.mask_NT.sum(1) - 1).sum()))
-    assert max(several, default=0) <= micro_tokens
-    assert several or micro_tokens == 30, "no two rows share a micro-batch"
+        prompts = {int(g): int(n) for g, n in zip(r.group_N, r.attention_mask_NS.sum(1) - r.completion_mask_NT.sum(1), strict=True)}
+        several.append(sum(prompts.values()) + int((r.completion_mask_NT.sum(1) - 1).sum()))
+    assert max(several, default=0) <= micro_batch_tokens
+    assert several or micro_batch_tokens == 30, "no two rows share a micro-batch"
 
 
 def test_a_group_shares_a_micro_batch_where_it_fits() -> None:
-    rollouts, credit = ragged(groups=8)
+    rollouts, credit = varlen(groups=8)
     (update,) = cut(rollouts, credit, 150)
     homes = [g for batch in update for g in {int(x) for x in batch.rollouts.group_N}]
     assert len(update) > 1 and len(homes) - len(set(homes)) < len(update), "groups lie scattered"
 
 
 def test_micro_batches_are_trimmed_to_their_rows() -> None:
-    rollouts, credit = ragged(groups=8)
+    rollouts, credit = varlen(groups=8)
     (update,) = cut(rollouts, credit, 150)
     for batch in update:
-        used = batch.rollouts.attend_NS.any(0)
+        used = batch.rollouts.attention_mask_NS.any(0)
         assert used[0] and used[-1], "a column of padding is left"
-        assert batch.rollouts.mask_NT.any(0)[-1]
+        assert batch.rollouts.completion_mask_NT.any(0)[-1]
 
 
-@pytest.mark.parametrize("micro_tokens", [1, 150, 10**6])
-def test_rows_keep_their_tokens_and_what_belongs_to_them(micro_tokens: int) -> None:
-    rollouts, credit = ragged()
-    prompt = rollouts.tokens_NS.shape[1] - rollouts.mask_NT.shape[1]
-    (update,) = cut(rollouts, credit, micro_tokens)
+@pytest.mark.parametrize("micro_batch_tokens", [1, 150, 10**6])
+def test_rows_keep_their_tokens_and_what_belongs_to_them(micro_batch_tokens: int) -> None:
+    rollouts, credit = varlen()
+    prompt = rollouts.tokens_NS.shape[1] - rollouts.completion_mask_NT.shape[1]
+    (update,) = cut(rollouts, credit, micro_batch_tokens)
     for batch in update:
         r, c = batch.rollouts, batch.credit
         assert r.ref_logp_NT is not None and r.reward_N is not None
-        width = r.mask_NT.shape[1]
-        assert r.logp_NT.shape == r.ref_logp_NT.shape == c.advantage_NT.shape == r.mask_NT.shape
-        assert torch.equal(r.attend_NS[:, -width:], r.mask_NT)
+        width = r.completion_mask_NT.shape[1]
+        assert r.logp_NT.shape == r.ref_logp_NT.shape == c.advantage_NT.shape == r.completion_mask_NT.shape
+        assert torch.equal(r.attention_mask_NS[:, -width:], r.completion_mask_NT)
         for k, i in enumerate(int(x) for x in r.reward_N):
-            n = int(rollouts.mask_NT[i].sum())
-            assert r.tokens_NS[k][r.attend_NS[k]].tolist() == rollouts.tokens_NS[i][rollouts.attend_NS[i]].tolist()
+            n = int(rollouts.completion_mask_NT[i].sum())
+            assert r.tokens_NS[k][r.attention_mask_NS[k]].tolist() == rollouts.tokens_NS[i][rollouts.attention_mask_NS[i]].tolist()
             completion = rollouts.tokens_NS[i, prompt : prompt + n].tolist()
-            assert r.tokens_NS[k, -width:][r.mask_NT[k]].tolist() == completion
+            assert r.tokens_NS[k, -width:][r.completion_mask_NT[k]].tolist() == completion
             numbers = [float(1000 * (i + 1) + t) for t in range(n)]
             assert c.advantage_NT[k].tolist() == numbers + [0.0] * (width - n)
             assert r.logp_NT[k].tolist() == [-x for x in numbers] + [0.0] * (width - n)
@@ -172,84 +172,84 @@ def test_rows_keep_their_tokens_and_what_belongs_to_them(micro_tokens: int) -> N
 
 def paired(seed: int) -> tuple[Rollouts, Credit]:
     """Kept are two pairs of a group's four rows, or one, or none; each pair is of any two of them."""
-    rollouts, _ = ragged(groups=9, seed=seed)
+    rollouts, _ = varlen(groups=9, seed=seed)
     rng, units = np.random.default_rng(seed), []
     for group in range(9):
         rows = [2 * group, 2 * group, 2 * group + 1, 2 * group + 1] if group % 3 else [2 * group, -1, 2 * group, -1]
         units += [int(x) for x in rng.permutation(rows if group else [-1] * 4)]
-    unit_N = torch.tensor(units)
-    return rollouts, Credit(torch.ones(rollouts.mask_NT.shape), keep_N=unit_N >= 0, unit_N=unit_N)
+    pair_N = torch.tensor(units)
+    return rollouts, Credit(torch.ones(rollouts.completion_mask_NT.shape), keep_N=pair_N >= 0, pair_N=pair_N)
 
 
-@pytest.mark.parametrize("micro_tokens", [1, 60, 100, 150, 400, 10**6])
+@pytest.mark.parametrize("micro_batch_tokens", [1, 60, 100, 150, 400, 10**6])
 @pytest.mark.parametrize("seed", range(3))
-def test_a_unit_is_never_parted(micro_tokens: int, seed: int) -> None:
+def test_a_unit_is_never_parted(micro_batch_tokens: int, seed: int) -> None:
     """Its rows are in one micro-batch, which holds no more than it may, or one unit alone."""
     rollouts, credit = paired(seed)
-    assert credit.unit_N is not None
-    update = cut(rollouts, credit, micro_tokens)[0]
+    assert credit.pair_N is not None
+    update = cut(rollouts, credit, micro_batch_tokens)[0]
     assert sorted(rows_of(update)) == credit.keep_N.nonzero()[:, 0].tolist()
     for batch in update:
-        assert batch.credit.unit_N is not None
-        numbers = batch.credit.unit_N.tolist()
+        assert batch.credit.pair_N is not None
+        numbers = batch.credit.pair_N.tolist()
         assert all(numbers.count(number) == 2 for number in numbers)
         packed = packed_tokens(batch)
-        assert packed <= micro_tokens or len(set(numbers)) == 1
-    assert len(update) > 1 or micro_tokens >= 400
+        assert packed <= micro_batch_tokens or len(set(numbers)) == 1
+    assert len(update) > 1 or micro_batch_tokens >= 400
 
 
 def packed_tokens(batch: Batch) -> int:
     """A group's prompt once, and of each completion all but its last token."""
-    attend, width = batch.rollouts.attend_NS, batch.rollouts.mask_NT.shape[1]
+    attend, width = batch.rollouts.attention_mask_NS, batch.rollouts.completion_mask_NT.shape[1]
     groups = batch.rollouts.group_N.tolist()
     prompts = {g: int(row[:-width].sum()) for g, row in zip(groups, attend, strict=True)}
     return sum(prompts.values()) + int((attend[:, -width:].sum(1) - 1).sum())
 
 
 def test_a_unit_of_its_own_is_as_no_unit() -> None:
-    rollouts, credit = ragged()
-    for micro_tokens in (1, 60, 200, 10**6):
-        one = cut(rollouts, credit, micro_tokens)[0]
-        two = cut(rollouts, replace(credit, unit_N=torch.arange(20)), micro_tokens)[0]
+    rollouts, credit = varlen()
+    for micro_batch_tokens in (1, 60, 200, 10**6):
+        one = cut(rollouts, credit, micro_batch_tokens)[0]
+        two = cut(rollouts, replace(credit, pair_N=torch.arange(20)), micro_batch_tokens)[0]
         assert [rows_of([x]) for x in one] == [rows_of([x]) for x in two]
 
 
 def test_an_update_without_kept_rows_still_comes() -> None:
-    rollouts, _ = ragged()
-    nothing = Credit(torch.ones(rollouts.mask_NT.shape), torch.zeros(20).bool())
+    rollouts, _ = varlen()
+    nothing = Credit(torch.ones(rollouts.completion_mask_NT.shape), torch.zeros(20).bool())
     found = cut(rollouts, nothing, epochs=2, minibatches=2)
     assert len(found) == 4
     for update in found:
         (batch,) = update
         assert batch.totals.sequences == batch.totals.tokens == 0 and batch.totals.horizon == 64
-        assert not batch.rollouts.mask_NT.any() and len(batch.rollouts.group_N) == 1
+        assert not batch.rollouts.completion_mask_NT.any() and len(batch.rollouts.group_N) == 1
 
 
 def test_a_share_without_groups_still_comes() -> None:
-    rollouts, credit = ragged(groups=2)
+    rollouts, credit = varlen(groups=2)
     found = cut(rollouts, credit, minibatches=3)
     assert len(found) == 3 and sorted(u[0].totals.sequences > 0 for u in found) == [False, True, True]
 
 
 def test_trim_leaves_a_full_batch_alone() -> None:
-    rollouts, credit = ragged(groups=1, prompt=1)
-    rows = torch.tensor([int(rollouts.mask_NT.sum(1).argmax())])
+    rollouts, credit = varlen(groups=1, prompt=1)
+    rows = torch.tensor([int(rollouts.completion_mask_NT.sum(1).argmax())])
     one, worth = trim(rollouts.take(rows), credit.take(rows))
     again, twice = trim(one, worth)
-    for name in ("tokens_NS", "attend_NS", "mask_NT", "logp_NT", "ref_logp_NT"):
+    for name in ("tokens_NS", "attention_mask_NS", "completion_mask_NT", "logp_NT", "ref_logp_NT"):
         assert torch.equal(getattr(again, name), getattr(one, name))
     assert torch.equal(twice.advantage_NT, worth.advantage_NT)
 
 
 def test_trim_keeps_the_token_that_predicts_the_first() -> None:
     """A row whose mask is empty (its update is empty) still has a column of prompt and one of completion."""
-    rollouts, credit = ragged(groups=1)
+    rollouts, credit = varlen(groups=1)
     bare = Rollouts(
         tokens_NS=rollouts.tokens_NS[:1],
-        attend_NS=rollouts.attend_NS[:1],
-        mask_NT=torch.zeros_like(rollouts.mask_NT[:1]),
+        attention_mask_NS=rollouts.attention_mask_NS[:1],
+        completion_mask_NT=torch.zeros_like(rollouts.completion_mask_NT[:1]),
         logp_NT=rollouts.logp_NT[:1],
         group_N=rollouts.group_N[:1],
     )
     one, _ = trim(bare, credit.take(torch.tensor([0])))
-    assert one.mask_NT.shape[1] >= 1 and one.tokens_NS.shape[1] > one.mask_NT.shape[1]
+    assert one.completion_mask_NT.shape[1] >= 1 and one.tokens_NS.shape[1] > one.completion_mask_NT.shape[1]

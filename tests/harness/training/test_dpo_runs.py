@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import torch
 
-from harness.models.causal_lm import LM
+from harness.models.causal_lm import CausalLM
 from harness.training import offline as stage
 from harness.training.evaluation import Evaluator
-from harness.training.offline import Offline
+from harness.training.offline import OfflineLoop
 from tests.harness.training.test_run import Done, go, load, same_weights
 from tests.helpers import close
 
@@ -25,9 +25,9 @@ def dpo(model: Path, out: Path, name: str, *settings: str, **flags: Any) -> Done
     return go(model, out, name, *settings, algo_name="dpo", **flags)
 
 
-def offline(done: Done) -> Offline:
-    assert isinstance(done.run.trainer, Offline)
-    return done.run.trainer
+def offline(done: Done) -> OfflineLoop:
+    assert isinstance(done.run.loop, OfflineLoop)
+    return done.run.loop
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def drawn(done: Done) -> list[tuple[int, bool, int]]:
     found = []
     for r in offline(done).replay:
         assert r.reward_N is not None
-        found += list(zip(r.group_N.tolist(), (r.reward_N == 1).tolist(), r.mask_NT.sum(1).tolist(), strict=True))
+        found += list(zip(r.group_N.tolist(), (r.reward_N == 1).tolist(), r.completion_mask_NT.sum(1).tolist(), strict=True))
     return found
 
 
@@ -72,23 +72,23 @@ def test_pairs_are_of_one_problem_over_all_its_draws(base: Done) -> None:
     places = {place for place, _, _ in rows}
     counts = [[sum(p == place and right == x for p, x, _ in rows) for right in (True, False)] for place in places]
     pairs = sum(min(count) for count in counts)
-    assert credit.unit_N is not None and 5 < pairs < sum(max(count) for count in counts)
+    assert credit.pair_N is not None and 5 < pairs < sum(max(count) for count in counts)
     assert base.record["split"]["kept_completions"] == len(rollouts.group_N) == 2 * pairs
-    for number in credit.unit_N.unique().tolist():
-        here = credit.unit_N == number
+    for number in credit.pair_N.unique().tolist():
+        here = credit.pair_N == number
         assert len(rollouts.group_N[here].unique()) == 1
         assert sorted(credit.advantage_NT[here][:, 0].tolist()) == [-1, 1]
 
 
 def test_the_ledger_by_hand(base: Done) -> None:
     """Two passes over every pair, a forward and a backward; no reference is held, read or charged."""
-    trainer, record = offline(base), base.record
-    assert trainer.kept is not None and trainer.policy.reference is None
-    rollouts, _ = trainer.kept
+    loop, record = offline(base), base.record
+    assert loop.kept is not None and loop.trainer.policy.reference is None
+    rollouts, _ = loop.kept
     groups = int(rollouts.group_N.max()) + 1
-    assert record["spend"]["trained_tokens"] == 2 * int(rollouts.mask_NT.sum())
+    assert record["spend"]["trained_tokens"] == 2 * int(rollouts.completion_mask_NT.sum())
     assert record["spend"]["updates"] == 2 * math.ceil(groups / 4)
-    once = trainer.flops.policy.read(rollouts.attend_NS.sum(1).tolist())
+    once = loop.trainer.flops.policy.read(rollouts.attention_mask_NS.sum(1).tolist())
     close(record["split"]["training"]["flops"], 2 * 3 * once)
     assert "reference" not in record["memory"]["parts"]
     assert record["checks"]["first_update_max_abs_logratio"] < 1e-4
@@ -108,13 +108,13 @@ def test_the_margin_grows_from_zero(base: Done, taught: Path, out: Path) -> None
 
 def test_the_reference_is_the_start_model(base: Done, taught: Path) -> None:
     """What the sampler stored is what the start model says of the kept completions, read anew."""
-    trainer = offline(base)
-    assert trainer.kept is not None
-    rollouts, _ = trainer.kept
-    start = copy.copy(trainer.policy)
-    start.lm = LM(load(taught), trainer.policy.accelerator.autocast)
+    loop = offline(base)
+    assert loop.kept is not None
+    rollouts, _ = loop.kept
+    start = copy.copy(loop.trainer.policy)
+    start.lm = CausalLM(load(taught), loop.trainer.policy.accelerator.autocast)
     close(start.score(rollouts), rollouts.logp_NT, rtol=0, atol=1e-4)
-    assert (trainer.policy.score(rollouts) - rollouts.logp_NT).abs().max() > 0.01
+    assert (loop.trainer.policy.score(rollouts) - rollouts.logp_NT).abs().max() > 0.01
 
 
 def test_micro_batches_keep_pairs_and_change_nothing_but_rounding(
@@ -128,12 +128,12 @@ def test_micro_batches_keep_pairs_and_change_nothing_but_rounding(
         return seen[-1]
 
     monkeypatch.setattr(stage, "split", spy)
-    small = dpo(taught, out, "small", END, *SHARP, "micro_tokens=30", budget="completions=96", eval_limit=1)
+    small = dpo(taught, out, "small", END, *SHARP, "micro_batch_tokens=30", budget="completions=96", eval_limit=1)
     assert max(len(update) for update in seen) > 2
     for update in seen:
         for batch in update:
-            assert batch.credit.unit_N is not None
-            numbers = batch.credit.unit_N.tolist()
+            assert batch.credit.pair_N is not None
+            numbers = batch.credit.pair_N.tolist()
             assert all(numbers.count(number) == 2 for number in numbers)
     first = next(line for line in small.lines if "loss" in line)
     whole = next(line for line in base.lines if "loss" in line)
@@ -158,14 +158,14 @@ def test_training_fills_a_budget_that_it_spends(taught: Path, out: Path, budget:
     """To within a group of what was kept, and never over it."""
     done = dpo(taught, out, budget, END, budget=budget, eval_limit=1)
     unit, _, number = budget.partition("=")
-    trainer, limit, spend = offline(done), float(number), done.record["spend"]
-    assert trainer.kept is not None
-    r = trainer.kept[0]
+    loop, limit, spend = offline(done), float(number), done.record["spend"]
+    assert loop.kept is not None
+    r = loop.kept[0]
     groups = [r.group_N == g for g in range(int(r.group_N.max()) + 1)]
     one = {
-        "trained_tokens": max(float(r.mask_NT[g].sum()) for g in groups),
+        "trained_tokens": max(float(r.completion_mask_NT[g].sum()) for g in groups),
         "updates": 0.0,
-        "flops": max(trainer.flops.update(r.attend_NS[g].sum(1).tolist()) for g in groups),
+        "flops": max(loop.trainer.flops.update(r.attention_mask_NS[g].sum(1).tolist()) for g in groups),
     }[unit]
     assert limit - max(0.01 * limit, one) <= spend[unit] <= limit and spend["updates"] > 0
 

@@ -12,8 +12,8 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from harness.cli import main
-from harness.cli.progress import Display
-from harness.training.run import judged
+from harness.cli.progress import Progress
+from harness.training.run import reward_model_line
 from tests.harness.tiny_models import SETTINGS
 from tests.harness.training.test_run import Done, go
 from tests.helpers import close
@@ -59,22 +59,22 @@ def test_the_user_is_told_how_good_it_is_when_it_is_trained(
     taught: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = list[str]()
-    monkeypatch.setattr(Display, "message", lambda self, text: said.append(text))
+    monkeypatch.setattr(Progress, "message", lambda self, text: said.append(text))
     budget = {"budget": "prompts=28", "reward": "outcome-model"}
     done = go(taught, out, "told", *SMALL, "iterations=2", "refresh_reward=true", **budget)
     trained = done.record["reward_model"]
-    assert len(trained) == 2 and [line for line in said if line.startswith("reward model")] == [*map(judged, trained)]
+    assert len(trained) == 2 and [line for line in said if line.startswith("reward model")] == [*map(reward_model_line, trained)]
 
 
 def test_what_is_said_of_a_training() -> None:
     known, unknown = {"auc": 0.716, "accuracy": 0.847, "n": 256}, {"auc": None, "accuracy": 0.5, "n": 1200}
     start = "reward model, on problems it was not trained on: "
-    assert judged({"held_out": {"outcome": known, "steps": unknown}}) == (
+    assert reward_model_line({"held_out": {"outcome": known, "steps": unknown}}) == (
         f"{start}outcome: AUC 0.72, accuracy 85% of 256; steps: AUC -, accuracy 50% of 1,200"
     )
-    assert judged({"held_out": {}}) == f"{start}nothing could be judged"
+    assert reward_model_line({"held_out": {}}) == f"{start}the verifier judged none"
     skipped = {"fraction": 0.5, "skipped": "no prompts left for it"}
-    assert judged(skipped) == "reward model: not trained on at 50% of the budget: no prompts left for it"
+    assert reward_model_line(skipped) == "reward model: not trained on at 50% of the budget: no prompts left for it"
 
 
 def test_the_flops_are_those_of_the_formula(learned: Done, plain: Done) -> None:
@@ -82,7 +82,7 @@ def test_the_flops_are_those_of_the_formula(learned: Done, plain: Done) -> None:
     trainer = learned.run.trainer
     model, judge = trainer.flops.policy, trainer.flops.reward_model
     assert judge is not None and trainer.flops.critic is None and trainer.flops.reference is None
-    head = trainer.source.modules()["reward_model"].score.weight.numel()
+    head = trainer.reward_source.modules()["reward_model"].score.weight.numel()
     vocabulary = trainer.policy.lm.head.weight.numel()
     close(judge.matrix, model.matrix - 2 * vocabulary + 2 * head)
     assert judge.attention == model.attention
@@ -91,7 +91,7 @@ def test_the_flops_are_those_of_the_formula(learned: Done, plain: Done) -> None:
 
 def test_its_bytes_are_a_part_of_memory(learned: Done, plain: Done) -> None:
     part = learned.record["memory"]["parts"]["reward_model"]
-    parameters = learned.run.trainer.source.modules()["reward_model"].parameters()
+    parameters = learned.run.trainer.reward_source.modules()["reward_model"].parameters()
     assert part == {"bytes": sum(p.nbytes for p in parameters), "how": "measured"}
     assert "reward_model" not in plain.record["memory"]["parts"]
 
@@ -113,7 +113,7 @@ def test_what_was_trained_loads_by_name_and_gives_the_rewards_of_another_run(
 ) -> None:
     folder = learned.folder / "checkpoints" / "reward_model"
     theirs = AutoModelForSequenceClassification.from_pretrained(folder)
-    mine = learned.run.trainer.source.modules()["reward_model"]
+    mine = learned.run.trainer.reward_source.modules()["reward_model"]
     assert torch.equal(theirs.score.weight, mine.score.weight)
     again = go(
         taught,
@@ -130,7 +130,7 @@ def test_what_was_trained_loads_by_name_and_gives_the_rewards_of_another_run(
 
 def test_rejection_sampling_reads_a_learned_reward_too(taught: Path, out: Path) -> None:
     done = go(
-        taught, out, "rft", *SMALL, "algo.correct_at=0.2", budget="prompts=12", algo_name="rft", reward="outcome-model"
+        taught, out, "rft", *SMALL, "algo.reward_threshold=0.2", budget="prompts=12", algo_name="rft", reward="outcome-model"
     )
     assert done.record["status"] == "finished" and done.record["split"]["sampling"]["prompts"] == 12
     assert done.record["split"]["kept_completions"] > 0
@@ -197,7 +197,7 @@ def test_at_an_iteration_the_reward_model_learns_on_with_a_share_of_history(taug
 
 
 def test_measuring_kl_changes_nothing_else(plain: Done, taught: Path, out: Path) -> None:
-    done = go(taught, out, "measured", "algo.kl_coef=0", "measure_kl=true", budget="prompts=16")
+    done = go(taught, out, "measured", "algo.kl_coef=0", "log_reference_kl=true", budget="prompts=16")
     extra = {"kl/reverse"}
     for mine, theirs in zip(done.metrics, plain.metrics, strict=True):
         assert {k: v for k, v in mine.items() if k not in extra} == theirs
@@ -247,12 +247,12 @@ WRONG: dict[str, tuple[list[str], str]] = {
         "an arm that samples once would pay for its reward model and others would not",
     ),
     "KL of a stream": (
-        ["--algo", "rft", "--set", "measure_kl=true"],
-        "measure_kl: KL is estimated from the live policy's",
+        ["--algo", "rft", "--set", "log_reference_kl=true"],
+        "log_reference_kl: KL is estimated from the live policy's",
     ),
     "groups by outcome": (
-        ["--reward", "process-rule", "--set", "algo.supervision=process", "--set", "algo.drop=silent"],
-        "algo.drop: silent looks at outcomes, where supervision=process looks at steps",
+        ["--reward", "process-rule", "--set", "algo.supervision=process", "--set", "algo.filter_groups=zero_variance"],
+        "algo.filter_groups: silent looks at outcomes, where supervision=process looks at steps",
     ),
     "more than there is": (
         ["--reward", "outcome-model", "--budget", "completions=500"],

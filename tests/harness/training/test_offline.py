@@ -18,14 +18,14 @@ import harness.training.offline
 from algos.rft import RFT
 from evals.tasks.arithmetic import Arithmetic
 from harness.accounting.budget import Budget, sampling_budget
-from harness.accounting.profiler import Meter
+from harness.accounting.profiler import PhaseProfiler
 from harness.rollout.collate import join
 from harness.rollout.sampler import Sampler, Sampling
 from harness.training.batching import deal, trim
 from harness.training.evaluation import Evaluator
-from harness.training.offline import Offline
+from harness.training.offline import OfflineLoop
 from tests.harness.tiny_models import SIZES
-from tests.harness.training.test_batching import ragged
+from tests.harness.training.test_batching import varlen
 from tests.harness.training.test_run import PART, RECORD, Done, check_type, go, load, same_weights, spied
 from tests.helpers import close
 
@@ -40,9 +40,9 @@ def rft(model: Path, out: Path, name: str, *settings: str, **flags: Any) -> Done
     return go(model, out, name, *settings, algo_name="rft", **flags)
 
 
-def offline(done: Done) -> Offline:
-    assert isinstance(done.run.trainer, Offline)
-    return done.run.trainer
+def offline(done: Done) -> OfflineLoop:
+    assert isinstance(done.run.loop, OfflineLoop)
+    return done.run.loop
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def correct(done: Done) -> list[Row]:
     for r in offline(done).replay:
         assert r.reward_N is not None and r.valid_N is not None
         for i in range(len(r.group_N)):
-            tokens = r.tokens_NS[i, -r.mask_NT.shape[1] :][r.mask_NT[i]].tolist()
+            tokens = r.tokens_NS[i, -r.completion_mask_NT.shape[1] :][r.completion_mask_NT[i]].tolist()
             if float(r.reward_N[i]) == 1.0 and bool(r.valid_N[i]):
                 found.append((int(r.group_N[i]), tokens, number))
             number += 1
@@ -116,29 +116,29 @@ WIDTHS = [(9, 5), (4, 11), (1, 1), (9, 11)]  # of the prompts and the completion
 
 def test_joined_rounds_keep_their_rows() -> None:
     """Whatever their widths: tokens, mask and what belongs to a row; what was added is padding."""
-    rounds = [ragged(groups=2, size=3, seed=k, prompt=p, tokens=c) for k, (p, c) in enumerate(WIDTHS)]
+    rounds = [varlen(groups=2, size=3, seed=k, prompt=p, tokens=c) for k, (p, c) in enumerate(WIDTHS)]
     one = join([r for r, _ in rounds], pad=-7)
-    assert one.tokens_NS.shape == (24, 9 + 11) and one.mask_NT.shape == (24, 11)
-    assert one.key_N is None and one.value_NT is None
+    assert one.tokens_NS.shape == (24, 9 + 11) and one.completion_mask_NT.shape == (24, 11)
+    assert one.solution_id_N is None and one.value_NT is None
     assert one.ref_logp_NT is not None and one.reward_N is not None
-    assert torch.equal(one.attend_NS[:, 9:], one.mask_NT)
+    assert torch.equal(one.attention_mask_NS[:, 9:], one.completion_mask_NT)
     for k, (r, _) in enumerate(rounds):
         assert r.ref_logp_NT is not None and r.reward_N is not None
         for i in range(6):
-            row, n = 6 * k + i, int(r.mask_NT[i].sum())
-            assert one.tokens_NS[row][one.attend_NS[row]].tolist() == r.tokens_NS[i][r.attend_NS[i]].tolist()
-            assert one.mask_NT[row].tolist() == [True] * n + [False] * (11 - n)
+            row, n = 6 * k + i, int(r.completion_mask_NT[i].sum())
+            assert one.tokens_NS[row][one.attention_mask_NS[row]].tolist() == r.tokens_NS[i][r.attention_mask_NS[i]].tolist()
+            assert one.completion_mask_NT[row].tolist() == [True] * n + [False] * (11 - n)
             for name in ("logp_NT", "ref_logp_NT"):
                 assert getattr(one, name)[row].tolist() == getattr(r, name)[i, :n].tolist() + [0.0] * (11 - n)
             assert (int(one.group_N[row]), float(one.reward_N[row])) == (int(r.group_N[i]), float(r.reward_N[i]))
-    added = torch.ones_like(one.attend_NS)
+    added = torch.ones_like(one.attention_mask_NS)
     for k, (p, c) in enumerate(WIDTHS):
         added[6 * k : 6 * k + 6, 9 - p : 9 + c] = False
-    assert (one.tokens_NS[added] == -7).all() and not one.attend_NS[added].any()
+    assert (one.tokens_NS[added] == -7).all() and not one.attention_mask_NS[added].any()
 
 
 def test_a_row_trimmed_is_the_same_before_joining_and_after() -> None:
-    rounds = [ragged(groups=2, size=3, seed=k, prompt=p, tokens=c) for k, (p, c) in enumerate(WIDTHS)]
+    rounds = [varlen(groups=2, size=3, seed=k, prompt=p, tokens=c) for k, (p, c) in enumerate(WIDTHS)]
     one = join([r for r, _ in rounds], pad=0)
     for k, (r, credit) in enumerate(rounds):
         for i in range(6):
@@ -149,7 +149,7 @@ def test_a_row_trimmed_is_the_same_before_joining_and_after() -> None:
 
 
 def test_one_round_joined_is_itself() -> None:
-    r, _ = ragged()
+    r, _ = varlen()
     one = join([r], pad=0)
     assert all(x is None or torch.equal(getattr(one, name), x) for name, x in vars(r).items())
 
@@ -159,17 +159,17 @@ def test_one_round_joined_is_itself() -> None:
 
 def test_every_round_is_sampled_from_the_start_model(base: Done, taught: Path) -> None:
     """Draw by draw, from a copy of the start model: also behind the point at 0.5, which was trained for in between."""
-    trainer, tokenizer = offline(base), AutoTokenizer.from_pretrained(taught)
+    loop, tokenizer = offline(base), AutoTokenizer.from_pretrained(taught)
     sampler = Sampler(load(taught), tokenizer)
     problems = Arithmetic(**SIZES).train(0)
-    assert len(trainer.replay) == 6
-    for k, r in enumerate(trainer.replay):
-        places = trainer.draws.places(4 * k, 4)
+    assert len(loop.replay) == 6
+    for k, r in enumerate(loop.replay):
+        places = loop.trainer.prompt_stream.places(4 * k, 4)
         assert r.group_N.tolist() == [place for place in places for _ in range(4)]
         prompts = [tokenizer(problems[place].prompt)["input_ids"] for place in places]
         done = sampler(prompts, 4, Sampling(1.0, 8, 0, "train"), list(range(4 * k, 4 * k + 4)))
-        assert torch.equal(r.tokens_NS[:, -r.mask_NT.shape[1] :], done.tokens_NT)
-        assert r.mask_NT.sum(1).tolist() == done.length_N.tolist()
+        assert torch.equal(r.tokens_NS[:, -r.completion_mask_NT.shape[1] :], done.tokens_NT)
+        assert r.completion_mask_NT.sum(1).tolist() == done.length_N.tolist()
         close(r.logp_NT, done.logp_NT, rtol=0, atol=1e-5)
 
 
@@ -180,7 +180,7 @@ def test_the_first_round_is_the_one_that_grpo_has(
     go(taught, out, "grpo", END, budget="completions=16", eval_limit=1)
     ((theirs, _),) = seen
     mine = offline(base).replay[0]
-    for name in ("tokens_NS", "attend_NS", "mask_NT", "logp_NT", "reward_N", "key_N", "ended_N"):
+    for name in ("tokens_NS", "attention_mask_NS", "completion_mask_NT", "logp_NT", "reward_N", "solution_id_N", "finished_N"):
         assert torch.equal(getattr(mine, name), getattr(theirs, name)), name
 
 
@@ -209,10 +209,11 @@ def test_draws_of_one_problem_are_one_group(base: Done) -> None:
 
 @pytest.mark.parametrize(("distinct", "cap"), [(True, None), (False, 1), (False, 2), (True, 1)])
 def test_distinct_and_cap_count_over_all_draws_of_a_problem(base: Done, distinct: bool, cap: int | None) -> None:
-    trainer = copy.copy(offline(base))
-    trainer.algo = RFT(distinct=distinct, cap=cap)
-    rollouts, _ = trainer.select()
-    keys = [int(k) for r in trainer.replay if r.key_N is not None for k in r.key_N]
+    loop = copy.copy(offline(base))
+    loop.trainer = copy.copy(loop.trainer)
+    loop.trainer.algo = RFT(distinct=distinct, max_per_prompt=cap)
+    rollouts, _ = loop.select()
+    keys = [int(k) for r in loop.replay if r.solution_id_N is not None for k in r.solution_id_N]
     expected: list[list[int]] = []
     had: list[tuple[int, int]] = []
     for place, tokens, number in correct(base):
@@ -220,8 +221,8 @@ def test_distinct_and_cap_count_over_all_draws_of_a_problem(base: Done, distinct
         if (new or not distinct) and sum(p == place for p, _ in had) < (cap or 99):
             had.append((place, keys[number]))
             expected.append(tokens)
-    width = rollouts.mask_NT.shape[1]
-    assert [row[-width:][m].tolist() for row, m in zip(rollouts.tokens_NS, rollouts.mask_NT, strict=True)] == expected
+    width = rollouts.completion_mask_NT.shape[1]
+    assert [row[-width:][m].tolist() for row, m in zip(rollouts.tokens_NS, rollouts.completion_mask_NT, strict=True)] == expected
     assert 0 < len(expected) < len(correct(base))
 
 
@@ -264,7 +265,7 @@ def test_the_flops_of_training_by_hand(base: Done, taught: Path) -> None:
     layers, heads, size, hidden, inner = 2, 2, 32, 64, 128
     vocabulary = len(AutoTokenizer.from_pretrained(taught))
     matrix = 2 * (layers * (4 * hidden**2 + 3 * hidden * inner + 2 * hidden) + hidden + vocabulary * hidden)
-    rows = [int(n) for r in offline(base).replay for n in r.attend_NS.sum(1)]
+    rows = [int(n) for r in offline(base).replay for n in r.attention_mask_NS.sum(1)]
     lengths = [rows[number] for _, _, number in correct(base)]
     once = sum(matrix + 4 * layers * heads * size * t for n in lengths for t in range(1, n + 1))
     close(base.record["split"]["training"]["flops"], 3 * 3 * once)
@@ -352,11 +353,11 @@ def test_no_side_branch_where_a_curve_has_its_ends_alone(taught: Path, out: Path
 
 def dearest(done: Done) -> float:
     """The FLOPs of one kept group's forward and backward, at most."""
-    trainer = offline(done)
-    assert trainer.kept is not None
-    r = trainer.kept[0]
-    lengths = [r.attend_NS[r.group_N == g].sum(1).tolist() for g in range(int(r.group_N.max()) + 1)]
-    return max(trainer.flops.update(group) for group in lengths)
+    loop = offline(done)
+    assert loop.kept is not None
+    r = loop.kept[0]
+    lengths = [r.attention_mask_NS[r.group_N == g].sum(1).tolist() for g in range(int(r.group_N.max()) + 1)]
+    return max(loop.trainer.flops.update(group) for group in lengths)
 
 
 def test_a_point_is_a_run_of_its_own_in_flops_too(taught: Path, out: Path) -> None:
@@ -388,9 +389,9 @@ def test_a_budget_in_each_unit(taught: Path, out: Path, budget: str) -> None:
     limit, spend, split = float(number), done.record["spend"], done.record["split"]
     rounds, kept = offline(done).replay, offline(done).kept
     assert kept is not None and split["passes"] >= 1 and spend["updates"] > 0
-    group_tokens = [int(r.mask_NT[i : i + 4].sum()) for r in rounds for i in range(0, len(r.group_N), 4)]
+    group_tokens = [int(r.completion_mask_NT[i : i + 4].sum()) for r in rounds for i in range(0, len(r.group_N), 4)]
     r = kept[0]
-    trained = max(int(r.mask_NT[r.group_N == g].sum()) for g in range(int(r.group_N.max()) + 1))
+    trained = max(int(r.completion_mask_NT[r.group_N == g].sum()) for g in range(int(r.group_N.max()) + 1))
     if unit in ("prompts", "completions"):
         assert (spend[unit], split["passes"]) == (limit, 3)
     elif unit == "generated_tokens":
@@ -435,7 +436,7 @@ def test_a_budget_of_seconds_is_shared_and_filled(taught: Path, out: Path, monke
     """By a clock that goes on by 10 ms whenever somebody reads it.  What an update takes is known after the first
     of a pass, so the end is within one update (less than 50 ms here)."""
     ticks = itertools.count()
-    monkeypatch.setattr(Meter, "_now", lambda _: 0.01 * next(ticks))
+    monkeypatch.setattr(PhaseProfiler, "_now", lambda _: 0.01 * next(ticks))
     monkeypatch.setattr(harness.training.offline, "time", SimpleNamespace(perf_counter=lambda: 0.01 * next(ticks)))
     done = rft(taught, out, "seconds", END, ALL, budget="device_seconds=0.8", eval_limit=1)
     split, spend = done.record["split"], done.record["spend"]

@@ -178,8 +178,8 @@ def by_hand(taught: Path, seen: list[tuple[Rollouts, Any]], critic: str, warm: b
     total = 0
     for r, _ in seen:
         for i in range(len(r.group_N)):
-            c = int(r.mask_NT[i].sum())
-            p = int(r.attend_NS[i].sum()) - c
+            c = int(r.completion_mask_NT[i].sum())
+            p = int(r.attention_mask_NS[i].sum()) - c
             prompt = sum(token(t) for t in range(1, p + 1))
             completion = sum(token(t) for t in range(p + 1, p + c + 1))
             judged = sum(judge(t) for t in range(1, p + c + 1))
@@ -199,14 +199,14 @@ def test_the_ledger_of_a_round(
     settings = (f"algo.critic={critic}", f"algo.critic_warmup={int(warm)}", END)
     done = ppo(taught, out, f"ledger-{critic}-{warm}", *settings, budget="completions=16")
     ((r, _),) = seen
-    spend, phases, tokens = done.record["spend"], done.record["phases"], int(r.mask_NT.sum())
+    spend, phases, tokens = done.record["spend"], done.record["phases"], int(r.completion_mask_NT.sum())
     assert set(spend) == set(UNITS)
     counts = {"prompts": 4, "completions": 16, "verifier_calls": 16, "updates": 1}
     assert all(spend[unit] == count for unit, count in counts.items())
     assert spend["generated_tokens"] == spend["trained_tokens"] == tokens
     assert phases["update"]["tokens"] == tokens
     read = 2 if critic == "separate" else 1  # a shared trunk's values come with the sampling
-    assert phases["annotate"]["tokens"] == read * int(r.attend_NS.sum())
+    assert phases["annotate"]["tokens"] == read * int(r.attention_mask_NS.sum())
     close(spend["flops"], by_hand(taught, seen, critic, warm))
 
 
@@ -224,7 +224,7 @@ def test_the_kl_coefficient_follows_its_target(taught: Path, out: Path, monkeypa
         assert r.ref_logp_NT is not None and r.valid_N is not None and bool(r.valid_N.all())
         nats = [
             sum(float(a - b) for a, b, m in zip(*row, strict=True) if m)
-            for row in zip(r.logp_NT.double(), r.ref_logp_NT.double(), r.mask_NT, strict=True)
+            for row in zip(r.logp_NT.double(), r.ref_logp_NT.double(), r.completion_mask_NT, strict=True)
         ]
         error = min(max(sum(nats) / 16 / 0.05 - 1, -0.2), 0.2)
         coef *= 1 + error * 16 / 100

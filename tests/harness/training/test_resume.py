@@ -43,7 +43,7 @@ ARMS: dict[str, list[str]] = {
     "ppo": ["algo=ppo", "algo.kl_target=0.01", "algo.kl_horizon=20"],  # a critic and a controller
     "ppo_shared": ["algo=ppo", "algo.critic=shared", "algo.critic_warmup=2", "algo.epochs=2", "algo.minibatches=2"],
     "online_rft": ["algo=online_rft"],
-    "rft": ["algo=rft", "algo.correct_at=0.5"],  # completions that wait to be trained on
+    "rft": ["algo=rft", "algo.reward_threshold=0.5"],  # completions that wait to be trained on
     "learned": [
         "algo=grpo",
         "algo.supervision=process",
@@ -131,7 +131,7 @@ def test_resumed_is_uninterrupted(
 ) -> None:
     assert call("whole", arm)[0] == 0
     rounds = len(metrics_of(tmp_path / "whole"))
-    explore = Trainer.explore
+    explore = Trainer.collect_rollouts
 
     def explode(self: Trainer, *args: Any) -> Any:
         if self.rounds == at:
@@ -139,7 +139,7 @@ def test_resumed_is_uninterrupted(
         return explore(self, *args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "explore", explode)
+        patch.setattr(Trainer, "collect_rollouts", explode)
         assert call("cut", arm)[0] == 1
     assert len(metrics_of(tmp_path / "cut")) == at
     assert call("cut", arm, "--resume")[0] == 0
@@ -174,9 +174,9 @@ def test_resume_after_the_process_was_killed(call: Call, tmp_path: Path, monkeyp
     def gone(*_: Any) -> None:
         raise SystemExit(9)
 
-    explore = Trainer.explore
+    explore = Trainer.collect_rollouts
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "explore", lambda self, *a: gone() if self.rounds == 5 else explore(self, *a))
+        patch.setattr(Trainer, "collect_rollouts", lambda self, *a: gone() if self.rounds == 5 else explore(self, *a))
         patch.setattr(run, "_settle", lambda _: None)
         call("cut")
     folder = tmp_path / "cut"
@@ -235,7 +235,7 @@ def test_ctrl_c_finishes_the_round_and_keeps_it(
     call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arm: str
 ) -> None:
     assert call("whole", arm)[0] == 0
-    explore = Trainer.explore
+    explore = Trainer.collect_rollouts
 
     def interrupted(self: Trainer, *args: Any) -> Any:
         if self.rounds == 4:
@@ -243,7 +243,7 @@ def test_ctrl_c_finishes_the_round_and_keeps_it(
         return explore(self, *args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "explore", interrupted)
+        patch.setattr(Trainer, "collect_rollouts", interrupted)
         code, said, error = call("cut", arm)
     assert code == 130 and "this round is finished first" in said and "Traceback" not in error
     record = record_of(tmp_path / "cut")
@@ -257,7 +257,7 @@ def test_ctrl_c_finishes_the_round_and_keeps_it(
 
 def test_a_second_ctrl_c_stops_at_once(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert call("whole")[0] == 0
-    explore = Trainer.explore
+    explore = Trainer.collect_rollouts
 
     def interrupted(self: Trainer, *args: Any) -> Any:
         if self.rounds == 4:
@@ -266,7 +266,7 @@ def test_a_second_ctrl_c_stops_at_once(call: Call, tmp_path: Path, monkeypatch: 
         return explore(self, *args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "explore", interrupted)
+        patch.setattr(Trainer, "collect_rollouts", interrupted)
         assert call("cut")[0] == 130
     assert [p.name for p in (tmp_path / "cut/checkpoints").iterdir()] == ["round-00003"]  # the last whole one
     assert call("cut", "grpo", "--resume")[0] == 0
@@ -315,7 +315,7 @@ def test_a_full_disk_ends_the_run_and_keeps_the_last_checkpoint(
     """The kernel refuses to let a file grow, as it does where there is no room; small files still fit."""
     assert call("whole", "ppo")[0] == 0
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    explore = Trainer.explore
+    explore = Trainer.collect_rollouts
 
     def fills(self: Trainer, *args: Any) -> Any:
         if self.rounds == 4:
@@ -324,7 +324,7 @@ def test_a_full_disk_ends_the_run_and_keeps_the_last_checkpoint(
 
     try:
         with monkeypatch.context() as patch:
-            patch.setattr(Trainer, "explore", fills)
+            patch.setattr(Trainer, "collect_rollouts", fills)
             code, _, error = call("cut", "ppo")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -414,7 +414,7 @@ def test_a_name_that_is_taken_while_we_prepare(call: Call, tmp_path: Path, monke
     (tmp_path / "x" / lock.NAME).touch()
     begun = harness.training.setup.prepare
 
-    def slow(config: RunConfig) -> harness.training.setup.Run:
+    def slow(config: RunConfig) -> harness.training.setup.PreparedRun:
         found = begun(config)
         (tmp_path / "x" / "record.json").write_text("{}")
         return found

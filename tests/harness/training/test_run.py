@@ -20,13 +20,13 @@ from algos.core.types import Credit, Rollouts
 from evals.tasks import Problem
 from evals.tasks.arithmetic import Arithmetic
 from evals.verification.verifier import Verdict
-from harness.cli.progress import Display
+from harness.cli.progress import Progress
 from harness.config.rewards import rule
 from harness.config.run_config import resolve
 from harness.records.recorder import SHOWN
 from harness.training import trainer as trainer_module
 from harness.training.run import execute
-from harness.training.setup import Run, prepare
+from harness.training.setup import PreparedRun, prepare
 from tests.harness.tiny_models import SETTINGS, build, files_of
 from tests.helpers import close
 
@@ -55,7 +55,7 @@ TIMED = ("step_time", "perf/", "mem/", "spend/device_seconds")
 class Done:
     """A run that has ended: its record, and what lies in its folder."""
 
-    def __init__(self, run: Run, record: dict[str, Any]) -> None:
+    def __init__(self, run: PreparedRun, record: dict[str, Any]) -> None:
         self.run, self.record, self.folder = run, record, run.folder
 
     @property
@@ -87,7 +87,7 @@ def go(model: Path, out: Path, name: str, *settings: str, **flags: Any) -> Done:
     asked = {"model": str(model), "out": str(out), "name": name, **flags}
     sizes = [] if "task_name" in flags else SETTINGS
     run = prepare(resolve(asked, [*sizes, *settings], None))
-    with Display(quiet=True) as display:
+    with Progress(quiet=True) as display:
         return Done(run, execute(run, display))
 
 
@@ -285,15 +285,15 @@ def test_flops_token_by_token(taught: Path, out: Path, monkeypatch: pytest.Monke
     expected = 0
     for rollouts, _ in seen:
         for i in range(len(rollouts.group_N)):
-            c = int(rollouts.mask_NT[i].sum())
-            p = int(rollouts.attend_NS[i].sum()) - c
+            c = int(rollouts.completion_mask_NT[i].sum())
+            p = int(rollouts.attention_mask_NS[i].sum()) - c
             prompt = sum(token(t) for t in range(1, p + 1))
             completion = sum(token(t) for t in range(p + 1, p + c + 1))
             expected += prompt * (i % 4 == 0) + completion  # rollout: the prompt once a group
             expected += prompt + completion  # the reference, forward
             expected += 2 * 3 * (prompt + completion)  # two epochs, forward and backward
     close(done.record["spend"]["flops"], expected)
-    assert done.record["phases"]["annotate"]["tokens"] == sum(int(r.attend_NS.sum()) for r, _ in seen)
+    assert done.record["phases"]["annotate"]["tokens"] == sum(int(r.attention_mask_NS.sum()) for r, _ in seen)
     assert done.record["spend"]["updates"] == 2 * 4
     assert done.record["spend"]["trained_tokens"] == 2 * done.record["spend"]["generated_tokens"]
 
@@ -306,20 +306,20 @@ def test_a_last_round_is_drawn_in_pieces_and_is_what_it_would_be_in_one(taught: 
     """The same tokens as all at once, log-probabilities up to rounding; and what it foresaw is what it cost."""
     run = prepare(resolve({"model": str(taught), "out": str(out), "name": "pieces", "budget": unit}, SETTINGS, None))
     trainer, before = run.trainer, run.trainer.budget.used(run.trainer.spend)
-    problems, pieces, texts = trainer.draw(0, trainer.planner.groups(trainer.spend))
-    whole, whole_texts = trainer.sample(trainer.draws.take(0, len(problems)), 0)
-    assert len(problems) > 2 and (problems, texts) == (trainer.draws.take(0, len(problems)), whole_texts)
+    problems, pieces, texts = trainer.sample_prompts(0, trainer.round_sizer.groups(trainer.spend))
+    whole, whole_texts = trainer.sample(trainer.prompt_stream.take(0, len(problems)), 0)
+    assert len(problems) > 2 and (problems, texts) == (trainer.prompt_stream.take(0, len(problems)), whole_texts)
     for name, x in vars(whole).items():
         y = getattr(pieces, name)
         assert (x is None) == (y is None), name
         if x is not None:
             close(y, x, *((1e-5, 1e-5) if x.is_floating_point() else (0, 0)))
-    foreseen = trainer.foreseen(pieces, len(problems))
+    foreseen = trainer.projected_cost(pieces, len(problems))
     assert trainer.budget.used(trainer.spend) == before
-    done = trainer.round()
+    done = trainer.train_round()
     assert done is not None and trainer.spend.prompts == len(problems)
     close(trainer.budget.used(trainer.spend), foreseen)
-    assert trainer.round() is None and trainer.spend.updates == 1
+    assert trainer.train_round() is None and trainer.spend.updates == 1
 
 
 @pytest.mark.parametrize("budget", [*BUDGETS, "device_seconds=0.4"])
@@ -328,7 +328,7 @@ def test_a_budget_in_each_unit(taught: Path, out: Path, budget: str, monkeypatch
     done = go(taught, out, budget, "eval_fractions=1", budget=budget, eval_limit=1)
     unit, _, limit = budget.partition("=")
     used, groups = done.record["spend"][unit], done.record["spend"]["prompts"]
-    tokens = [int(r.mask_NT[i : i + 4].sum()) for r, _ in seen for i in range(0, len(r.group_N), 4)]
+    tokens = [int(r.completion_mask_NT[i : i + 4].sum()) for r, _ in seen for i in range(0, len(r.group_N), 4)]
     group = {"prompts": 1, "completions": 4, "updates": 1, "flops": 2 * used / groups}.get(unit, max(tokens))
     allowed = max(0.01 * float(limit), group)
     if unit == "device_seconds":  # the machine's, not ours: that it ends is what can be said
@@ -459,7 +459,7 @@ def test_a_chat_template_is_applied_everywhere(base: Done, taught: Path, out: Pa
     settings = json.loads(file.read_text())
     file.write_text(json.dumps({**settings, "chat_template": "{% for m in messages %}{{ m['content'] }}{% endfor %}"}))
     done = go(tmp_path / "chat", out, "chat", budget="completions=32", eval_limit=8)
-    assert done.run.trainer.encoder.chat
+    assert done.run.trainer.tokenizer.chat
     assert [line["completions/mean_length"] for line in done.lines] == [
         line["completions/mean_length"] for line in base.lines[:2]
     ]
@@ -492,7 +492,7 @@ def test_evaluation_does_not_disturb_training(base: Done, taught: Path, out: Pat
     assert alone.scores(1.0) == base.scores(1.0)
 
 
-@pytest.mark.parametrize("setting", ["rollout_rows=4", "micro_tokens=1"])
+@pytest.mark.parametrize("setting", ["rollout_batch_size=4", "micro_batch_tokens=1"])
 def test_how_work_is_cut_changes_no_more_than_rounding(base: Done, taught: Path, out: Path, setting: str) -> None:
     done = go(taught, out, setting, setting, "eval_fractions=1", budget="completions=32", eval_limit=1)
     for mine, theirs in zip(done.metrics, base.metrics, strict=False):
@@ -516,7 +516,7 @@ def test_arms_of_a_seed_see_the_same_prompts_and_noise(
     seen = spied(monkeypatch)
     one = go(taught, out, "one", "eval_fractions=1", budget="completions=64", eval_limit=1)
     count = len(seen)
-    settings = ("algo.scale=none", "algo.kl_coef=0", "algo.epochs=2", "eval_fractions=1")
+    settings = ("algo.normalize=none", "algo.kl_coef=0", "algo.epochs=2", "eval_fractions=1")
     two = go(taught, out, "two", *settings, budget="completions=64", eval_limit=1)
     assert one.lines[0]["completions/mean_length"] == two.lines[0]["completions/mean_length"]
     first, second = seen[:count], seen[count:]
@@ -524,7 +524,7 @@ def test_arms_of_a_seed_see_the_same_prompts_and_noise(
     assert any(not torch.equal(a.tokens_NS, b.tokens_NS) for (a, _), (b, _) in zip(first, second, strict=True))
 
     def prompts(rollouts: Rollouts) -> list[list[int]]:
-        start = rollouts.tokens_NS.shape[1] - rollouts.mask_NT.shape[1]
+        start = rollouts.tokens_NS.shape[1] - rollouts.completion_mask_NT.shape[1]
         return rollouts.tokens_NS[:, :start].tolist()
 
     for (a, _), (b, _) in zip(first, second, strict=True):
@@ -532,7 +532,7 @@ def test_arms_of_a_seed_see_the_same_prompts_and_noise(
 
 
 def test_an_epoch_draws_every_problem_once(base: Done, monkeypatch: pytest.MonkeyPatch) -> None:
-    draws = base.run.trainer.draws
+    draws = base.run.trainer.prompt_stream
     ids = [p.id for p in draws.take(0, 48)]
     epochs = [ids[:16], ids[16:32], ids[32:]]
     assert all(sorted(epoch) == sorted(p.id for p in draws.problems) for epoch in epochs)
@@ -590,7 +590,7 @@ class Plain(Algorithm):
 def test_an_algorithm_of_the_users_own(taught: Path, out: Path, tmp_path: Path) -> None:
     file = tmp_path / "plain.py"
     file.write_text(ALGORITHM)
-    settings = ("eval_fractions=1", "algo.scale=3", "group_size=1")  # it may: nothing in it is relative to a group
+    settings = ("eval_fractions=1", "algo.normalize=3", "group_size=1")  # it may: nothing in it is relative to a group
     done = go(taught, out, "plain", *settings, budget="completions=12", eval_limit=1, algo_name=str(file))
     assert done.record["config"]["algo"] == {"scale": 3.0} and done.record["algo"] == str(file)
     for line in done.lines:
@@ -611,11 +611,11 @@ def test_data_of_the_users_own(taught: Path, out: Path, tmp_path: Path) -> None:
     settings = ("task.question={Body} {Q}", "task.answer=A", "task.instruction={question}", "task.selection_percent=0")
     done = go(taught, out, "own", *settings, task_name="qa", task=files, budget="completions=16", eval_limit=1)
     assert set(done.scores(1.0)) >= {("qa", "strict"), ("qa_t1", "strict"), ("other", "strict")}
-    assert len(done.run.trainer.draws.problems) == 11
+    assert len(done.run.trainer.prompt_stream.problems) == 11
     assert any("4" in notice and "no idea at all" in notice for notice in done.run.notices), done.run.notices
 
 
-# ---------------------------------------------------------------- judging
+# ---------------------------------------------------------------- verification
 
 
 @pytest.fixture
@@ -625,14 +625,14 @@ def flaky(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], bool]:
     def breaks(text: str) -> bool:
         return len(text) % 3 == 0
 
-    judge = Arithmetic.judge
+    verify = Arithmetic.verify
 
     def broken(self: Arithmetic, problem: Any, completion: str, ended: bool) -> Verdict:
         if breaks(completion):
             return Verdict("verifier_error", "verifier_error", None)
-        return judge(self, problem, completion, ended)
+        return verify(self, problem, completion, ended)
 
-    monkeypatch.setattr(Arithmetic, "judge", broken)
+    monkeypatch.setattr(Arithmetic, "verify", broken)
     return breaks
 
 
@@ -642,13 +642,13 @@ def test_rows_that_the_verifier_lost_leave_their_group(
     seen = spied(monkeypatch)
     done = go(taught, out, "flaky", "eval_fractions=1", budget="completions=96", eval_limit=2)
     trained = lost = loud = 0
-    tokenizer = done.run.trainer.encoder.tokenizer
+    tokenizer = done.run.trainer.tokenizer.tokenizer
     for (r, credit), line in zip(seen, done.lines, strict=True):
         assert r.reward_N is not None and r.valid_N is not None
-        width = r.mask_NT.shape[1]
+        width = r.completion_mask_NT.shape[1]
         texts = [
             tokenizer.decode(row[-width:][mask], skip_special_tokens=True)
-            for row, mask in zip(r.tokens_NS, r.mask_NT, strict=True)
+            for row, mask in zip(r.tokens_NS, r.completion_mask_NT, strict=True)
         ]
         bad = [flaky(text) for text in texts]
         close(line["verifier_error"], sum(bad) / 16)
@@ -661,10 +661,10 @@ def test_rows_that_the_verifier_lost_leave_their_group(
             loud += std != 1.0
             for i in range(4 * g, 4 * g + 4):
                 worth = 0.0 if bad[i] else (float(r.reward_N[i]) - mean) / std
-                close(credit.advantage_NT[i], [worth * float(m) for m in r.mask_NT[i]], rtol=0, atol=1e-6)
+                close(credit.advantage_NT[i], [worth * float(m) for m in r.completion_mask_NT[i]], rtol=0, atol=1e-6)
         good = [float(r.reward_N[i]) for i in range(16) if not bad[i]]
         close(line["reward"], sum(good) / len(good), rtol=1e-6)
-        trained += int(r.mask_NT[r.valid_N].sum())
+        trained += int(r.completion_mask_NT[r.valid_N].sum())
         lost += sum(bad)
     assert 0 < lost < 96 and loud > 0
     assert done.record["spend"]["trained_tokens"] == trained < done.record["spend"]["generated_tokens"]
@@ -675,7 +675,7 @@ def test_a_round_that_the_verifier_lost_whole_still_takes_its_update(
     taught: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lost = Verdict("verifier_error", "verifier_error", None)
-    monkeypatch.setattr(Arithmetic, "judge", lambda *_: lost)
+    monkeypatch.setattr(Arithmetic, "verify", lambda *_: lost)
     done = go(taught, out, "lost", budget="completions=48", eval_limit=2)
     assert done.record["spend"]["updates"] == 3 and done.record["spend"]["trained_tokens"] == 0
     assert all(line["verifier_error"] == 1.0 and line["grad_norm"] == 0.0 for line in done.lines)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from harness.training.completions import WrittenSolutions
 from transformers import AutoTokenizer
 
 from evals.tasks.arithmetic import Arithmetic
@@ -15,8 +16,7 @@ from evals.tasks.data.arithmetic_chains import ENDTHINK, THINK
 from evals.tasks.qa import QuestionAnswer
 from harness.accounting.budget import UNITS, Budget, check_spent
 from harness.config.run_config import resolve
-from harness.training.setup import Run, prepare
-from harness.training.supervised import Dataset
+from harness.training.setup import PreparedRun, prepare
 from tests.harness.tiny_models import SETTINGS, SIZES, plain_logp, real_rows
 from tests.harness.training.test_run import PART, RECORD, Done, check_type, go, load, same_weights
 from tests.helpers import close
@@ -29,7 +29,7 @@ def sft(model: Path, out: Path, name: str, *settings: str, **flags: Any) -> Done
     return go(model, out, name, LONG, END, *settings, algo_name="sft", eval_limit=1, **flags)
 
 
-def prepared(model: Path, out: Path, *settings: str, **flags: Any) -> Run:
+def prepared(model: Path, out: Path, *settings: str, **flags: Any) -> PreparedRun:
     asked = {"model": str(model), "out": str(out), "algo_name": "sft", **flags}
     sizes = [] if "task_name" in flags else SETTINGS
     return prepare(resolve(asked, [*sizes, *settings], None))
@@ -55,7 +55,7 @@ def test_arithmetics_solutions_are_correct_for_the_judge() -> None:
         text = task.solution(problem)
         assert text is not None and text == task.solution(problem)
         assert text.startswith(THINK) and ENDTHINK in text
-        assert task.judge(problem, text, True).strict == "correct"
+        assert task.verify(problem, text, True).strict == "correct"
         steps = task.steps(problem, text)
         assert steps and all(step.right for step in steps)
     sorting = next(s for s in task.eval_sets(1) if s.name == "sorting")
@@ -91,7 +91,7 @@ def test_what_has_no_solution_or_too_long_a_one_is_left_out_and_counted(
     taught: Path, out: Path, questions: dict[str, Any]
 ) -> None:
     run = prepared(taught, out, "max_new_tokens=24", **questions)
-    assert [p.gold for p in run.trainer.draws.problems] == ["5", "7"]
+    assert [p.gold for p in run.trainer.prompt_stream.problems] == ["5", "7"]
     assert run.record["notices"][-2:] == [
         "1 of 4 training problems left out: they have no written solution",
         "1 of 4 training problems left out: they have a solution that no longer fits max_new_tokens=24",
@@ -103,7 +103,7 @@ def test_a_solution_of_just_the_limit_fits(taught: Path, out: Path) -> None:
     lengths = sorted(len(tokenizer(task.solution(p))["input_ids"]) + 1 for p in task.train())
     limit = lengths[7]
     run = prepared(taught, out, f"max_new_tokens={limit}")
-    assert len(run.trainer.draws.problems) == sum(n <= limit for n in lengths) < 16
+    assert len(run.trainer.prompt_stream.problems) == sum(n <= limit for n in lengths) < 16
     with pytest.raises(ValueError, match="none fits") as said:
         prepared(taught, out, f"max_new_tokens={lengths[0] - 1}")
     assert "\n" not in str(said.value)
@@ -115,12 +115,12 @@ def test_a_solution_of_just_the_limit_fits(taught: Path, out: Path) -> None:
 def test_a_round_reads_the_solutions(taught: Path, out: Path) -> None:
     """Behind their prompts, ended, with the log-probabilities that the policy gives them."""
     trainer = prepared(taught, out, LONG, "temperature=0.7").trainer
-    assert isinstance(trainer, Dataset)
-    explored = trainer.explore(4)
+    assert isinstance(trainer.completions, WrittenSolutions)
+    explored = trainer.collect_rollouts(4)
     r, tokenizer, task = explored.rollouts, AutoTokenizer.from_pretrained(taught), Arithmetic(**SIZES)
-    problems = trainer.draws.take(0, 4)
+    problems = trainer.prompt_stream.take(0, 4)
     assert [p.id for p in explored.problems] == [p.id for p in problems]
-    assert r.ended_N is not None and r.reward_N is not None and r.ended_N.all() and r.reward_N.tolist() == [1.0] * 4
+    assert r.finished_N is not None and r.reward_N is not None and r.finished_N.all() and r.reward_N.tolist() == [1.0] * 4
     assert r.group_N.tolist() == [0, 1, 2, 3] and r.entropy_NT is None
     for i, (row, start) in enumerate(real_rows(r)):
         prompt = tokenizer(problems[i].prompt)["input_ids"]
@@ -128,7 +128,7 @@ def test_a_round_reads_the_solutions(taught: Path, out: Path) -> None:
         assert (row, start) == (prompt + solution, len(prompt))
         logp_TV = plain_logp(load(taught), row, start, 0.7)
         chosen = logp_TV[torch.arange(len(solution)), torch.tensor(solution)]
-        close(r.logp_NT[i][r.mask_NT[i]], chosen, rtol=0, atol=1e-5)
+        close(r.logp_NT[i][r.completion_mask_NT[i]], chosen, rtol=0, atol=1e-5)
     spend = {unit: x for unit, x in trainer.spend.as_dict().items() if x}
     assert spend == {"prompts": 4, "completions": 4, "verifier_calls": 4}
 
@@ -148,7 +148,7 @@ def test_the_record_and_the_ledger(base: Done, taught: Path) -> None:
         "parts": dict.fromkeys(parts, PART)
     }}, "record")  # fmt: skip
     spend, task, tokenizer = record["spend"], Arithmetic(**SIZES), AutoTokenizer.from_pretrained(taught)
-    drawn = base.run.trainer.draws.take(0, 24)
+    drawn = base.run.trainer.prompt_stream.take(0, 24)
     own = [len(tokenizer(task.solution(p))["input_ids"]) + 1 for p in drawn]
     whole = [len(tokenizer(p.prompt)["input_ids"]) + n for p, n in zip(drawn, own, strict=True)]
     assert (spend["prompts"], spend["completions"], spend["verifier_calls"], spend["updates"]) == (24, 24, 24, 6)
@@ -174,7 +174,7 @@ def test_the_reward_is_not_asked_what_to_learn(base: Done, taught: Path, out: Pa
 
 
 def test_micro_batches_change_nothing_but_rounding(base: Done, taught: Path, out: Path) -> None:
-    small = sft(taught, out, "small", "micro_tokens=40", budget="prompts=24")
+    small = sft(taught, out, "small", "micro_batch_tokens=40", budget="prompts=24")
     for mine, theirs in zip(small.lines, base.lines, strict=True):
         close(mine["loss"], theirs["loss"], rtol=1e-4, atol=1e-5)
         assert mine["spend/flops"] == theirs["spend/flops"]

@@ -1,4 +1,4 @@
-"""How good the reward models were, in every form of the report."""
+"""The table of trained reward models, in every format of the report."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from harness.reports.analysis.summary import find
-from harness.reports.loading import read
-from harness.reports.render.html_report import page
-from harness.reports.render.reward_models import learned
+from harness.reports.analysis.summary import summarize
+from harness.reports.loading import load_results
+from harness.reports.render.html_report import html_page
+from harness.reports.render.reward_models import reward_model_table
 from harness.reports.report import markdown
 from tests.harness.record_factory import LIMIT, a_record, write, write_study
 
@@ -41,8 +41,8 @@ def folder(tmp_path: Path) -> Path:
 
 def test_means_over_the_seeds_that_trained_one(folder: Path) -> None:
     """By hand: (0.75 + 0.85) / 2 and (0.1 + 0.3) / 2 at the start; one AUC is known; a seed skipped its second."""
-    table = learned(find(read(folder)))
-    assert table is not None and table.columns[:4] == ["arm", "trained at", "seeds", "judged"]
+    table = reward_model_table(summarize(load_results(folder)))
+    assert table is not None and table.columns[:4] == ["arm", "trained at", "seeds", "target"]
     assert table.rows == [
         ["b", "start", "2", "outcome", "1,200", "25.0 %", "80.0 %", "0.60", "0.040", "20.0 %"],
         ["b", "50 %", "1", "outcome", "100", "25.0 %", "80.0 %", "0.90", "0.040", "20.0 %"],
@@ -50,13 +50,15 @@ def test_means_over_the_seeds_that_trained_one(folder: Path) -> None:
 
 
 def test_the_table_stands_in_every_form_of_the_report(folder: Path) -> None:
-    findings = find(read(folder))
+    findings = summarize(load_results(folder))
     assert "## Reward models\n\n| arm | trained at |" in markdown(findings, [])
-    assert '<section id="learned">' in page(findings) and '<a href="#learned">' in page(findings)
+    assert '<section id="reward-models">' in html_page(findings, {}) and '<a href="#reward-models">' in html_page(
+        findings, {}
+    )
 
 
 def test_nothing_is_said_where_none_was_trained(tmp_path: Path) -> None:
     write_study(tmp_path / "s", {"a": {0: CURVE}})
-    findings = find(read(tmp_path / "s"))
-    assert learned(findings) is None
-    assert "Reward models" not in markdown(findings, []) and "learned" not in page(findings)
+    findings = summarize(load_results(tmp_path / "s"))
+    assert reward_model_table(findings) is None
+    assert "Reward models" not in markdown(findings, []) and "reward-models" not in html_page(findings, {})
