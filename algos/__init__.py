@@ -1,4 +1,11 @@
-"""What is learned: pure tensor maths.  Imports torch and the standard library, nothing else."""
+"""Algorithms: what is learned.  Only torch and the standard library are imported.
+
+grpo, ppo, rft, online_rft, dpo, sft    one algorithm each; they do not import each other
+core                                    the interface of an algorithm, and the registry
+ops                                     pure tensor functions that algorithms are made of
+
+Other packages import the names of the interface from here, and classes of algorithms by `load(name)`.
+"""
 
 from algos.core.algorithm import Algorithm
 from algos.core.paradigm import Row

@@ -5,7 +5,7 @@
     loss = avg_D -log sigma(beta m),                                                       (2305.18290 eq. 7)
     grad = -avg_D beta sigma(-beta m) { grad log pi(o+) - grad log pi(o-) },   from pi_start, `epochs` times over D
 
-Training restarts from the start model, which has sampled everything: pi_ref = pi_start is the sampler, and the
+Training restarts from the initial policy, which has sampled everything: pi_ref = pi_start is the sampler, and the
 log-probabilities that it stored *are* the reference's (as closely as sampler and trainer agree, which every record
 says).  So no reference model is held, read or charged.
 

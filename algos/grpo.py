@@ -116,7 +116,7 @@ class GRPO(Algorithm):
         )
 
     def _by_outcome(self, r: Rollouts) -> Tensor:
-        """§4.1.2: one number a completion, the same for each of its tokens."""
+        """§4.1.2: one number per completion, the same for each of its tokens."""
         assert r.reward_N is not None and r.valid_N is not None
         reward_N = r.reward_N
         if self.kl_coef and self.kl_placement == "reward":

@@ -51,7 +51,7 @@ class PPO(Algorithm):
     critic_gae_lambda: float = 1.0  # of the value model's targets; VC-PPO: 1, the return itself
     gae_lambda_alpha: float | None = None  # VAPO's lambda = 1 - 1/(alpha l) instead
     whiten: bool = True  # advantages over the whole round, which is one update by default; Huang et al., detail 9
-    value_coef: float = 0.1  # c_V; only a shared trunk feels it; chosen
+    value_coef: float = 0.1  # c_V; only a shared backbone feels it; chosen
     value_clip: float | None = 0.2  # c; Huang et al., detail 10
     clip_low: float = 0.2  # 1707.06347's epsilon
     clip_high: float = 0.2

@@ -3,7 +3,7 @@
     grad J = E_{q, o ~ the SFT set} (1/|o|) sum_t 1 grad log pi(o_t)                                   (eq. 6, 7)
 
 The coefficient is 1 and there is no reward: what is in the set counts as right.  Nothing is sampled, so a budget in
-generated tokens means nothing here.  With a set that is the start model's own correct completions this is RFT.
+generated tokens means nothing here.  With a set that is the initial policy's own correct completions this is RFT.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
     python scripts/structure.py              algos, evals and harness, from the repository's root
     python scripts/structure.py PACKAGE ...  other packages, importable from the current folder
 
-A package is a folder directly below a root (`harness.cli`), together with all that is in it; modules directly in the
+A package is a folder directly below a root (`harness.cli.main`), together with all that is in it; modules directly in the
 root count as a package named after the root.  An arrow is drawn where any module of one package imports any module of
 another, imports inside functions included.  The level of a package is the length of the longest import chain that
 starts there, within its own root.
@@ -53,7 +53,7 @@ def package_graph(modules: Graph) -> Graph:
 
 
 def package_of(module: str, folders: set[str]) -> str:
-    """`harness.cli.plan` is in `harness.cli`; `algos.grpo` in `algos`.  `folders`: all modules that have children."""
+    """`harness.cli.main.plan` is in `harness.cli.main`; `algos.grpo` in `algos`.  `folders`: all modules that have children."""
     parts = module.split(".")
     child = ".".join(parts[:2])
     return child if len(parts) > 2 or child in folders else parts[0]
@@ -70,14 +70,14 @@ def cycles(graph: Graph) -> list[list[str]]:
 
 def reachable(graph: Graph, start: str) -> set[str]:
     """The nodes at the end of a chain of one arrow or more."""
-    found: set[str] = set()
+    nodes: set[str] = set()
     pending = list(graph[start])
     while pending:
         node = pending.pop()
-        if node not in found:
-            found.add(node)
+        if node not in nodes:
+            nodes.add(node)
             pending += graph[node]
-    return found
+    return nodes
 
 
 def levels(graph: Graph) -> dict[str, int]:
@@ -127,9 +127,9 @@ def report(roots: list[str]) -> tuple[list[str], list[str]]:
             faults.append(f"{root} has {height} levels")
     lines += ["", f"arrows between packages: {sum(map(len, packages.values()))}"]
     for kind, graph in (("packages", packages), ("modules", modules)):
-        found = cycles(graph)
-        lines.append(f"cycles between {kind}: {len(found)}")
-        faults += [f"{kind} in a cycle: {', '.join(group)}" for group in found]
+        groups = cycles(graph)
+        lines.append(f"cycles between {kind}: {len(groups)}")
+        faults += [f"{kind} in a cycle: {', '.join(group)}" for group in groups]
     return lines, faults
 
 

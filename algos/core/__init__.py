@@ -1,1 +1,10 @@
-"""The interface: what flows through an algorithm, what it is asked, and where the algorithms are found."""
+"""The interface of algorithms.
+
+algorithm   `Algorithm`: the base class; `check_top_k`
+types       `Rollouts`, `Credit`, `Batch`, `Totals`, `PolicyOutputs`, `Schedule`: the data that pass through one
+policy      `Policy`, `ValueHead`: the protocol of the model that is trained
+registry    `names`, `load`, `import_file`: algorithms by name or by FILE.py
+paradigm    `Row`: an algorithm's row in DeepSeekMath's unified paradigm
+
+Packages outside `algos` import these names from `algos`.
+"""

@@ -1,5 +1,5 @@
 """The interface that every algorithm is trained behind.  A language model implements it in
-`harness/policy.py`; a three-armed bandit in the tests."""
+`harness/models/policy.py`; a three-armed bandit in the tests."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Policy(ABC):
         """The readings that a batch's gradient is made of: of each the loss is taken, and sent backward, before the
         next is asked for.  The last one's loss and metrics are the batch's.
 
-        One reading; where a critic shares nothing with the policy there may be two (`harness/policy.py`).
+        One reading; where a value model shares nothing with the policy there may be two (`harness/models/policy.py`).
         """
         yield self.forward(batch, needs)
 
@@ -47,7 +47,7 @@ class Policy(ABC):
 
 
 class ValueHead(nn.Module):
-    """V(s) = w . h + b: one number a token from the trunk's hidden state h.
+    """V(s) = w . h + b: one number per token from the backbone's hidden state h.
 
     Zero at the start (w = 0, b = 0), as in the RLHF implementations that 1909.08593 began: the first advantages
     are then the rewards themselves, not noise.  (N, T, hidden) -> (N, T), in the head's own precision.

@@ -82,7 +82,7 @@ class Credit:
 
     advantage_NT: Tensor  # 0 at mask 0
     keep_N: Tensor  # bool; 0 leaves the update and its denominators (a filter, or a row the verifier lost)
-    return_NT: Tensor | None = None  # the critic's targets
+    return_NT: Tensor | None = None  # the value model's targets
     pair_N: Tensor | None = None  # int64; kept rows of one unit (a pair) are read in one micro-batch; None: a row each
     zero_gradient_N: Tensor | None = None  # bool; 1 where the loss has no gradient, whatever the policy: not read again
     metrics: Mapping[str, float] | None = None
@@ -114,22 +114,22 @@ class PolicyOutputs:
 class Schedule:
     """How a round is drawn and how often it is trained on.
 
-    Schedule(prompts=32, group_size=16): 512 completions a round, one update on all of them.
+    Schedule(prompts=32, group_size=16): 512 completions per round, one update on all of them.
 
-    source="live" samples from the policy as it is, round by round.  source="initial" samples from the initial policy with
-    `sampling_fraction` of the budget, and then trains the initial policy on what was kept, `prompts` groups per update,
-    for `epochs` passes (where training is paid in the budget's unit: for as many passes as the rest of it pays for).
-    source="dataset" takes the task's written solution of each prompt, round by round; G is 1.
+    source="live" samples from the policy as it is, round by round.  source="initial" samples from the initial policy
+    with `sampling_fraction` of the budget, and then trains the initial policy on what was kept, `prompts` groups per
+    update, for `epochs` passes (where training is paid in the budget's unit: for as many passes as the rest of it pays
+    for).  source="dataset" takes the task's written solution of each prompt, round by round; G is 1.
     """
 
     prompts: int  # P, per round
     group_size: int  # G
     epochs: int = 1  # passes over the round
-    minibatches: int = 1  # updates a pass, by whole groups
+    minibatches: int = 1  # updates per pass, by whole groups
     rounds: int | None = None  # None: as many as the budget pays for
     source: Source = "live"  # where completions come from
     sampling_fraction: float = 1.0  # of a budget that sampling and training both draw on; source="initial"
-    critic: Critic = "none"  # shared: a head on the policy's trunk; separate: a model of its own
+    critic: Critic = "none"  # shared: a head on the policy's backbone; separate: a model of its own
     critic_lr: float = 1.0  # the value model's learning rate over the policy's
     critic_warmup: int = 0  # first rounds in which only the value model learns
 

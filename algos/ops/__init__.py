@@ -1,1 +1,10 @@
-"""Pure functions on tensors.  They know no container and no algorithm: use them, and test them, by hand."""
+"""Pure functions on tensors, independent of containers and algorithms.
+
+advantages        baselines, normalisation, group advantages, zero-variance groups
+aggregate         from per-token numbers to one number per update
+kl                estimates of the KL divergence, adaptive coefficients
+policy_gradient   the objective that GRPO and PPO share
+ratios            importance ratios and clipping
+select            which completions are trained on
+values            generalised advantage estimation, value loss, explained variance
+"""

@@ -63,7 +63,7 @@ def value_loss(value_NT: Tensor, old_NT: Tensor, return_NT: Tensor, clip: float 
 
 
 def explained_variance(value_NT: Tensor, return_NT: Tensor, mask_NT: Tensor) -> float | None:
-    """1 - Var(R - V) / Var(R) over the tokens at mask 1: 1 is a perfect critic, 0 one no better than a constant.
+    """1 - Var(R - V) / Var(R) over the tokens at mask 1: 1 is a perfect value model, 0 one no better than a constant.
 
     As in Schulman's PPO code.  None where the returns are all equal, up to rounding (they are sums of values and
     advantages: a deviation of a millionth of their size): there is nothing to explain.

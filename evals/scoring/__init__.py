@@ -1,1 +1,8 @@
-"""A model's completions of evaluation sets, scored: directly, or by lm-eval over the same files."""
+"""A model's scores on evaluation sets.
+
+scorer           scores without lm-eval: `score_direct`; the types `Completion`, `Decoding`, `EvalRow`, `Scores`
+lm_eval_bridge   the same scores by lm-eval, with our sampler or its own model: `score_lm_eval`, `score_hf`
+task_files       evaluation sets as files that lm-eval reads: `write`, `read`, `hooks`
+
+Callers pass a function from prompts to completions; nothing here knows a model or a sampler.
+"""

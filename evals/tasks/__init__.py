@@ -1,4 +1,15 @@
-"""What a task is, and those that ship, one file each.  Training reward and evaluation call the same `judge`."""
+"""Tasks: problems, evaluation sets, and the verifier that training reward and evaluation share.
+
+base            `Task`, `Problem`, `EvalSet`, `Step`: the interface
+registry        `names`, `load`: tasks by name
+arithmetic      chains of + and -, generated
+word_problems   stories of several steps, generated
+qa              questions with a final answer, from files or the hub
+harness_gsm8k   GSM8K, a case of `qa`
+data            generating, reading and checking problems
+
+Other packages import the names below; no module outside `evals.tasks` needs a task's own module.
+"""
 
 from evals.tasks.base import Domain, EvalSet, Problem, Step, Task
 from evals.tasks.registry import ALIASES, load, names

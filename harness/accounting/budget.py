@@ -16,9 +16,9 @@ class Spend:
     prompts: int = 0
     completions: int = 0
     generated_tokens: int = 0
-    trained_tokens: int = 0  # completion tokens in updates, every epoch counted; silent groups are trained too
+    trained_tokens: int = 0  # completion tokens in updates, every epoch counted; zero-variance groups are trained too
     updates: int = 0
-    flops: float = 0.0  # the model's, by formula (harness/flops.py), not the machine's
+    flops: float = 0.0  # the model's, by formula (harness/accounting/flops.py), not the machine's
     device_seconds: float = 0.0
     verifier_calls: int = 0
 

@@ -40,7 +40,7 @@ class FlopsModel:
 
     @classmethod
     def of_critic(cls, critic: Any) -> FlopsModel:
-        """A trunk of its own and its head; on a shared trunk, which the policy has paid for, the head alone."""
+        """A backbone of its own and its head; on a shared backbone, which the policy has paid for, the head alone."""
         parameters = sum(p.numel() for p in critic.parameters())
         if critic.trunk is None:
             return cls(2.0 * parameters, 0.0)
@@ -49,7 +49,7 @@ class FlopsModel:
 
     @classmethod
     def of_classifier(cls, model: Any) -> FlopsModel:
-        """A reward model: a trunk and the head that gives a number a token."""
+        """A reward model: a backbone and the head that gives a number per token."""
         embedding = model.get_input_embeddings().weight.numel()
         return cls(2.0 * (sum(p.numel() for p in model.parameters()) - embedding), _attention(model.config))
 
@@ -61,12 +61,12 @@ class FlopsModel:
         return length * self.matrix + self.attention * (length * start + length * (length + 1) / 2)
 
     def rollout(self, prompts: list[int], completions: list[list[int]]) -> float:
-        """Prompt lengths, and the completion lengths of each prompt: the prompt counts once a group."""
+        """Prompt lengths, and the completion lengths of each prompt: the prompt counts once per group."""
         total = sum(self.span(0, p) for p in prompts)
         return total + sum(self.span(p, c) for p, group in zip(prompts, completions, strict=True) for c in group)
 
     def read(self, lengths: list[int]) -> float:
-        """One forward over whole sequences of these lengths: what a reference or a critic costs."""
+        """One forward over whole sequences of these lengths: what a reference or a value model costs."""
         return sum(self.span(0, length) for length in lengths)
 
 

@@ -45,8 +45,8 @@ class _Watch(TorchDispatchMode):
         super().__init__()
         self.ledger, self.living, self.open = ledger, dict[int, int](), True
 
-    def begin(self, there: list[Tensor]) -> None:
-        for x in there:
+    def begin(self, resident: list[Tensor]) -> None:
+        for x in resident:
             self.enter(x, "start")
         self.ledger.start = self.ledger.now
 
@@ -80,8 +80,8 @@ def _counted(x: Any) -> bool:
 
 def _resident() -> list[Tensor]:
     """Every tensor that Python can reach, and its gradient."""
-    found = [x for x in gc.get_objects() if type(x) in (Tensor, torch.nn.Parameter) and _counted(x)]
-    return [t for x in found for t in (x, x.grad if x.is_leaf else None) if t is not None]
+    tensors = [x for x in gc.get_objects() if type(x) in (Tensor, torch.nn.Parameter) and _counted(x)]
+    return [t for x in tensors for t in (x, x.grad if x.is_leaf else None) if t is not None]
 
 
 @contextmanager

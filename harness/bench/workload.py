@@ -184,7 +184,7 @@ def measure(work: Workload) -> dict[str, Any]:
     device = trainer.policy.device
     cuda = device.type == "cuda"
     measured = {
-        "turns": {name: found[1:] or found for name, found in turns.items()},
+        "turns": {name: phase_turns[1:] or phase_turns for name, phase_turns in turns.items()},
         "peaks": {name: phase["peak_bytes"] for name, phase in before.items() if phase["peak_bytes"]},
         "memory": memory_of(trainer),
         "spend": spent[-1],
@@ -209,7 +209,7 @@ def seconds(measured: dict[str, Any]) -> float:
     """Seconds per round: the sum of the medians of its phases."""
     from harness.bench.results import middle
 
-    return sum(middle([t["seconds"] for t in found]) for found in measured["turns"].values())
+    return sum(middle([t["seconds"] for t in turns]) for turns in measured["turns"].values())
 
 
 def as_row(work: Workload) -> dict[str, Any]:

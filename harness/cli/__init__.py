@@ -1,1 +1,13 @@
-"""The command line: commands, options, console output."""
+"""The command line.  Modules import what they need inside functions: help is printed without torch.
+
+main            the commands run, list, pretrain and eval; exit codes
+study           the commands compare, ablate, report and calibrate
+plan            the command plan
+bench           the commands bench algos, limit, scale and peers
+options         options that several commands share
+catalog         the text of `harness list`
+study_catalog   the text of `harness ablate --list`
+progress        `Progress`: console output during a run
+summary         the tables at the end of a run
+__main__        `python -m harness.cli`
+"""

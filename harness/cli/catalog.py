@@ -6,7 +6,6 @@ import dataclasses
 import typing
 from typing import Any
 
-import algos
 from evals import tasks
 from harness.config.rewards import RewardModelFields
 from harness.config.run_config import RunConfig
@@ -45,6 +44,8 @@ def paradigm() -> str:
 
     The column "data source" is read from the schedule that the algorithm returns for a run's defaults.
     """
+    import algos
+
     rows = [("method", "data source", "reward", "gradient coefficient (2402.03300)", "file")]
     for name in algos.names():
         algorithm = algos.load(name)
@@ -65,6 +66,8 @@ def _model(name: str) -> str:
 
 def listing(what: str) -> str:
     """Raises ValueError on an unknown heading."""
+    import algos
+
     headings = ("algos", "tasks", "models", "studies", "fields")
     if what not in (*headings, "all"):
         raise ValueError(f"list: unknown '{what}'; valid: all, {', '.join(headings)}")

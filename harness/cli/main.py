@@ -185,9 +185,9 @@ def eval_(
     files = {"test_file": test_file, "eval_files": named(eval_file, "--eval-file")}
     flags["task"] = {k: v for k, v in files.items() if v} or None
     from harness.config.run_config import resolve
-    from harness.training.evaluation import rescore
+    from harness.training.evaluation import evaluate_checkpoint
 
-    typer.echo(rescore(resolve(flags, set_ or [], None), scorer))
+    typer.echo(evaluate_checkpoint(resolve(flags, set_ or [], None), scorer))
 
 
 def _guarded(execute: Callable[[], Record], folder: Path) -> Record:

@@ -160,7 +160,7 @@ class Progress:
                 f"unparseable {r['unparseable_first']:>7}  truncated {r['truncated_first']:>7}  n {r['n']}"
             )
 
-    def finish(self, record: dict[str, Any], folder: Path | str) -> None:
+    def finish(self, record: Mapping[str, Any], folder: Path | str) -> None:
         """Replace the live view by the summary, and print the path of the record."""
         self._stop(keep=False)
         if not self.quiet:

@@ -19,7 +19,7 @@ from harness.accounting.format import count, flops, percent, point, size
 from harness.accounting.profiler import CHARGED, PARTS, PHASES
 
 Row = dict[str, str]
-Record = dict[str, Any]
+Record = Mapping[str, Any]  # of record.json, which may be incomplete
 Point = dict[str, Mapping[str, Any]]  # measure -> the record's row: one set at one fraction of the budget
 DOMAINS = {"in": "in domain", "out": "out of domain", "retention": "retention"}
 MEASURES = ("strict", "lenient", "unparseable", "truncated", "verifier_error")

@@ -1,1 +1,10 @@
-"""The run's configuration: fields, layers, types; the experiment that it names."""
+"""The configuration of a run.
+
+run_config     `RunConfig`, `resolve`: fields and their layers (defaults, model, TOML file, command line)
+experiment     `Experiment`, `resolve_experiment`: algorithm, schedule, task and budget, built and checked
+rewards        the reward of a run: names, shaping terms, fields of a reward model
+overrides      fields by dotted name
+coercion       `build`: values as their declared types
+start_models   models that ship with the package, and a model's default settings
+errors         `RunFailed`
+"""

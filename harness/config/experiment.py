@@ -50,12 +50,11 @@ def resolve_experiment(config: RunConfig) -> Experiment:
     base = Schedule(prompts=config.prompts, group_size=config.group_size)
     schedule = check_schedule(algo.schedule(base), algo)
     task = build(tasks.load(config.task_name), config.task, "task.")
-    budget = check_spent(Budget.parse(config.budget), schedule.source)
-    reward_model = reward_model_of(config, budget) if config.reward in LEARNED else None
-    experiment = Experiment(config, algo, schedule, task, budget, reward_model)
+    budget = check_spent(config.parsed_budget, schedule.source)
     check_reward(config, task, "steps" in algo.needs)
-    check_iterations(experiment)
-    return experiment
+    check_iterations(config, algo, schedule, budget)
+    reward_model = reward_model_of(config, budget) if config.reward in LEARNED else None
+    return Experiment(config, algo, schedule, task, budget, reward_model)
 
 
 def check_schedule(schedule: Schedule, algo: Algorithm) -> Schedule:
@@ -63,7 +62,7 @@ def check_schedule(schedule: Schedule, algo: Algorithm) -> Schedule:
     if schedule.source not in (sources := typing.get_args(Source)):
         raise ValueError(f"algo: no source '{schedule.source}'; valid: {', '.join(sources)}")
     if schedule.source == "dataset" and schedule.group_size != 1:
-        raise ValueError(f"algo: source=dataset has one solution a prompt, not group_size={schedule.group_size}")
+        raise ValueError(f"algo: source=dataset has one solution per prompt, not group_size={schedule.group_size}")
     if ("values" in algo.needs) != (schedule.critic != "none"):
         raise ValueError(f"algo: critic={schedule.critic} in the schedule does not go with needs {set(algo.needs)}")
     if schedule.critic_warmup and schedule.critic == "none":
@@ -79,19 +78,19 @@ def with_defaults(old: Mapping[str, Any], algo: str, task: str) -> dict[str, Any
     return {**defaults, **old, **inner}
 
 
-def check_iterations(experiment: Experiment) -> None:
+def check_iterations(config: RunConfig, algo: Algorithm, schedule: Schedule, budget: Budget) -> None:
     """Raises ValueError where there is nothing to iterate, to reset, or to reward."""
-    config, source, unit = experiment.config, experiment.schedule.source, experiment.budget.unit
-    if source == "dataset" and experiment.reward_model:
+    source, learned = schedule.source, config.reward in LEARNED
+    if source == "dataset" and learned:
         raise ValueError(f"reward: {config.reward} would be trained for nothing: written solutions are not rewarded")
     if config.iterations > 1 and source != "live":
         raise ValueError("iterations: only an algorithm that samples from the live policy has a second one")
     if config.log_reference_kl and source != "live":
-        raise ValueError("log_reference_kl: KL is estimated from completions of the live policy, which this arm has not")
-    if source == "initial" and experiment.reward_model and unit in ("updates", "trained_tokens"):
+        raise ValueError("log_reference_kl: KL is estimated from completions of the live policy: this arm has none")
+    if source == "initial" and learned and budget.unit in ("updates", "trained_tokens"):
         raise ValueError(
-            f"budget: in {unit} an arm that samples once would pay for its reward model and others would not; "
+            f"budget: in {budget.unit} an arm that samples once would pay for its reward model and others would not; "
             "valid: prompts, completions, generated_tokens, flops, device_seconds"
         )
-    if config.reset_reference and "reference" not in experiment.algo.needs:
+    if config.reset_reference and "reference" not in algo.needs:
         raise ValueError("reset_reference: this arm has no reference policy; give algo.kl_coef above 0")

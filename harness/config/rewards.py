@@ -30,10 +30,10 @@ def load_function(name: str) -> RewardFunction:
     if not colon or not file.endswith(".py"):
         raise ValueError(f"reward: '{name}' is none of {', '.join(NAMES)}, and not FILE.py:function")
     module = import_file(Path(file), "reward")
-    found = getattr(module, function, None)
-    if not callable(found):
+    member = getattr(module, function, None)
+    if not callable(member):
         raise ValueError(f"reward: {file} has no function '{function}'")
-    return found
+    return member
 
 
 LEARNED = ("outcome-model", "process-model")
@@ -51,11 +51,12 @@ def check_reward(config: RunConfig, task: Task, steps: bool) -> None:
     checked = name == "process-rule" or (name == "process-model" and config.reward_model.get("labels") == "rule")
     declared = ("steps",) if checked else ("steps", "step_ends") if name == "process-model" else ()
     if declared and all(getattr(type(task), method) is getattr(Task, method) for method in declared):
-        what, asked = "checks" if checked else "declares", name
+        what, requested = "checks" if checked else "declares", name
         if checked and name == "process-model":
-            asked = "process-model with reward_model.labels=rule"
+            requested = "process-model with reward_model.labels=rule"
         raise ValueError(
-            f"reward: {asked} needs a task that {what} steps, and '{task.name}' {what} none; valid: rule, outcome-model"
+            f"reward: {requested} needs a task that {what} steps, and '{task.name}' {what} none; "
+            "valid: rule, outcome-model"
         )
     if steps and name not in STEPWISE:
         valid = " or ".join(STEPWISE)
@@ -89,7 +90,7 @@ class RewardModelFields:
     continuations: int = 4  # of each step prefix; 2312.08935 §4 has 8
     epochs: int = 4
     lr: float = 2e-5  # §4.2, of its 7 B; a scale: the policy's profile may say another
-    batch: int = 64  # completions an update
+    batch: int = 64  # completions per update
     replay: float = 0.1  # share of a refresh that is history (§4.1.4)
 
     def __post_init__(self) -> None:

@@ -33,7 +33,7 @@ class RunConfig:
     iterations: int = 1  # equal shares of the budget, between which the next two act (2402.03300, Algorithm 1)
     reset_reference: bool = False  # the reference becomes the policy
     refresh_reward: bool = False  # the reward model is trained on
-    log_reference_kl: bool = False  # measure KL to the start model even where the loss needs no reference
+    log_reference_kl: bool = False  # measure KL to the initial policy even where the loss needs no reference
     budget: str = "completions=8192"
     seed: int = 0
     # scale: a model's defaults file may set other defaults

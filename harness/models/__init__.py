@@ -1,1 +1,14 @@
-"""Language models: loading, the packed forward pass, policy, value model, pretraining."""
+"""Language models.
+
+loading          `load_model`, `save_model`, `accelerator`: from a name or a folder to a model on a device
+causal_lm        `CausalLM`, `Backbone`: log-probabilities of completion tokens from one packed forward pass
+packing          `Packed`: the layout of prompts and completions without padding
+attention        attention over a packed layout, in any transformers model
+microbatching    `cut`: rows in micro-batches
+limits           constants and rules of memory use, shared with the planner; plain Python
+policy           `LMPolicy`: policy, reference and value model, with their optimiser
+value_model      `ValueModel`: a value head, on the policy's backbone or its own
+optimizer        `OptimizerSettings`: learning rate schedule and optimiser
+half_precision   16-bit copies of fp32 models
+pretraining      the embedded starting models, and how they are made
+"""

@@ -1,9 +1,9 @@
 """Attention of our own in any transformers model: while `attending(model, layout)` holds, every attention layer asks
 `layout` instead of the model's own kernel.
 
-That is what lets one forward read prompts once a group without padding (`harness/packed.py`), and a decoded token
-find its keys in memory that was laid out beforehand (`harness/cache.py`).  A layout gets queries, keys and values
-after the rotary embedding; masks are its own business, so the model builds none.
+That is what lets one forward read prompts once per group without padding (`harness/models/packing.py`), and a decoded
+token find its keys in memory that was laid out beforehand (`harness/rollout/kv_cache.py`).  A layout gets queries, keys
+and values after the rotary embedding; masks are its own business, so the model builds none.
 
 Shapes: B rows, H heads, K key heads, Q queries, C columns of keys, D head size.
 """

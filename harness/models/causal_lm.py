@@ -1,8 +1,9 @@
-"""A transformers causal LM as the harness reads it: a trunk, whose states foresee tokens, and a head over them.
+"""A transformers causal LM as the harness reads it: a backbone, whose states foresee tokens, and a head over them.
 
-Completions are read packed (`harness/packed.py`).  Whether a model's attention can be is tried on two small prompts
-when it is opened: an architecture that cannot (recurrent layers, attention sinks) is read in padded rows instead,
-slower and no less right.  Logits exist for chosen tokens alone, and for no more of them at once than `logit_bytes` are.
+Completions are read packed (`harness/models/packing.py`).  Whether a model's attention can be is tried on two small
+prompts when it is opened: an architecture that cannot (recurrent layers, attention sinks) is read in padded rows
+instead, slower and no less right.  Logits exist for chosen tokens alone, and for no more of them at once than
+`logit_bytes` are.
 
 Shapes: N completions, S whole sequence, T completion columns, M tokens that the policy chose, V vocabulary.
 """
@@ -34,7 +35,7 @@ Autocast = Callable[[], AbstractContextManager[Any]]
 class SelectedTokens:
     """What a reading says of the M chosen tokens; `scatter` lays one number per token out as (N, T), 0 elsewhere."""
 
-    state_MH: Tensor  # the trunk's state that foresaw each
+    state_MH: Tensor  # the backbone's state that foresaw each
     target_M: Tensor
     mask_NT: Tensor
 
@@ -77,7 +78,7 @@ class Backbone:
 
 
 class CausalLM(Backbone):
-    """A trunk and its head.  Raises ValueError where the model's logits are not its head's, scaled or capped."""
+    """A backbone and its head.  Raises ValueError where the model's logits are not its head's, scaled or capped."""
 
     def __init__(self, model: Any, autocast: Autocast = nullcontext) -> None:
         super().__init__(model.base_model, True, autocast)  # packed or not, and how: `_try` finds out
@@ -115,8 +116,8 @@ class CausalLM(Backbone):
         if len(states) <= rows:
             return part(states, targets)
         pieces = zip(states.split(rows), targets.split(rows), strict=True)
-        found = [checkpoint(part, s, t, use_reentrant=False, preserve_rng_state=False) for s, t in pieces]
-        return torch.cat([logp for logp, _ in found]), torch.cat([h for _, h in found])
+        outputs = [checkpoint(part, s, t, use_reentrant=False, preserve_rng_state=False) for s, t in pieces]
+        return torch.cat([logp for logp, _ in outputs]), torch.cat([h for _, h in outputs])
 
     @torch.no_grad()
     def _try(self) -> None:

@@ -2,7 +2,7 @@
 
 These rules are applied by the models (`causal_lm`, `microbatching`) and by rollout (`kv_cache`, `engine`), and the
 planner predicts memory from them.  They are here because the planner may import neither torch-heavy modules nor
-`harness.rollout`: this module is plain Python, and `harness.models` is the highest package below all three.
+`harness.rollout.sampler`: this module is plain Python, and `harness.models` is the highest package below all three.
 """
 
 from __future__ import annotations

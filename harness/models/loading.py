@@ -21,19 +21,19 @@ from harness.config.start_models import embedded, embedded_models
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 
 
-def pick_device(asked: str) -> str:
+def pick_device(name: str) -> str:
     """`auto` is CUDA where there is one.  Raises ValueError where the device asked for is not there."""
-    if asked == "auto":
+    if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        device = torch.device(asked)
+        device = torch.device(name)
     except RuntimeError as error:
-        raise ValueError(f"device: '{asked}' is not a device; valid: auto, cpu, cuda, cuda:0, ...") from error
+        raise ValueError(f"device: '{name}' is not a device; valid: auto, cpu, cuda, cuda:0, ...") from error
     if device.type not in ("cpu", "cuda"):
-        raise ValueError(f"device: '{asked}' is not supported; valid: auto, cpu, cuda, cuda:0, ...")
+        raise ValueError(f"device: '{name}' is not supported; valid: auto, cpu, cuda, cuda:0, ...")
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device: no '{asked}' here: torch finds no CUDA device")
-    return asked
+        raise ValueError(f"device: no '{name}' here: torch finds no CUDA device")
+    return name
 
 
 def accelerator(device: str, dtype: str) -> Accelerator:

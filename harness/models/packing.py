@@ -1,4 +1,4 @@
-"""Prompts once a group and completions once each, end to end in one row, without padding.
+"""Prompts once per group and completions once each, end to end in one row, without padding.
 
 A batch of N completions of p tokens' prompt and r tokens each is read as p + N (r - 1) tokens instead of N (p + r): the
 prompt is shared by its group, nothing is padded, and a completion's last token foresees nothing.  Position ids and
@@ -107,12 +107,12 @@ class Packed:
             ]
         mask_P, *masks = self.masks[params.window]
         k_P, v_P = self.prompts.spread(k), self.prompts.spread(v)
-        said = [_among(self.prompts, q, k_P, v_P, mask_P, params)]
+        attended = [_among(self.prompts, q, k_P, v_P, mask_P, params)]
         for (owner_N, grid), mask in zip(self.length_buckets, masks, strict=True):
             k_N = torch.cat([k_P.index_select(0, owner_N), grid.spread(k)], 1)
             v_N = torch.cat([v_P.index_select(0, owner_N), grid.spread(v)], 1)
-            said.append(_among(grid, q, k_N, v_N, mask, params))
-        return torch.cat(said)[None]
+            attended.append(_among(grid, q, k_N, v_N, mask, params))
+        return torch.cat(attended)[None]
 
     def _prompt_mask(self, window: int | None) -> Tensor:
         """(P, 1, L, L)."""

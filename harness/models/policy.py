@@ -1,4 +1,5 @@
-"""A transformers causal LM behind the `Policy` interface: scoring, gradient, step, the frozen reference, the critic."""
+"""A transformers causal LM behind the `Policy` interface: scoring, gradient, step, the frozen reference, the value
+model."""
 
 from __future__ import annotations
 
@@ -20,10 +21,10 @@ from harness.models.value_model import ValueModel
 
 
 class LMPolicy(Policy):
-    """The live model and its optimiser; a frozen copy as reference and a critic where an algorithm needs them.
+    """The live model and its optimiser; a frozen copy as reference and a value model where an algorithm needs them.
 
     Dropout is off throughout: the policy that is trained is the one that was sampled.  Policy and critic are two
-    parameter groups of one optimiser, each with its own count of updates, rate and clipped norm: a critic that has
+    parameter groups of one optimiser, each with its own count of updates, rate and clipped norm: a value model that has
     much to learn does not shorten the policy's steps.
     """
 
@@ -41,11 +42,8 @@ class LMPolicy(Policy):
         reference_device: Literal["device", "cpu"] = "device",
     ) -> None:
         self.accelerator, self.optim, self.temperature = accelerator, optim, temperature
-        self.micro_batch_tokens, self.progress, self.gradient_bytes = (
-            micro_batch_tokens,
-            0.0,
-            {"policy": 0, "critic": 0},
-        )
+        self.micro_batch_tokens, self.progress = micro_batch_tokens, 0.0
+        self.gradient_bytes = {"policy": 0, "critic": 0}
         model.eval()
         self.reference_device = torch.device("cpu") if reference_device == "cpu" else accelerator.device
         self.reference = self._frozen(model).to(accelerator.device) if reference else None
@@ -107,8 +105,8 @@ class LMPolicy(Policy):
         rows = cut(rollouts, torch.arange(len(rollouts.group_N), device=self.device), self.micro_batch_tokens)
         out_NT = torch.zeros(rollouts.completion_mask_NT.shape, dtype=rollouts.logp_NT.dtype, device=self.device)
         for part in rows:
-            said = read(rollouts.take(part))
-            out_NT = out_NT.to(torch.promote_types(out_NT.dtype, said.dtype)).index_copy(0, part, said)
+            values = read(rollouts.take(part))
+            out_NT = out_NT.to(torch.promote_types(out_NT.dtype, values.dtype)).index_copy(0, part, values)
         return out_NT
 
     def forward(self, batch: Batch, needs: frozenset[Requirement]) -> PolicyOutputs:
@@ -119,7 +117,7 @@ class LMPolicy(Policy):
         return PolicyOutputs(logp_NT=logp_NT, entropy_NT=entropy_NT, value_NT=value_NT)
 
     def forward_passes(self, batch: Batch, needs: frozenset[Requirement]) -> Iterator[PolicyOutputs]:
-        """A critic that is a model of its own is read first, beside the sampler's log-probabilities, and goes back
+        """A separate value model is read first, beside the sampler's log-probabilities, and goes back
         before the policy is read beside its values: the activations of one model are held at a time, not of two.
 
             L = L_V(V) + L_pi(pi)     =>     dL/dV at the sampler's pi = dL/dV at the live pi
@@ -140,7 +138,7 @@ class LMPolicy(Policy):
             raise ValueError("algo.loss: with critic=separate, a sum of a term of values and one of log-probabilities")
 
     def _value(self, r: Rollouts, shared: SelectedTokens | None = None) -> Tensor:
-        """The critic's view of a batch; `shared` are the policy's states, where they are at hand.  (N, T)."""
+        """The value model's view of a batch; `shared` are the policy's states, where they are at hand.  (N, T)."""
         if self.critic is None:
             raise ValueError("this policy has no value head")
         chosen = (
@@ -152,7 +150,7 @@ class LMPolicy(Policy):
         self.accelerator.backward(loss)
 
     def step(self) -> dict[str, float]:
-        told: dict[str, float] = {}
+        metrics: dict[str, float] = {}
         for name, group in zip(("policy", "critic"), self.optimizer.param_groups, strict=False):
             if name == "policy" and self.value_only:
                 continue
@@ -165,10 +163,10 @@ class LMPolicy(Policy):
             self.gradient_bytes[name] = sum(p.grad.nbytes for p in group["params"] if p.grad is not None)
             group["lr"], group["taken"] = rate, group["taken"] + 1
             prefix = "" if name == "policy" else f"{name}/"
-            told |= {f"{prefix}grad_norm": float(norm), f"{prefix}learning_rate": rate}
+            metrics |= {f"{prefix}grad_norm": float(norm), f"{prefix}learning_rate": rate}
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return told
+        return metrics
 
     @property
     def device(self) -> torch.device:
@@ -176,8 +174,8 @@ class LMPolicy(Policy):
 
     def modules(self) -> dict[str, Any]:
         """The models that a checkpoint keeps, by the name of their part of memory."""
-        found = {"policy": self.accelerator.unwrap_model(self.model), "critic": self.critic}
-        return {name: m for name, m in {**found, "reference": self.reference}.items() if m is not None}
+        modules = {"policy": self.accelerator.unwrap_model(self.model), "critic": self.critic}
+        return {name: m for name, m in {**modules, "reference": self.reference}.items() if m is not None}
 
     def state(self) -> dict[str, Any]:
         """What training changes: weights, and the optimiser's moments, rates and counts.  Not a copy."""

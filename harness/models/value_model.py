@@ -1,4 +1,4 @@
-"""The value function of a language model: a head on the policy's own trunk, or on a trunk of its own."""
+"""The value function of a language model: a head on the policy's own backbone, or on a backbone of its own."""
 
 from __future__ import annotations
 

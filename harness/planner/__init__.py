@@ -1,1 +1,12 @@
-"""Predicted memory and cost of a run, from its configuration alone: arithmetic, nothing loaded and nothing run."""
+"""Predicted memory and cost of a run, from its configuration and the model's config.json: arithmetic only.
+
+command         `plan_text`, `setting_of`: `harness plan`
+architecture    `Architecture`: sizes and parameter counts of a decoder
+memory          `predict`: bytes by phase and part
+activations     memory of one layer's forward and backward pass
+training_step   memory of an update
+inference       memory of scoring and decoding
+compute         `cost_of`: FLOPs, tokens, rounds and seconds
+suggestions     changes of the configuration that make a run fit
+render          the plan as text and as JSON
+"""

@@ -163,10 +163,10 @@ def attention_forward(a: Architecture, load: Load, n: Numbers) -> float:
     """Bytes that attention holds and does not keep: packed queries, keys and values, under autocast also fp32 queries
     and keys from the rotary embedding; in padded layout, keys and values before shared heads are expanded."""
     c, K = n.product, load.packed
-    prompts, asked, seen = load.prompts * load.prompt, load.completion_queries, load.completion_keys
+    prompts, queries, keys = load.prompts * load.prompt, load.completion_queries, load.completion_keys
     if n.varlen:
-        prompts, asked, seen = 0, prompts + asked, prompts + seen
+        prompts, queries, keys = 0, prompts + queries, prompts + keys
     turned = n.master if n.casts and not a.family.places else 0  # before the cast to 16 bits
     held = K * ((c + turned) * (a.attended + a.keyed) + c * a.keyed)
-    grids = 2 * c * (prompts + seen) * a.keyed if a.heads > a.key_heads else 0
+    grids = 2 * c * (prompts + keys) * a.keyed if a.heads > a.key_heads else 0
     return float(held + grids + (0 if n.varlen else load.pairs))

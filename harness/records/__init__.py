@@ -1,1 +1,10 @@
-"""record.json and its neighbours: schema, reading, writing, fingerprints."""
+"""record.json: the record of a run.
+
+schema        `Record`: the fields of a record; `check_record`
+io            `read_record`, `write_json`: complete files or none
+recorder      `Recorder`: writes record, metrics and outcomes during a run
+environment   versions, machine and commit
+fingerprint   hash and differences of configurations
+upgrade       reads records and checkpoints of earlier versions
+lock          one process per run folder
+"""

@@ -18,13 +18,13 @@ def config_sha256(config: dict[str, Any]) -> str:
 
 def config_differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
     """The fields in which two resolved configurations differ, as `field: old -> new`."""
-    said = []
+    differences = []
     for name in sorted(set(old) | set(new)):
         if not prefix and name in NEUTRAL:
             continue
         a, b = old.get(name), new.get(name)
         if isinstance(a, dict) and isinstance(b, dict):
-            said += config_differences(a, b, f"{prefix}{name}.")
+            differences += config_differences(a, b, f"{prefix}{name}.")
         elif a != b:
-            said.append(f"{prefix}{name}: {a} -> {b}")
-    return said
+            differences.append(f"{prefix}{name}: {a} -> {b}")
+    return differences

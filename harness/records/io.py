@@ -42,10 +42,10 @@ def spread(value: Any) -> str:
     fields = []
     for name, inner in value.items():
         if isinstance(inner, list) and inner and isinstance(inner[0], dict):
-            said = "[\n" + ",\n".join(f"  {json.dumps(row)}" for row in inner) + "\n ]"
+            text = "[\n" + ",\n".join(f"  {json.dumps(row)}" for row in inner) + "\n ]"
         else:
-            said = json.dumps(inner, indent=1).replace("\n", "\n ")
-        fields.append(f" {json.dumps(name)}: {said}")
+            text = json.dumps(inner, indent=1).replace("\n", "\n ")
+        fields.append(f" {json.dumps(name)}: {text}")
     return "{\n" + ",\n".join(fields) + "\n}" if fields else "{}"
 
 

@@ -1,9 +1,9 @@
 """The record of a run: a folder that says what was asked, what was spent and what came of it.
 
     record.json     the schema of DESIGN, rewritten whole and atomically whenever something changed
-    metrics.jsonl   one line a round
-    samples.jsonl   a few completions a round
-    outcomes/       one line a problem, for each evaluation, in the order of the set (`environment.data` has its hash)
+    metrics.jsonl   one line per round
+    samples.jsonl   a few completions per round
+    outcomes/       one line per problem, for each evaluation, in the order of the set (`environment.data` has its hash)
     tensorboard/    the same scalars, under the names that TRL's users know
 
 `metrics.jsonl` and `record.json` are the truth; the rest is convenience.
@@ -51,14 +51,14 @@ class Recorder:
         self._scalars(round_number, scalars)
         self.save()
 
-    def outcomes(self, name: str, found: Iterable[Mapping[str, Any]]) -> str:
+    def outcomes(self, name: str, rows: Iterable[Mapping[str, Any]]) -> str:
         """Per-problem outcomes, compressed (with no time stamp, so that equal outcomes are equal files).
 
         The first SHOWN problems keep their text, to be read side by side; the others their verdict alone, for ids and
         prompts are the set's and would be nine tenths of the file.
         """
         file = f"outcomes/{name}.jsonl.gz"
-        kept = [{k: v for k, v in row.items() if i < SHOWN or k in VERDICT} for i, row in enumerate(found)]
+        kept = [{k: v for k, v in row.items() if i < SHOWN or k in VERDICT} for i, row in enumerate(rows)]
         text = "".join(json.dumps(line) + "\n" for line in kept)
         (self.folder / file).write_bytes(gzip.compress(text.encode(), mtime=0))
         return file

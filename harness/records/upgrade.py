@@ -76,8 +76,12 @@ def upgrade_record(record: dict[str, Any]) -> dict[str, Any]:
     if isinstance(config := record.get("config"), dict):
         upgraded["config"] = upgrade_fields(config)
     if isinstance(phases := record.get("phases"), dict):
-        upgraded["phases"] = {PHASES.get(name, name): phase for name, phase in phases.items()}
+        upgraded["phases"] = _upgrade_phases(phases)
     return upgraded
+
+
+def _upgrade_phases(phases: dict[str, Any]) -> dict[str, Any]:
+    return {PHASES.get(name, name): phase for name, phase in phases.items()}
 
 
 # --- checkpoints ------------------------------------------------------------------------------------------------
@@ -96,7 +100,7 @@ def upgrade_state(state: dict[str, Any]) -> dict[str, Any]:
     if "schema" in state:
         return state
     upgraded = {STATE.get(name, name): value for name, value in state.items()}
-    return {**upgraded, "algo": _upgrade_group("algo", state["algo"])}
+    return {**upgraded, "algo": _upgrade_group("algo", state["algo"]), "phases": _upgrade_phases(state["phases"])}
 
 
 def upgrade_tensors(tensors: dict[str, Any]) -> dict[str, Any]:

@@ -1,10 +1,11 @@
-"""From records to reports, without torch.
+"""Reports: from the records of a study to tables, figures and pages.  No torch.
 
-loading           records of a study -> arrays, checked
-analysis/         arrays -> numbers
-render/           numbers -> tables, sentences, figures, pages
-report            `harness report` of one study
-collection        several studies side by side; collection_page writes their README.md
-includes          parts of reports inside other documents
-calibration/      do the intervals cover what they should?  Simulations and control runs
+report            `write_report`: `harness report` on a study
+loading           the records of a study as arrays
+analysis          numbers: comparisons, hypotheses, learning curves
+render            numbers -> text, tables, figures, pages
+collection        several studies side by side
+collection_page   `write_overview`: `harness report` on a folder of studies
+includes          `update_includes`: parts of a report inside another document
+calibration       `harness calibrate`: checks of the comparison statistics
 """

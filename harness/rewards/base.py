@@ -11,8 +11,9 @@ can be seen to part ways.
 | `outcome-model`     | a learned model's probability       | -                                                |
 | `process-model`     | the same, of its last step          | the model's probability at the end of each       |
 
-The final answer is the last step, so that every completion has one.  Learned models: `harness/reward_models/`.
-Around a source stand the terms that `reward_weights` adds (`harness/terms.py`); `reward_noise` flips the rule's labels.
+The final answer is the last step, so that every completion has one.  Learned models: `harness/rewards/`.
+Around a source stand the terms that `reward_weights` adds (`harness/rewards/shaping.py`); `reward_noise` flips the
+rule's labels.
 """
 
 from __future__ import annotations

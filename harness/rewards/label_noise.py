@@ -27,11 +27,11 @@ class LabelNoise(RewardSource):
         self.share, self.seed = share, seed
 
     def rate(self, rollouts: Rollouts, answers: JudgedCompletions) -> tuple[Rollouts, dict[str, float]]:
-        rollouts, said = super().rate(rollouts, answers)
+        rollouts, metrics = super().rate(rollouts, answers)
         assert rollouts.reward_N is not None
         groups, place = rollouts.group_N.tolist(), defaultdict[int, Iterator[int]](count)
         ordinals, places = [answers.ordinal + g for g in groups], [next(place[g]) for g in groups]
         u_N1 = uniforms(self.seed, "reward noise", ordinals, places, 1)
         hit_N = torch.from_numpy(u_N1[:, 0] < self.share).to(rollouts.reward_N.device)
         reward_N = torch.where(hit_N, 1 - rollouts.reward_N, rollouts.reward_N)
-        return replace(rollouts, reward_N=reward_N), {**said, "reward/flipped": float(hit_N.double().mean())}
+        return replace(rollouts, reward_N=reward_N), {**metrics, "reward/flipped": float(hit_N.double().mean())}

@@ -23,9 +23,9 @@ class ProcessReward(RewardSource):
         assert rollouts.reward_N is not None
         steps = [self.task.steps(p, text) or [] for p, text, _ in answers.rows()]
         finals = rollouts.reward_N.tolist()
-        rewards = [[float(s.right) for s in found] + [final] for found, final in zip(steps, finals, strict=True)]
-        at = step_end_tokens(self.tokenizer, rollouts, [[s.end for s in found] for found in steps])
+        rewards = [[float(s.right) for s in written] + [final] for written, final in zip(steps, finals, strict=True)]
+        at = step_end_tokens(self.tokenizer, rollouts, [[s.end for s in written] for written in steps])
         end_NT, reward_NT = scatter_step_rewards(rollouts, at, rewards)
-        marks = [s.right for found in steps for s in found]
-        said = {"steps/right": sum(marks) / max(len(marks), 1), "steps/written": len(marks) / max(len(steps), 1)}
-        return replace(rollouts, step_end_NT=end_NT, step_reward_NT=reward_NT), said
+        marks = [s.right for written in steps for s in written]
+        metrics = {"steps/right": sum(marks) / max(len(marks), 1), "steps/written": len(marks) / max(len(steps), 1)}
+        return replace(rollouts, step_end_NT=end_NT, step_reward_NT=reward_NT), metrics

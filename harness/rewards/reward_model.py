@@ -1,11 +1,11 @@
-"""A reward model: a decoder's trunk and one number a token, read after the token.
+"""A reward model: a decoder's backbone and one number per token, read after the token.
 
-    p(q, o_<=t) = sigmoid(w . h_t),   h_t the trunk's state once it has read token t
+    p(q, o_<=t) = sigmoid(w . h_t),   h_t the backbone's state once it has read token t
 
 An outcome model is read at the last token, a process model at the end of each step.  It is a transformers model for
 sequence classification with one label: what is trained here loads by name, and what others have trained loads here.
 
-Shapes: N completions, T completion tokens, H the trunk's width.
+Shapes: N completions, T completion tokens, H the backbone's width.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def shift_right(rollouts: Rollouts) -> Rollouts:
 
 
 def from_policy(model: Any) -> Any:
-    """A classifier with one label on a copy of the causal LM's trunk, its head 0: it begins by saying 1/2.
+    """A classifier with one label on a copy of the causal LM's backbone, its head 0: it begins by saying 1/2.
 
     Raises ValueError, one line, where the architecture has no such form in transformers.
     """
@@ -85,7 +85,7 @@ def from_policy(model: Any) -> Any:
             classifier = AutoModelForSequenceClassification.from_config(config, dtype=model.dtype)
         classifier.base_model.load_state_dict(model.base_model.state_dict())
         torch.nn.init.zeros_(classifier.score.weight)
-    except (ValueError, AttributeError, RuntimeError) as error:  # no such class, another name for trunk or head
+    except (ValueError, AttributeError, RuntimeError) as error:  # no such class, another name for backbone or head
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ValueError(
             f"reward_model: transformers has no sequence classification for {type(model).__name__}: {reason}"
@@ -104,13 +104,13 @@ def load(name: str, tokenizer: Any, dtype: torch.dtype = torch.float32) -> Any:
     try:
         with silenced():
             theirs = AutoTokenizer.from_pretrained(name)
-            classifier, said = AutoModelForSequenceClassification.from_pretrained(
+            classifier, info = AutoModelForSequenceClassification.from_pretrained(
                 name, output_loading_info=True, dtype=dtype
             )
     except Exception as error:  # transformers raises many kinds
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ValueError(f"reward_model.name: cannot load '{name}': {reason}") from error
-    if not hasattr(classifier, "score") or any(key.startswith("score.") for key in said["missing_keys"]):
+    if not hasattr(classifier, "score") or any(key.startswith("score.") for key in info["missing_keys"]):
         raise ValueError(f"reward_model.name: '{name}' has no head of its own (score.weight): it is not a reward model")
     if (labels := classifier.score.weight.shape[0]) != 1:
         raise ValueError(f"reward_model.name: '{name}' has {labels} labels, where 1 is needed")

@@ -85,9 +85,9 @@ def held_out_quality(model: RewardModel, data: LabelledCompletions) -> dict[str,
     probability_NT = model(moved(data.rollouts, model.device)).cpu()
     last_N = data.rollouts.completion_mask_NT.sum(1) - 1
     final_NT = torch.arange(data.where_NT.shape[1]) == last_N[:, None]
-    found = {"outcome": data.where_NT & final_NT, "steps": data.where_NT & ~final_NT}
+    places = {"outcome": data.where_NT & final_NT, "steps": data.where_NT & ~final_NT}
     return {
-        name: said.as_dict()
-        for name, where_NT in found.items()
-        if (said := quality(probability_NT[where_NT].numpy(), data.label_NT[where_NT].numpy()))
+        name: measured.as_dict()
+        for name, where_NT in places.items()
+        if (measured := quality(probability_NT[where_NT].numpy(), data.label_NT[where_NT].numpy()))
     }

@@ -56,8 +56,8 @@ def form(seen: Seen) -> float:
 
 def steps(seen: Seen) -> float:
     """right / written; 0 where no step is written, so that silence earns nothing."""
-    found = seen.task.steps(seen.problem, seen.text) or []
-    return sum(s.right for s in found) / max(len(found), 1)
+    written = seen.task.steps(seen.problem, seen.text) or []
+    return sum(s.right for s in written) / max(len(written), 1)
 
 
 def length(seen: Seen) -> float:
@@ -124,21 +124,21 @@ class ShapedReward(RewardSource):
         self.weights = {name: weight for name, weight in weights.items() if name != ACCURACY}
 
     def rate(self, rollouts: Rollouts, answers: JudgedCompletions) -> tuple[Rollouts, dict[str, float]]:
-        r, said = self.source.rate(rollouts, answers)
+        r, metrics = self.source.rate(rollouts, answers)
         assert r.reward_N is not None
         lengths = r.completion_mask_NT.sum(1)
         rows = zip(answers.rows(), lengths.tolist(), strict=True)
         seen = [Seen(self.task, p, text, v, n, self.max_new_tokens) for (p, text, v), n in rows]
-        found = {name: r.reward_N.new_tensor([TERMS[name](one) for one in seen]) for name in self.weights}
-        more_N = sum((self.weights[name] * term_N for name, term_N in found.items()), torch.zeros_like(r.reward_N))
+        values = {name: r.reward_N.new_tensor([TERMS[name](one) for one in seen]) for name in self.weights}
+        more_N = sum((self.weights[name] * term_N for name, term_N in values.items()), torch.zeros_like(r.reward_N))
         known_N = torch.tensor([v.strict != "verifier_error" for v in answers.verdicts], device=more_N.device)
-        for name, term_N in {ACCURACY: r.reward_N, **found}.items():  # of what stays in its group, as `reward`
-            said = {**said, f"reward/{name}": float(term_N[known_N].mean()) if known_N.any() else 0.0}
+        for name, term_N in {ACCURACY: r.reward_N, **values}.items():  # of what stays in its group, as `reward`
+            metrics = {**metrics, f"reward/{name}": float(term_N[known_N].mean()) if known_N.any() else 0.0}
         step_reward_NT = r.step_reward_NT
         if step_reward_NT is not None:
             last_N1 = lengths[:, None] - 1
             step_reward_NT = (self.accuracy * step_reward_NT).scatter_add(1, last_N1, more_N[:, None])
-        return replace(r, reward_N=self.accuracy * r.reward_N + more_N, step_reward_NT=step_reward_NT), said
+        return replace(r, reward_N=self.accuracy * r.reward_N + more_N, step_reward_NT=step_reward_NT), metrics
 
     def begin(self, context: SamplingContext) -> None:
         self.source.begin(context)

@@ -14,14 +14,14 @@ from harness.rollout.tokenization import PromptTokenizer
 
 def sample(
     sampler: Sampler,
-    encoder: PromptTokenizer,
+    tokenizer: PromptTokenizer,
     problems: Sequence[Problem],
     group_size: int,
     sampling: Sampling,
     ordinals: list[int],
 ) -> tuple[Rollouts, list[str]]:
     """G completions of each problem, and their texts; `ordinals` number the draws, for their noise."""
-    prompts = [encoder.ids(encoder.render(p.prompt), p.id) for p in problems]
+    prompts = [tokenizer.ids(tokenizer.render(p.prompt), p.id) for p in problems]
     return complete(sampler, prompts, group_size, sampling, ordinals)
 
 
@@ -72,7 +72,7 @@ def join(rounds: Sequence[Rollouts], pad: int) -> Rollouts:
 
 
 def lengths_by_group(rollouts: Rollouts, group_size: int) -> tuple[list[int], list[list[int]]]:
-    """Tokens of each group's prompt, and of each of its completions; G rows a group, in their order."""
+    """Tokens of each group's prompt, and of each of its completions; G rows per group, in their order."""
     length_N = rollouts.completion_mask_NT.sum(1)
     prompts = (rollouts.attention_mask_NS.sum(1) - length_N).tolist()[::group_size]
     lengths = length_N.tolist()

@@ -188,29 +188,30 @@ class CudaGraphCache:
     def replay(self, key: Any, move: Callable[..., SampledToken], inputs: list[Tensor]) -> SampledToken:
         if key not in self.steps:
             self.steps[key] = self._captured(move, inputs)
-        run, given, found = self.steps[key]
-        for buffer, x in zip(given, inputs, strict=True):
+        run, buffers, outputs = self.steps[key]
+        for buffer, x in zip(buffers, inputs, strict=True):
             buffer.copy_(x)
         run()
-        return tuple(found)
+        return tuple(outputs)
 
     def _captured(
         self, move: Callable[..., SampledToken], inputs: list[Tensor]
     ) -> tuple[Callable[[], None], list[Tensor], list[Tensor]]:
-        given = [x.clone() for x in inputs]
-        found = [x.clone() for x in move(*given)]  # also the warm-up that a capture needs: libraries set themselves up
+        buffers = [x.clone() for x in inputs]
+        # also the warm-up that a capture needs: libraries set themselves up
+        outputs = [x.clone() for x in move(*buffers)]
 
         def run() -> None:
-            for buffer, x in zip(found, move(*given), strict=True):
+            for buffer, x in zip(outputs, move(*buffers), strict=True):
                 buffer.copy_(x)
 
         if not self.capture:
-            return run, given, found
+            return run, buffers, outputs
         torch.cuda.synchronize()
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self.pool):  # they run one after another, and leave nothing there
             run()
-        return graph.replay, given, found
+        return graph.replay, buffers, outputs
 
 
 class PaddedDecoder:

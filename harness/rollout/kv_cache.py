@@ -138,8 +138,8 @@ class Cache:
             -1,
             dtype=torch.promote_types(scores.dtype, torch.float32),
         ).to(value.dtype)
-        said = self._rows(self._grid(p[..., : self.prompt]) @ shared_v, rows)
-        return (said + p[..., self.prompt :] @ own_v).reshape(rows, 1, heads, size)
+        from_prompt = self._rows(self._grid(p[..., : self.prompt]) @ shared_v, rows)
+        return (from_prompt + p[..., self.prompt :] @ own_v).reshape(rows, 1, heads, size)
 
     def select(self, rows: Tensor) -> None:
         """Keep these rows alone, in this order."""

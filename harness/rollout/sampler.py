@@ -2,7 +2,7 @@
 
 Each prompt is read once and its keys handed to its G rows; rows that have ended are compacted away;
 a token is drawn by inverting the cumulative distribution at a uniform that belongs to (seed, stream, ordinal,
-completion, position) alone (`harness/noise.py`).  So the tokens do not depend on batch size, order,
+completion, position) alone (`harness/rollout/rng.py`).  So the tokens do not depend on batch size, order,
 padding or compaction; log-probabilities agree within 1e-5 in fp32 (masked one-token attention is not
 bit-identical across widths).
 
@@ -51,9 +51,7 @@ class Completions:
     entropy_NT: Tensor  # of the distribution each token was drawn from, in nats; 0 after the end
     length_N: Tensor  # int64, the end token counted
     finished_N: Tensor  # bool; False where the token limit cut it
-    value_NT: Tensor | None = (
-        None  # of the state each token was drawn in, where the engine has a critic; 0 after the end
-    )
+    value_NT: Tensor | None = None  # of the state each token was drawn in; None without a value model in the engine
 
 
 def left_pad(rows: list[list[int]], pad: int) -> tuple[Tensor, Tensor]:
@@ -191,13 +189,13 @@ class OutputBuffer:
     def __init__(self, rows: int, horizon: int, pad: int, like: SampledToken) -> None:
         self.pad, self.settled = pad, 0
         self.tokens_NT = like[0].new_full((rows + 1, horizon), pad)
-        self.said = [x_B.new_zeros(rows + 1, horizon) for x_B in like[1:]]  # log-probability, entropy, value
+        self.values = [x_B.new_zeros(rows + 1, horizon) for x_B in like[1:]]  # log-probability, entropy, value
         self.length_N = like[0].new_zeros(rows + 1)
         self.finished_N = torch.zeros_like(self.length_N, dtype=torch.bool)
         self.finished_N[rows] = True
 
     def write(self, live: Tensor, t: int, drawn: SampledToken) -> None:
-        for x_NT, x_B in zip((self.tokens_NT, *self.said), drawn, strict=True):
+        for x_NT, x_B in zip((self.tokens_NT, *self.values), drawn, strict=True):
             x_NT[live, t] = x_B
 
     def settle(self, upto: int, ends: Callable[[Tensor, int], Tensor]) -> None:
@@ -214,7 +212,7 @@ class OutputBuffer:
         width = int(length_N.max())
         there_NT = torch.arange(width, device=length_N.device) < length_N[:, None]
         tokens_NT = torch.where(there_NT, self.tokens_NT[:-1, :width], self.pad)
-        logp_NT, entropy_NT, *value = (torch.where(there_NT, x_NT[:-1, :width], 0) for x_NT in self.said)
+        logp_NT, entropy_NT, *value = (torch.where(there_NT, x_NT[:-1, :width], 0) for x_NT in self.values)
         return Completions(tokens_NT, logp_NT, entropy_NT, length_N, finished_N, *value)
 
 

@@ -1,6 +1,6 @@
 """A study: one question, arms that each change named fields of one base, seeds, one budget, and how arms are compared.
 
-    question = "Does the clip matter with one update a round?"
+    question = "Does the clip matter with one update per round?"
     seeds = 5                                # or a list
     [base]                                   # as in a --config file
     budget = "completions=5120"

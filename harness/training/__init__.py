@@ -1,1 +1,15 @@
-"""The loop: trainer, batching, metrics, checkpoints, evaluation, a run from start to end."""
+"""The training loop, and a run from start to end.
+
+setup          `prepare`: from a configuration to a `PreparedRun`
+run            `execute`: from the first evaluation to the record; `RunListener`
+trainer        `Trainer`: rounds of rollout, reward, credit and update
+offline        `OfflineLoop`: sampling first, training afterwards
+completions    where completions come from: the sampler, or written solutions
+batching       a round's updates and their micro-batches
+iterations     resetting the reference and refreshing the reward during a run
+metrics        `Round`: one line of metrics.jsonl; warnings
+evaluation     `Evaluator`: points of the learning curve; `harness eval`
+checkpoint     the complete state of a run
+memory_check   the largest micro-batch, tried before the first round
+interrupt      Ctrl-C at the end of a round
+"""

@@ -14,7 +14,13 @@ from harness.rollout.rng import permutation
 
 
 def updates(
-    rollouts: Rollouts, credit: Credit, schedule: Schedule, horizon: int, micro_batch_tokens: int, seed: int, ordinal: int
+    rollouts: Rollouts,
+    credit: Credit,
+    schedule: Schedule,
+    token_limit: int,
+    micro_batch_tokens: int,
+    seed: int,
+    ordinal: int,
 ) -> Iterator[list[Batch]]:
     """For each update of the round, its micro-batches.
 
@@ -25,7 +31,7 @@ def updates(
     groups = int(rollouts.group_N.max()) + 1
     for epoch in range(schedule.epochs):
         for part in deal(groups, schedule.minibatches, seed, ordinal, epoch):
-            yield split(rollouts, credit, part, horizon, micro_batch_tokens)
+            yield split(rollouts, credit, part, token_limit, micro_batch_tokens)
 
 
 def deal(groups: int, minibatches: int, seed: int, ordinal: int, epoch: int) -> tuple[torch.Tensor, ...]:
@@ -36,14 +42,16 @@ def deal(groups: int, minibatches: int, seed: int, ordinal: int, epoch: int) -> 
     return order.tensor_split(minibatches)
 
 
-def split(rollouts: Rollouts, credit: Credit, part: torch.Tensor, horizon: int, micro_batch_tokens: int) -> list[Batch]:
+def split(
+    rollouts: Rollouts, credit: Credit, part: torch.Tensor, token_limit: int, micro_batch_tokens: int
+) -> list[Batch]:
     """The update on the groups `part`, in micro-batches of at most `micro_batch_tokens` tokens (or one unit).
 
     The longest come first: if memory does not suffice, it shows at once.  Rows without a gradient come last, together.
     """
     member_N = torch.isin(rollouts.group_N, part.to(rollouts.group_N.device))
     kept = (member_N & credit.keep_N).nonzero()[:, 0]
-    totals = Totals(len(kept), int(rollouts.completion_mask_NT[kept].sum()), horizon)
+    totals = Totals(len(kept), int(rollouts.completion_mask_NT[kept].sum()), token_limit)
     if len(kept) == 0:  # an empty share: every sum in it is over nothing
         first = torch.zeros(1, dtype=torch.long, device=member_N.device)
         nothing = rollouts.take(first)

@@ -8,7 +8,7 @@
         state.json                                                        ledger, controller, meter, evaluations so far
 
 There is no generator to save: every draw of noise and of prompts is a function of the seed and of counters
-that the ledger holds (harness/noise.py).
+that the ledger holds (harness/rollout/rng.py).
 """
 
 from __future__ import annotations
@@ -69,10 +69,10 @@ def _write(trainer: Trainer, loop: TrainingLoop, evals: list[Any], folder: Path)
 
 def restore(trainer: Trainer, loop: TrainingLoop, folder: Path) -> list[Any] | None:
     """Bring `trainer` to the newest checkpoint of `folder`; returns the evaluations so far, None without one."""
-    found = _rounds(folder)
-    if not found:
+    checkpoints = _rounds(folder)
+    if not checkpoints:
         return None
-    newest, policy = found[-1], trainer.policy
+    newest, policy = checkpoints[-1], trainer.policy
     for name, module in trainer.modules().items():
         load_model(module, newest / f"{name}.safetensors", device=str(policy.device))
     policy.optimizer.load_state_dict(torch.load(newest / "optimizer.pt", map_location=policy.device, weights_only=True))

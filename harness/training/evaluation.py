@@ -40,22 +40,22 @@ class Evaluator:
     def __init__(
         self,
         sampler: Sampler,
-        encoder: PromptTokenizer,
+        tokenizer: PromptTokenizer,
         folder: Path,
         names: Sequence[str],
         seed: int,
         repeated: Mapping[str, int] | None = None,
         keep: str = "all",
     ) -> None:
-        self.sampler, self.encoder, self.folder, self.names, self.seed = sampler, encoder, folder, list(names), seed
+        self.sampler, self.tokenizer, self.folder, self.names, self.seed = sampler, tokenizer, folder, list(names), seed
         self.repeated, self.keep = dict(repeated or {}), keep
         self.tokens = 0  # generated so far; the meter's, never the budget's
 
     def generate(self, prompts: list[str], decoding: Decoding) -> list[Completion]:
         """One completion of each rendered prompt.  A stock task's prompt that is too long loses its head, as in
         lm-eval's `hf` model; prompts of our own were checked before the run."""
-        room = self.encoder.context - decoding.max_new_tokens
-        ids = [self.encoder.encode(p)[-room:] for p in prompts]
+        room = self.tokenizer.context - decoding.max_new_tokens
+        ids = [self.tokenizer.encode(p)[-room:] for p in prompts]
         sampling = Sampling(decoding.temperature, decoding.max_new_tokens, self.seed, decoding.stream, decoding.stop)
         done = self.sampler(ids, 1, sampling)
         self.tokens += int(done.length_N.sum())
@@ -69,12 +69,12 @@ class Evaluator:
         if available():
             from evals.scoring.lm_eval_bridge import score_lm_eval
 
-            found = score_lm_eval(self.folder, names, self.generate, outcomes)
+            scores = score_lm_eval(self.folder, names, self.generate, outcomes)
         else:
-            found = score_direct(self.folder, names, self.generate, outcomes)
+            scores = score_direct(self.folder, names, self.generate, outcomes)
         for name in (name for name in names if name in self.repeated):
-            found.rows[:] = with_repeats(found.rows, name, found.outcomes[name], self.repeated[name])
-        return found
+            scores.rows[:] = with_repeats(scores.rows, name, scores.outcomes[name], self.repeated[name])
+        return scores
 
     def record(
         self, fraction: float, spend: Spend, profiler: PhaseProfiler, recorder: Recorder, number: int
@@ -83,15 +83,14 @@ class Evaluator:
         point = f"{fraction:g}"
         with profiler("eval") as phase:
             before = self.tokens
-            found = self.scores(point)
+            scores = self.scores(point)
             phase.tokens += self.tokens - before
         kept = self.keep == "all" or point in ENDS
-        for name, outcomes in found.outcomes.items() if kept else ():
+        for name, outcomes in scores.outcomes.items() if kept else ():
             recorder.outcomes(f"{name}-{point}", outcomes)
+        point_fields = {"fraction": fraction, "spend": spend.as_dict()}
         unkept = {} if kept else {"outcomes": ""}
-        rows = [
-            cast(EvaluationRow, {"fraction": fraction, "spend": spend.as_dict(), **row, **unkept}) for row in found.rows
-        ]
+        rows = [cast(EvaluationRow, {**point_fields, **row, **unkept}) for row in scores.rows]
         recorder.evaluation(number, rows)
         return rows
 
@@ -115,39 +114,43 @@ def sets_of(task: Task, config: RunConfig) -> list[EvalSet]:
 Z = 1.959964  # the normal's 97.5 % point
 
 
-def rescore(config: RunConfig, scorer: str) -> str:
-    """`scorer` is `ours` (our engine, through lm-eval where installed) or `hf` (lm-eval's own model)."""
+def evaluate_checkpoint(config: RunConfig, scorer: str) -> str:
+    """The scores of the model `config.model` on the task's sets, as a table.
+
+    `scorer` is `ours` (our engine, through lm-eval where installed) or `hf` (lm-eval's own model).  Raises ValueError,
+    one line, on an unknown scorer, task or set, and on a prompt that leaves no room for a completion.
+    """
     if scorer not in ("ours", "hf"):
         raise ValueError(f"scorer: unknown '{scorer}'; valid: ours, hf")
     task = build(tasks.load(config.task_name), config.task, "task.")
     eval_sets = sets_of(task, config)
     device = pick_device(config.device)
-    model, tokenizer, _ = load_model(config.model, config.dtype)
-    encoder = PromptTokenizer(tokenizer, context_of(model), config.max_new_tokens)
+    model, hf_tokenizer, _ = load_model(config.model, config.dtype)
+    tokenizer = PromptTokenizer(hf_tokenizer, context_of(model), config.max_new_tokens)
     for s in eval_sets:
         for p in s.problems:
-            encoder.ids(encoder.render(p.prompt), s.name)
+            tokenizer.ids(tokenizer.render(p.prompt), s.name)
     names = [s.name for s in eval_sets] + list(config.eval_tasks)
     repeated = {s.name: s.samples for s in eval_sets if s.samples > 1}
     with tempfile.TemporaryDirectory() as folder:
-        render = encoder.render if encoder.chat else None
+        render = tokenizer.render if tokenizer.chat else None
         task_files.write(task.spec(), eval_sets, folder, config.max_new_tokens, render)
         if scorer == "hf":
             from evals.scoring.lm_eval_bridge import score_hf
 
-            scored = score_hf(config.model, folder, names, device=device, max_length=encoder.context)
+            scored = score_hf(config.model, folder, names, device=device, max_length=tokenizer.context)
             rows = scored.rows
             for name, samples in repeated.items():
                 rows = with_repeats(rows, name, scored.outcomes[name], samples)
         else:
-            run_by = accelerator(device, config.dtype)
-            sampler = Sampler(run_by.prepare(model), tokenizer, config.rollout_batch_size, run_by.autocast)
-            rows = Evaluator(sampler, encoder, Path(folder), names, config.seed, repeated).scores(ENDS[-1]).rows
+            placed = accelerator(device, config.dtype)
+            sampler = Sampler(placed.prepare(model), hf_tokenizer, config.rollout_batch_size, placed.autocast)
+            rows = Evaluator(sampler, tokenizer, Path(folder), names, config.seed, repeated).scores(ENDS[-1]).rows
     return table(rows, repeated)
 
 
 def table(rows: list[Any], repeated: Mapping[str, int]) -> str:
-    """One line a number, with its 95 % interval: Wilson's, or over problems where each was sampled several times."""
+    """One line per number, with its 95 % interval: Wilson's, or over problems where each was sampled several times."""
     lines = [f"{'task':<24}{'filter':<20}{'metric':<16}{'value':>8}   {'95 %':<16}{'n':>6}  scorer"]
     for r in rows:
         interval = ""
@@ -159,7 +162,9 @@ def table(rows: list[Any], repeated: Mapping[str, int]) -> str:
 
 
 def bounds(row: Any, repeated: bool) -> tuple[float, float]:
-    """A rate's; n completions of fewer problems are no n draws.  nan where one problem alone was sampled."""
+    """The 95 % interval of a rate.  `repeated`: n completions of fewer problems are not n independent draws, so it goes
+    by
+    the standard error over problems; nan where only one problem was sampled."""
     if not repeated:
         return wilson(round(row["value"] * row["n"]), row["n"])
     reach = Z * (math.nan if row["stderr"] is None else row["stderr"])

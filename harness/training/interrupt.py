@@ -17,7 +17,7 @@ class Interrupt:
     """
 
     def __init__(self, say: Callable[[str], None]) -> None:
-        self.say, self.whole, self.asked = say, True, False
+        self.say, self.whole, self.requested = say, True, False
 
     def __enter__(self) -> Interrupt:
         self.ours = threading.current_thread() is threading.main_thread()  # signals are the main thread's
@@ -32,9 +32,9 @@ class Interrupt:
             signal.signal(signal.SIGINT, self.before)
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
-        if self.whole or self.asked:
+        if self.whole or self.requested:
             raise KeyboardInterrupt
-        self.asked = True
+        self.requested = True
         self.say("interrupted: this round is finished first; once more to stop at once")
 
     @contextmanager
@@ -42,5 +42,5 @@ class Interrupt:
         self.whole = False
         yield
         self.whole = True  # not after an exception: the state is then between two rounds
-        if self.asked:
+        if self.requested:
             raise KeyboardInterrupt

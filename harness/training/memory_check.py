@@ -8,11 +8,12 @@ from algos import Batch, Credit, Rollouts, Totals
 from harness.training.trainer import Trainer
 
 
-def worst(prompt: int, horizon: int, micro_batch_tokens: int, device: torch.device) -> Rollouts:
-    """As many completions of `horizon` tokens to one prompt of `prompt` tokens as a micro-batch takes, one at least."""
-    rows = max(1, (micro_batch_tokens - prompt) // max(horizon - 1, 1))
-    attention_mask_NS = torch.ones(rows, prompt + horizon, dtype=torch.bool, device=device)
-    zeros_NT = torch.zeros(rows, horizon, device=device)
+def worst(prompt: int, token_limit: int, micro_batch_tokens: int, device: torch.device) -> Rollouts:
+    """As many completions of `token_limit` tokens to one prompt of `prompt` tokens as a micro-batch takes, one at
+    least."""
+    rows = max(1, (micro_batch_tokens - prompt) // max(token_limit - 1, 1))
+    attention_mask_NS = torch.ones(rows, prompt + token_limit, dtype=torch.bool, device=device)
+    zeros_NT = torch.zeros(rows, token_limit, device=device)
     return Rollouts(
         tokens_NS=torch.zeros_like(attention_mask_NS, dtype=torch.long),
         attention_mask_NS=attention_mask_NS,
@@ -30,19 +31,19 @@ def probe(trainer: Trainer, prompt: int) -> None:
 
     Raises MemoryError, one line, where it does not fit.
     """
-    policy, horizon = trainer.policy, trainer.sampling.max_new_tokens
-    r = worst(prompt, horizon, trainer.micro_batch_tokens, policy.device)
+    policy, token_limit = trainer.policy, trainer.sampling.max_new_tokens
+    r = worst(prompt, token_limit, trainer.micro_batch_tokens, policy.device)
     credit = Credit(
         torch.zeros_like(r.logp_NT), torch.ones_like(r.group_N, dtype=torch.bool), torch.zeros_like(r.logp_NT)
     )
-    batch = Batch(r, credit, Totals(len(r.group_N), int(r.completion_mask_NT.sum()), horizon))
+    batch = Batch(r, credit, Totals(len(r.group_N), int(r.completion_mask_NT.sum()), token_limit))
     try:
         for fresh in policy.forward_passes(batch, trainer.algo.needs):
             read = [fresh.logp_NT.sum(), *([] if fresh.value_NT is None else [fresh.value_NT.sum()])]
             policy.backward(torch.stack([x.float() for x in read]).sum())
     except torch.OutOfMemoryError as error:
         raise MemoryError(
-            f"a micro-batch of {len(r.group_N)} x {horizon} tokens does not fit: lower micro_batch_tokens "
+            f"a micro-batch of {len(r.group_N)} x {token_limit} tokens does not fit: lower micro_batch_tokens "
             f"({trainer.micro_batch_tokens}), or set gradient_checkpointing=true; `harness plan` says what else"
         ) from error
     finally:

@@ -71,7 +71,8 @@ class Round:
         }
 
     def _reverse_kl(self) -> dict[str, float]:
-        """KL(pi || ref) of the sampling policy, nats a completion: mean of sum_t log pi - log ref over fresh samples.
+        """Sequence-level KL(pi || ref) of the sampling policy, in nats: mean of sum_t log pi - log ref over fresh
+        samples.
 
         Unbiased, the same estimate for every algorithm, before any update of the round has moved the policy.
         """
@@ -109,27 +110,27 @@ def _rate(tokens: int, seconds: float) -> float:
 def warnings(history: Sequence[dict[str, float]], exact: bool) -> list[str]:
     """What looks wrong, in plain words.  `history` is metrics.jsonl so far; `exact` says fp32 on the CPU,
     where sampler and trainer must agree to 1e-3."""
-    said: list[str] = []
+    lines: list[str] = []
     if history and history[-1].get("sampling/max_abs_logratio", 0.0) > (1e-3 if exact else 0.5):
-        said.append(
+        lines.append(
             f"the ratio is not 1 before the first update (max |log ratio| "
             f"{history[-1]['sampling/max_abs_logratio']:.2g}): sampler and trainer disagree"
         )
     sampled = [m for m in history if "reward" in m]  # a pass over earlier completions says nothing new of them
     if not sampled or sampled[-1] is not history[-1]:
-        return said
+        return lines
     now, first, recent = sampled[-1], sampled[0], sampled[-3:]
     if len(recent) == 3 and all(m["advantage/abs_mean"] == 0 for m in recent):
         level = "right" if now["reward"] > 0.5 else "wrong"
-        said.append(
-            f"no completion had any credit for three rounds (all {level}): nothing is learned; take problems that "
+        lines.append(
+            f"every advantage was 0 for three rounds (all {level}): nothing is learned; take problems that "
             f"are sometimes solved, or a larger group"
         )
     for name, what in (("truncated", "cut at the token limit"), ("unparseable", "without a final answer")):
         if now[name] > max(0.2, 2 * first[name]):
-            said.append(f"{now[name]:.0%} of completions are {what} (at the start {first[name]:.0%})")
+            lines.append(f"{now[name]:.0%} of completions are {what} (at the start {first[name]:.0%})")
     if now.get("kl", 0.0) > 10.0:
-        said.append(f"KL to the reference is {now['kl']:.1f} nats a token: the policy runs away; lower lr")
+        lines.append(f"KL to the reference is {now['kl']:.1f} nats per token: the policy diverges; lower lr")
     if now["verifier_error"] > 0:
-        said.append(f"the verifier failed on {now['verifier_error']:.1%} of completions; they leave their groups")
-    return said
+        lines.append(f"the verifier failed on {now['verifier_error']:.1%} of completions; they leave their groups")
+    return lines

@@ -86,7 +86,7 @@ def _checkpoint(run: PreparedRun) -> None:
 
 
 def _export(run: PreparedRun) -> None:
-    """`final/`: the trained model as `from_pretrained` loads it, with its start model's profile."""
+    """`final/`: the trained model as `from_pretrained` loads it, with the defaults of the model that it began as."""
     trainer, final = run.trainer, run.folder / "checkpoints" / "final"
     with trainer.profiler("checkpoint"):
         save_model(trainer.policy.modules()["policy"], trainer.tokenizer.tokenizer, final)

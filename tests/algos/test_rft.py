@@ -62,7 +62,7 @@ def kept(settings: dict[str, Any], valid: list[int] | None = None, cls: type[Alg
 
 @pytest.mark.parametrize("average", AVERAGES)
 def test_online_rft_is_grpo_with_another_coefficient(average: str) -> None:
-    """At one update a round.  The loss's value is another: log pi has the gradient of rho at rho = 1, not its value."""
+    """At one update per round.  The loss's value is another: log pi has the gradient of rho at rho = 1, not its value."""
     rollouts, fresh = judged_round()
     uncentred = GRPO(baseline="none", normalize="none", kl_coef=0, loss_aggregation=average)
     algo = OnlineRFT(loss_aggregation=average)

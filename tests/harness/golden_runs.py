@@ -91,7 +91,7 @@ def metrics_of(arm: str, dtype: str) -> list[dict[str, float]]:
         }
         run = prepare(resolve(flags, [*SETTINGS, *ARMS[arm]], None))
         rounds = []
-        while (done := run.trainer.train_round()) is not None:
+        while (done := run.loop.train_round()) is not None:
             found = done.metrics(run.trainer.round_sizer.budget, run.trainer.profiler)
             rounds.append({name: found[name] for name in METRICS if name in found})
     return rounds

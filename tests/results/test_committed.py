@@ -24,6 +24,8 @@ from harness.studies.storage import stored_study
 from harness.studies.study import load
 from tests.helpers import ROOT, close
 
+pytestmark = pytest.mark.results
+
 RECORDS = sorted(ROOT.glob("results/**/record.json"))
 SHELVES = ("results", "results/deepseekmath")
 STUDIES = sorted(file.parent for shelf in SHELVES for file in ROOT.glob(f"{shelf}/*/study.json"))
@@ -204,7 +206,7 @@ CALIBRATION = ROOT / "results" / "calibration"
 
 
 def test_the_calibration_page_holds_its_bars() -> None:
-    """(a) is re-checked in small in tests/evals/test_simulate.py, and all of it by the slow test below."""
+    """(a) is re-checked in small in tests/evals/statistics/test_simulation.py, and all of it by the slow test below."""
     numbers: dict[str, Any] = json.loads((CALIBRATION / "calibration.json").read_text())
     assert numbers["settings"]["trials"] == TRIALS
     barred = [row["covered"] for row in numbers["simulated"] if row["seeds"] >= MIN_TESTED]

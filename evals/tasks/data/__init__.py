@@ -1,1 +1,8 @@
-"""Problems: read from files and hubs, or generated."""
+"""Problems: generated, or read from files and the hub.
+
+arithmetic_chains   chains of + and -: generation, solutions, checks of their steps
+stories             word problems of several steps: the same
+story_templates     the names, things and templates of stories
+unique              problem ids, distinct problems, and sorting problems
+loading             problems from files, folders and the hub
+"""

@@ -1,4 +1,5 @@
-"""What micro reads before RL: nano's mixture of styles (harness/models/mixture.py), of word problems.
+"""What micro reads before RL: nano's mixture of styles (harness/models/pretraining/arithmetic_corpus.py), of word
+problems.
 
     careful     In all Tom has 3 * 4 = 12 apples.       a sentence a step, all of it right; rare
                 After that Tom has 12 - 5 = 7 apples.

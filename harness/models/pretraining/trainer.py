@@ -71,9 +71,9 @@ class Packer:
     def _next(self) -> tuple[list[int], list[int]]:
         while True:
             prompt, completion = next(self.documents)
-            found = self.encode(prompt), [*self.encode(completion), self.eos]
-            if len(found[0]) + len(found[1]) <= self.width:
-                return found
+            document = self.encode(prompt), [*self.encode(completion), self.eos]
+            if len(document[0]) + len(document[1]) <= self.width:
+                return document
             self.skipped += 1
 
     def batch(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:

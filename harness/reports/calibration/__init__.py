@@ -1,6 +1,6 @@
-"""Do the intervals cover what they should?  Simulations and control runs.
+"""Checks of the comparison statistics against a known truth.
 
-calibrate      `harness calibrate`: the simulation, and the page
-controls       what the comparison says of real runs with a known truth
-control_runs   reading these runs
+calibrate      `calibrate`: the page of all checks
+controls       control runs: what the comparison should report, and what it reports
+control_runs   `ControlRuns`: the records of control runs
 """

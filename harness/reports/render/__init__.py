@@ -1,9 +1,10 @@
-"""Numbers -> tables, sentences, figures, pages.
+"""From numbers to text, tables, figures and pages.
 
-text            numbers and sentences
-tables          the tables of a report, and their formats
-reward_models   the table of trained reward models
-provenance      commands, versions, sample completions
-figures         SVG and PNG
+text            sentences and formatted numbers
+table           `Table`: one table of text cells and its formats
+tables          the tables of a report
+reward_models   the table of reward models
+figures         the figures, as SVG and PNG
 html_report     report.html
+provenance      commands, versions, machines and samples
 """

@@ -105,7 +105,7 @@ def inline_svg(name: str, text: str) -> Markup:
     """A figure of `figures.draw` as an element of the page: without prolog, namespaces and fixed size, and with its
     name in every id, since ids must be unique in the page."""
     _, root, body = re.split(r"(<svg[^>]*>)", text, maxsplit=1)
-    box = root[root.index("viewBox") :].partition(" width")[0]
+    (box,) = re.findall(r'viewBox="[^"]*"', root)
     body = re.sub(r'(?<= id=")|(?<=href="#)|(?<=url\(#)', f"{name}-", body)
     return Markup(f'<svg role="img" aria-label="{escape(figures.CAPTIONS[name])}" {box}>{body}')
 

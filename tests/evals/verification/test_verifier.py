@@ -161,7 +161,9 @@ def test_which_answer_is_read(fast: Verifier, format: Format, text: str, strict:
         ("answer_is", "The answer is", "truncated", "truncated"),
     ],
 )
-def test_a_completion_that_was_cut(fast: Verifier, format: Format, text: str, strict: Outcome, lenient: Outcome) -> None:
+def test_a_completion_that_was_cut(
+    fast: Verifier, format: Format, text: str, strict: Outcome, lenient: Outcome
+) -> None:
     verdict = fast(text, "14", format, False)
     assert (verdict.strict, verdict.lenient) == (strict, lenient)
 

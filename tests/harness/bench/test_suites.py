@@ -104,7 +104,10 @@ def test_a_suite_writes_its_record_and_prints_its_tables(
     monkeypatch.setattr(
         workload,
         "run",
-        lambda work: {**measured[work.arm], "probe": plan if "algorithms" in work.probe else measured[work.arm]["probe"]},
+        lambda work: {
+            **measured[work.arm],
+            "probe": plan if "algorithms" in work.probe else measured[work.arm]["probe"],
+        },
     )
     monkeypatch.setattr(model_shapes, "folder", lambda *_: folder)
     printed: list[str] = []

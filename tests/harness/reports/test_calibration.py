@@ -241,7 +241,7 @@ def test_wrong_signs_that_are_not_all_there(tmp_path: Path) -> None:
         ([0.30, 0.29, 0.31], "a loss", True),
         ([0.42, 0.39, 0.40], "not separated from 0", True),
         ([0.60, 0.61, 0.59], "a gain", False),
-        ([0.60, 0.61], "2 seeds; 3 at least", None),
+        ([0.60, 0.61], "2 seeds; at least 3 needed", None),
     ],
 )
 def test_what_a_coin_gains_or_loses_is_said(
@@ -280,7 +280,7 @@ def test_what_has_not_finished_is_left_out_and_named(tmp_path: Path) -> None:
         ("record.json", '"decoding": "greedy"', '"decoding": "beam"', "at 0 of the budget: \\[\\]"),
         ("record.json", '"seed": 1', '"seed": 2', "the record of seed 2"),
         ("record.json", '"clip_low": 0.2', '"clip_low": 0.3', "configuration than seed0: algo.clip_low: 0.2 -> 0.3"),
-        ("metrics.jsonl", '{"round"', '"round"', "not a line of JSON"),
+        ("metrics.jsonl", '{"round"', '"round"', "not one JSON object per line"),
         ("metrics.jsonl", '"entropy"', '"entropie"', "KeyError"),
     ],
 )  # fmt: skip

@@ -52,9 +52,8 @@ def test_means_over_the_seeds_that_trained_one(folder: Path) -> None:
 def test_the_table_stands_in_every_form_of_the_report(folder: Path) -> None:
     findings = summarize(load_results(folder))
     assert "## Reward models\n\n| arm | trained at |" in markdown(findings, [])
-    assert '<section id="reward-models">' in html_page(findings, {}) and '<a href="#reward-models">' in html_page(
-        findings, {}
-    )
+    html = html_page(findings, {})
+    assert '<section id="reward-models">' in html and '<a href="#reward-models">' in html
 
 
 def test_nothing_is_said_where_none_was_trained(tmp_path: Path) -> None:

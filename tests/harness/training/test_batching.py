@@ -83,7 +83,7 @@ def test_totals_are_of_the_whole_update(epochs: int, minibatches: int) -> None:
     lengths = rollouts.completion_mask_NT.sum(1).tolist()
     for update in cut(rollouts, credit, epochs=epochs, minibatches=minibatches):
         totals = update[0].totals
-        assert all(b.totals == totals for b in update) and totals.horizon == 64
+        assert all(b.totals == totals for b in update) and totals.max_completion_tokens == 64
         if totals.sequences:
             assert totals.sequences == len(rows_of(update))
             assert totals.tokens == sum(lengths[i] for i in rows_of(update))
@@ -221,7 +221,7 @@ def test_an_update_without_kept_rows_still_comes() -> None:
     assert len(found) == 4
     for update in found:
         (batch,) = update
-        assert batch.totals.sequences == batch.totals.tokens == 0 and batch.totals.horizon == 64
+        assert batch.totals.sequences == batch.totals.tokens == 0 and batch.totals.max_completion_tokens == 64
         assert not batch.rollouts.completion_mask_NT.any() and len(batch.rollouts.group_N) == 1
 
 

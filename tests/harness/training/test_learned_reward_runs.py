@@ -68,7 +68,7 @@ def test_the_user_is_told_how_good_it_is_when_it_is_trained(
 
 def test_what_is_said_of_a_training() -> None:
     known, unknown = {"auc": 0.716, "accuracy": 0.847, "n": 256}, {"auc": None, "accuracy": 0.5, "n": 1200}
-    start = "reward model, on problems it was not trained on: "
+    start = "reward model, on held-out problems: "
     assert reward_model_line({"held_out": {"outcome": known, "steps": unknown}}) == (
         f"{start}outcome: AUC 0.72, accuracy 85% of 256; steps: AUC -, accuracy 50% of 1,200"
     )
@@ -231,7 +231,7 @@ WRONG: dict[str, tuple[list[str], str]] = {
     ),
     "a reset without a reference": (
         ["--set", "iterations=2", "--set", "reset_reference=true", "--set", "algo.kl_coef=0"],
-        "reset_reference: nothing reads a reference here",
+        "reset_reference: this arm has no reference policy",
     ),
     "one iteration": (["--set", "reset_reference=true"], "act between iterations: ask for 2 or more"),
     "checked labels of a task without": (
@@ -248,11 +248,11 @@ WRONG: dict[str, tuple[list[str], str]] = {
     ),
     "KL of a stream": (
         ["--algo", "rft", "--set", "log_reference_kl=true"],
-        "log_reference_kl: KL is estimated from the live policy's",
+        "log_reference_kl: KL is estimated from completions of the live policy",
     ),
     "groups by outcome": (
         ["--reward", "process-rule", "--set", "algo.supervision=process", "--set", "algo.filter_groups=zero_variance"],
-        "algo.filter_groups: silent looks at outcomes, where supervision=process looks at steps",
+        "algo.filter_groups: zero_variance reads outcomes, and supervision=process steps",
     ),
     "more than there is": (
         ["--reward", "outcome-model", "--budget", "completions=500"],
@@ -288,7 +288,7 @@ def test_what_nothing_reads_is_said(taught: Path, out: Path) -> None:
         taught, out, "unread", "reward_model.lr=1e-3", "algo.kl_coef=0", budget="prompts=4", reward="process-rule"
     )
     assert done.record["notices"][-2:] == [
-        "reward_model.lr: nothing reads it, for reward=process-rule is not learned",
+        "reward_model.lr has no effect: reward=process-rule is not learned",
         "grpo reads the last step's reward alone: process-rule rates others in vain",
     ]
 

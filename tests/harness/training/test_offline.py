@@ -98,7 +98,7 @@ SHARES = [
     ("completions=70", Budget("completions", 70)),
     ("generated_tokens=70", Budget("generated_tokens", 70)),
     ("trained_tokens=70", Budget("generated_tokens", 70)),  # as a live run of one epoch, which trains all it samples
-    ("updates=70", Budget("prompts", 350)),  # as a live run of one update a round
+    ("updates=70", Budget("prompts", 350)),  # as a live run of one update per round
     ("flops=70", Budget("flops", 21)),
     ("device_seconds=70", Budget("device_seconds", 21)),
 ]
@@ -341,14 +341,14 @@ def test_a_point_changes_nothing_in_the_run(base: Done, taught: Path, out: Path)
     assert alone.record["checks"] == base.record["checks"]
     for name in ("rollout", "update"):
         assert alone.record["phases"][name]["tokens"] == base.record["phases"][name]["tokens"]
-    assert "branch" not in alone.record["phases"] and base.record["phases"]["branch"]["seconds"] > 0
+    assert "curve_branch" not in alone.record["phases"] and base.record["phases"]["curve_branch"]["seconds"] > 0
     charged = ("rollout", "reward", "annotate", "update")
     close(base.record["spend"]["device_seconds"], sum(base.record["phases"][name]["seconds"] for name in charged))
 
 
 def test_no_side_branch_where_a_curve_has_its_ends_alone(taught: Path, out: Path) -> None:
     done = rft(taught, out, "ends", "eval_fractions=0,1", budget="completions=16", eval_limit=1)
-    assert "branch" not in done.record["phases"] and {row["fraction"] for row in done.record["evals"]} == {0.0, 1.0}
+    assert "curve_branch" not in done.record["phases"] and {row["fraction"] for row in done.record["evals"]} == {0.0, 1.0}
 
 
 def dearest(done: Done) -> float:
@@ -492,9 +492,8 @@ class Odd(Algorithm):
 REFUSED = [
     # needs, the schedule, what the line must name
     ("", "source='dataset'", "source=dataset .*group_size=4"),
-    ("", "source='dataset', restart=True", "source=dataset"),
-    ("", "restart=True", "restart=True"),
-    ("", "source='start'", "restart=False"),
+    ("", "source='dataset', group_size=2", "source=dataset"),
+    ("", "source='start'", "no source 'start'; valid: live, initial, dataset"),
     ("'values'", "", "critic=none"),
     ("", "critic='shared'", "critic=shared"),
     ("", "critic_warmup=1", "critic_warmup"),

@@ -381,7 +381,7 @@ def test_two_processes_never_write_one_folder(call: Call, tmp_path: Path) -> Non
     """The second is refused; the first one's end frees the folder, `kill -9` too."""
     folder = tmp_path / "x"
     held = f"with held(Path({str(folder)!r})): print(flush=True); input()"
-    words = [sys.executable, "-c", f"from pathlib import Path; from harness.lock import held\n{held}"]
+    words = [sys.executable, "-c", f"from pathlib import Path; from harness.records.lock import held\n{held}"]
     with subprocess.Popen(words, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as first:
         assert first.stdout is not None and first.stdout.readline() == b"\n" and lock.busy(folder)
         ended, _, error = call("x", "grpo", "--resume")

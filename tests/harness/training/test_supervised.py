@@ -135,7 +135,7 @@ def test_a_round_reads_the_solutions(taught: Path, out: Path) -> None:
 
 def test_the_prompts_are_every_other_arms(taught: Path, out: Path) -> None:
     grpo, mine = (prepared(taught, out, LONG, algo_name=name).trainer for name in ("grpo", "sft"))
-    assert [p.id for p in mine.draws.take(0, 40)] == [p.id for p in grpo.draws.take(0, 40)]
+    assert [p.id for p in mine.prompt_stream.take(0, 40)] == [p.id for p in grpo.prompt_stream.take(0, 40)]
 
 
 # ---------------------------------------------------------------- a run
