@@ -3,7 +3,7 @@
     python scripts/structure.py              algos, evals and harness, from the repository's root
     python scripts/structure.py PACKAGE ...  other packages, importable from the current folder
 
-A package is a folder directly below a root (`harness.cli.main`), together with all that is in it; modules directly in the
+A package is a folder directly below a root (`harness.cli`), together with all that is in it; modules directly in the
 root count as a package named after the root.  An arrow is drawn where any module of one package imports any module of
 another, imports inside functions included.  The level of a package is the length of the longest import chain that
 starts there, within its own root.
@@ -53,7 +53,7 @@ def package_graph(modules: Graph) -> Graph:
 
 
 def package_of(module: str, folders: set[str]) -> str:
-    """`harness.cli.main.plan` is in `harness.cli.main`; `algos.grpo` in `algos`.  `folders`: all modules that have children."""
+    """`harness.cli.plan` is in `harness.cli`; `algos.grpo` in `algos`.  `folders`: all modules that have children."""
     parts = module.split(".")
     child = ".".join(parts[:2])
     return child if len(parts) > 2 or child in folders else parts[0]

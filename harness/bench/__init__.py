@@ -9,5 +9,5 @@ model_shapes    the models: public shapes with random weights, and nano
 random_reward   a reward for models with random weights
 results         records and tables
 
-`harness.cli.main.bench` calls the function `bench` of a suite.
+`harness.cli.bench` calls the function `bench` of a suite.
 """

@@ -36,7 +36,10 @@ SCHEDULE = {"sampling_share": "sampling_fraction"}
 PHASES = {"branch": "curve_branch", "measure": "monitoring"}
 RENAMED = {"": RUN, "algo": ALGO, "schedule": SCHEDULE}  # by group of the configuration
 VALUES = {("filter_groups", "silent"): "zero_variance", ("source", "start"): "initial"}  # of fields, after renaming
-GONE = {"schedule": ("restart",)}  # it said the same as `source`
+GONE = {"schedule": ("restart",)}  # it held the same as `source`
+# An algorithm in a user's FILE.py may have fields of its own by these names.  It is a subclass of one that ships, whose
+# fields are renamed, where its record has all of one of these: records hold every field.
+FAMILIES = ({"center", "scale", "average", "kl_in", "drop"}, {"lam", "lam_critic", "average", "kl_in"}, {"correct_at"})
 
 
 def renamed(name: str) -> str:
@@ -75,9 +78,16 @@ def upgrade_record(record: dict[str, Any]) -> dict[str, Any]:
     upgraded = {**record, "schema": SCHEMA}
     if isinstance(config := record.get("config"), dict):
         upgraded["config"] = upgrade_fields(config)
+        if not _is_ours(str(record.get("algo")), config.get("algo")):
+            upgraded["config"]["algo"] = config.get("algo")
     if isinstance(phases := record.get("phases"), dict):
         upgraded["phases"] = _upgrade_phases(phases)
     return upgraded
+
+
+def _is_ours(name: str, fields: Any) -> bool:
+    """Are these the fields of an algorithm that ships, or of a subclass of one?"""
+    return not name.endswith(".py") or (isinstance(fields, dict) and any(set(fields) >= names for names in FAMILIES))
 
 
 def _upgrade_phases(phases: dict[str, Any]) -> dict[str, Any]:
@@ -95,12 +105,13 @@ TENSORS = {
 }
 
 
-def upgrade_state(state: dict[str, Any]) -> dict[str, Any]:
-    """A checkpoint's state.json with today's names."""
+def upgrade_state(state: dict[str, Any], algo: str) -> dict[str, Any]:
+    """A checkpoint's state.json with today's names; `algo` is the name or the FILE.py of the algorithm."""
     if "schema" in state:
         return state
     upgraded = {STATE.get(name, name): value for name, value in state.items()}
-    return {**upgraded, "algo": _upgrade_group("algo", state["algo"]), "phases": _upgrade_phases(state["phases"])}
+    fields = _upgrade_group("algo", state["algo"]) if _is_ours(algo, state["algo"]) else state["algo"]
+    return {**upgraded, "algo": fields, "phases": _upgrade_phases(state["phases"])}
 
 
 def upgrade_tensors(tensors: dict[str, Any]) -> dict[str, Any]:

@@ -123,16 +123,8 @@ class Results:
     @property
     def at_k(self) -> list[tuple[str, str]]:
         """(task, metric) of the pass@k and maj@k that every finished run has at the end; pass before maj."""
-        kinds = ("pass@", "maj@")
-        sets = [
-            {
-                (r["task"], r["metric"])
-                for r in run.record["evals"]
-                if r["fraction"] == 1 and r["metric"].startswith(kinds)
-            }
-            for run in self
-            if run.finished
-        ]
+        at_end = [[r for r in run.record["evals"] if r["fraction"] == 1] for run in self if run.finished]
+        sets = [{(r["task"], r["metric"]) for r in rows if r["metric"].startswith(("pass@", "maj@"))} for rows in at_end]
         return sorted(set.intersection(*sets), key=lambda x: (x[0], x[1][0] == "m", int(x[1].split("@")[1])))
 
     @property
@@ -271,8 +263,8 @@ def check(results: Results, folder: Path) -> None:
         for run in finished[1:]:
             differences = config_differences(*_shared_fields(finished[0], run))
             if differences := [d for d in differences if not d.startswith("seed: ")]:
-                message = f"another configuration than {finished[0].folder.name}: {'; '.join(differences)}"
-                raise ValueError(f"{run.folder / 'record.json'}: {message}")
+                other = f"another configuration than {finished[0].folder.name}"
+                raise ValueError(f"{run.folder / 'record.json'}: {other}: {'; '.join(differences)}")
     task = results.endpoint
     for run in ended:
         if (1.0, (task, "strict", "exact_match")) not in run.values():

@@ -67,7 +67,7 @@ def _write(trainer: Trainer, loop: TrainingLoop, evals: list[Any], folder: Path)
             os.fsync(written.fileno())
 
 
-def restore(trainer: Trainer, loop: TrainingLoop, folder: Path) -> list[Any] | None:
+def restore(trainer: Trainer, loop: TrainingLoop, folder: Path, algo: str) -> list[Any] | None:
     """Bring `trainer` to the newest checkpoint of `folder`; returns the evaluations so far, None without one."""
     checkpoints = _rounds(folder)
     if not checkpoints:
@@ -78,7 +78,7 @@ def restore(trainer: Trainer, loop: TrainingLoop, folder: Path) -> list[Any] | N
     policy.optimizer.load_state_dict(torch.load(newest / "optimizer.pt", map_location=policy.device, weights_only=True))
     state = json.loads((newest / "state.json").read_text())
     replay = newest / "replay.safetensors"
-    loop.load(upgrade_state(state), upgrade_tensors(load_file(replay)) if replay.exists() else {})
+    loop.load(upgrade_state(state, algo), upgrade_tensors(load_file(replay)) if replay.exists() else {})
     return list(state["evals"])
 
 

@@ -15,7 +15,7 @@ from typing import Protocol
 
 import torch
 
-from algos import Rollouts
+from algos import Rollouts, Schedule
 from evals.tasks import Problem, Task
 from harness.accounting.budget import Budget, Spend
 from harness.accounting.flops import RunFlops
@@ -180,3 +180,24 @@ class RewardSampling:
         for stop in self.sampling.stop:
             texts = [text.split(stop)[0] for text in texts]
         return texts
+
+
+def group_bound(unit: str, schedule: Schedule, new: int, flops: RunFlops, longest: int) -> float | None:
+    """The most that one group can cost, in the budget's unit (for `updates`: what a round costs).
+
+    `longest` prompt and `new` tokens of a completion, at the most.
+    """
+    tokens = schedule.group_size * new
+    lengths = [longest + new] * schedule.group_size
+    sampled = flops.explore([longest], [[new] * schedule.group_size])
+    explored = flops.annotate(lengths) if schedule.source == "dataset" else sampled
+    trained = flops.update(lengths) if schedule.source != "initial" else 0.0
+    bounds = {
+        "prompts": 1.0,
+        "completions": float(schedule.group_size),
+        "updates": float(schedule.updates),
+        "generated_tokens": float(tokens),
+        "trained_tokens": float(tokens * schedule.epochs),
+        "flops": explored + schedule.epochs * trained,
+    }
+    return bounds.get(unit)  # seconds: nobody knows before they have passed

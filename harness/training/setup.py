@@ -11,7 +11,6 @@ from typing import Any, cast
 
 import torch
 
-from algos import Schedule
 from evals.scoring.scorer import available
 from evals.tasks import EvalSet, Problem
 from harness.accounting.budget import Spend, sampling_budget
@@ -40,6 +39,7 @@ from harness.training.completions import (
     RewardSampling,
     SampledCompletions,
     WrittenSolutions,
+    group_bound,
     with_solutions,
 )
 from harness.training.evaluation import Evaluator, sets_of
@@ -279,24 +279,3 @@ def new_record(experiment: Experiment, identity: dict[str, str], eval_sets: list
             },
         ),
     }
-
-
-def group_bound(unit: str, schedule: Schedule, new: int, flops: RunFlops, longest: int) -> float | None:
-    """The most that one group can cost, in the budget's unit (for `updates`: what a round costs).
-
-    `longest` prompt and `new` tokens of a completion, at the most.
-    """
-    tokens = schedule.group_size * new
-    lengths = [longest + new] * schedule.group_size
-    sampled = flops.explore([longest], [[new] * schedule.group_size])
-    explored = flops.annotate(lengths) if schedule.source == "dataset" else sampled
-    trained = flops.update(lengths) if schedule.source != "initial" else 0.0
-    bounds = {
-        "prompts": 1.0,
-        "completions": float(schedule.group_size),
-        "updates": float(schedule.updates),
-        "generated_tokens": float(tokens),
-        "trained_tokens": float(tokens * schedule.epochs),
-        "flops": explored + schedule.epochs * trained,
-    }
-    return bounds.get(unit)  # seconds: nobody knows before they have passed

@@ -67,7 +67,9 @@ def random_round(seed: int = 0, groups: int = 3, size: int = 4, width: int = 5) 
 def stepped(rollouts: Rollouts, extra: list[tuple[int, int, float]] | None = None) -> Rollouts:
     """With the reward of each completion as that of its last step; `extra` steps are (completion, column, reward)."""
     assert rollouts.reward_N is not None
-    last_N = torch.where(rollouts.completion_mask_NT, torch.arange(rollouts.completion_mask_NT.shape[1]), -1).max(1).values
+    last_N = (
+        torch.where(rollouts.completion_mask_NT, torch.arange(rollouts.completion_mask_NT.shape[1]), -1).max(1).values
+    )
     rows = torch.arange(len(last_N))
     end_NT, reward_NT = torch.zeros_like(rollouts.completion_mask_NT), torch.zeros_like(rollouts.logp_NT)
     end_NT[rows, last_N], reward_NT[rows, last_N] = True, rollouts.reward_N
@@ -91,7 +93,9 @@ def moved(rollouts: Rollouts, step: float, seed: int = 1) -> PolicyOutputs:
     rng = torch.Generator().manual_seed(seed)
     noise_NT = step * torch.randn(rollouts.logp_NT.shape, generator=rng, dtype=torch.float64)
     logp_NT = torch.where(rollouts.completion_mask_NT, rollouts.logp_NT + noise_NT, 0)
-    entropy_NT = torch.where(rollouts.completion_mask_NT, torch.rand(noise_NT.shape, generator=rng, dtype=torch.float64), 0)
+    entropy_NT = torch.where(
+        rollouts.completion_mask_NT, torch.rand(noise_NT.shape, generator=rng, dtype=torch.float64), 0
+    )
     return PolicyOutputs(logp_NT=logp_NT.requires_grad_(), entropy_NT=entropy_NT)
 
 

@@ -132,7 +132,9 @@ def test_batch_scale_measures_the_rewards_whatever_was_centred() -> None:
 def test_group_and_batch_scale_agree_when_groups_are_alike() -> None:
     # Two groups with the same mean and the same deviation: the batch's deviation is the groups'.
     rewards, groups = [1, 0, 0, 0, 0, 0, 1, 0], [0] * 4 + [1] * 4
-    close(advantages_of(rewards, "group", "batch", groups=groups), advantages_of(rewards, "group", "group", groups=groups))
+    close(
+        advantages_of(rewards, "group", "batch", groups=groups), advantages_of(rewards, "group", "group", groups=groups)
+    )
 
 
 @pytest.mark.parametrize("ddof", [0, 1])
@@ -203,7 +205,9 @@ def test_a_round_of_zero_variance_groups_is_worth_exactly_nothing(baseline: str,
 @pytest.mark.parametrize("normalize", SCALES)
 @pytest.mark.parametrize("baseline", ["group", "leave_one_out", "length"])
 def test_a_zero_variance_group_beside_a_lively_one_is_worth_exactly_nothing(baseline: str, normalize: str) -> None:
-    got = advantages_of([0.1] * 3 + [1, 0, 0], baseline, normalize, groups=[0] * 3 + [1] * 3, lengths=[1, 2, 3, 1, 2, 3])
+    got = advantages_of(
+        [0.1] * 3 + [1, 0, 0], baseline, normalize, groups=[0] * 3 + [1] * 3, lengths=[1, 2, 3, 1, 2, 3]
+    )
     assert got.tolist()[:3] == [0.0] * 3
     assert got[3] > 0 > got[4]
 

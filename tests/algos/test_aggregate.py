@@ -49,7 +49,9 @@ def test_against_the_formulas(over: str) -> None:
     for seed in range(5):
         rollouts = random_round(seed)
         totals = totals_of(rollouts.completion_mask_NT)
-        x_NT = torch.randn(rollouts.completion_mask_NT.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+        x_NT = torch.randn(
+            rollouts.completion_mask_NT.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)
+        )
         expected = oracle(x_NT.tolist(), rollouts.completion_mask_NT.tolist(), totals.max_completion_tokens, over)
         close(aggregate.mean(x_NT, rollouts.completion_mask_NT, totals, over), expected)
 

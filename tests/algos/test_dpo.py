@@ -262,7 +262,12 @@ def test_no_knob_is_dead(cls: type[Algorithm]) -> None:
                 assert {key for key in a if a[key] != b[key]} == decides, field
 
 
-BAD = [("beta", [0.0, -1.0, math.nan]), ("sampling_fraction", [0.0, 1.0, math.nan]), ("pairs", [0, -1]), ("epochs", [0])]
+BAD = [
+    ("beta", [0.0, -1.0, math.nan]),
+    ("sampling_fraction", [0.0, 1.0, math.nan]),
+    ("pairs", [0, -1]),
+    ("epochs", [0]),
+]
 
 
 @pytest.mark.parametrize(("field", "value"), [(f, x) for f, xs in BAD for x in xs])

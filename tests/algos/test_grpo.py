@@ -16,7 +16,6 @@ import torch
 from algos import Credit, PolicyOutputs, Rollouts, Schedule
 from algos.grpo import GRPO
 from tests.algos.builders import (
-    settings_of,
     HORIZON,
     booleans,
     check_shares,
@@ -26,6 +25,7 @@ from tests.algos.builders import (
     loss_of,
     moved,
     random_round,
+    settings_of,
     simple_round,
     stepped,
 )
@@ -76,7 +76,12 @@ def paper_loss(
 ) -> float:
     """Minus eq. 3, and its mean over the prompts: 1/P sum_q 1/G sum_i 1/|o_i| sum_t { min[...] - beta D }."""
     assert r.ref_logp_NT is not None
-    old, ref, mask, groups = r.logp_NT.tolist(), r.ref_logp_NT.tolist(), r.completion_mask_NT.tolist(), r.group_N.tolist()
+    old, ref, mask, groups = (
+        r.logp_NT.tolist(),
+        r.ref_logp_NT.tolist(),
+        r.completion_mask_NT.tolist(),
+        r.group_N.tolist(),
+    )
     total = 0.0
     for g in set(groups):
         members = [i for i, h in enumerate(groups) if h == g]
@@ -477,7 +482,13 @@ def test_the_defaults_are_the_papers() -> None:
         "surrogate",
         "sequence",
     )
-    assert (algo.kl_coef, algo.kl_placement, algo.kl_estimator, algo.epochs, algo.minibatches) == (0.04, "loss", "k3", 1, 1)
+    assert (algo.kl_coef, algo.kl_placement, algo.kl_estimator, algo.epochs, algo.minibatches) == (
+        0.04,
+        "loss",
+        "k3",
+        1,
+        1,
+    )
 
 
 # --- needs and schedule --------------------------------------------------------------------------------------

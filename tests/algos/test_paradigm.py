@@ -149,9 +149,13 @@ def preferred(mean: bool) -> Callable[[], PaddedView]:
 
 METHODS: dict[str, Method] = {
     "sft": Method(SFT(), OTHER_ZV, always, lambda i: 1 / 8 / LENGTH[i]),
-    "rft": Method(RFT(distinct=False, loss_aggregation="sequence"), OTHER_ZV, correct, lambda i: 1 / 3 / LENGTH[i]),  # kept: 3
+    "rft": Method(
+        RFT(distinct=False, loss_aggregation="sequence"), OTHER_ZV, correct, lambda i: 1 / 3 / LENGTH[i]
+    ),  # kept: 3
     "online_rft": Method(OnlineRFT(), POLICY_ZV, correct, lambda i: 1 / 8 / LENGTH[i]),
-    "dpo": Method(DPO(beta=BETA, loss_aggregation="sequence"), OTHER_ZV, preferred(True), lambda i: BETA / 3 / LENGTH[i]),
+    "dpo": Method(
+        DPO(beta=BETA, loss_aggregation="sequence"), OTHER_ZV, preferred(True), lambda i: BETA / 3 / LENGTH[i]
+    ),
     "dpo, 2305.18290": Method(DPO(beta=BETA), OTHER_ZV, preferred(False), lambda i: BETA / 3),
     "ppo": Method(
         PPO(gamma=GAMMA, gae_lambda=LAM, kl_coef=0, whiten=False), POLICY_ZV, generalized, lambda i: 1 / 8 / LENGTH[i]

@@ -18,7 +18,6 @@ from algos.grpo import GRPO
 from algos.ops import kl
 from algos.ppo import PPO
 from tests.algos.builders import (
-    settings_of,
     HORIZON,
     batch_of,
     booleans,
@@ -29,6 +28,7 @@ from tests.algos.builders import (
     loss_of,
     moved,
     random_round,
+    settings_of,
     simple_round,
     stepped,
 )
@@ -59,7 +59,9 @@ BASE = Schedule(prompts=3, group_size=4)
 def critic_round(seed: int = 0, step: float = 0.5) -> tuple[Rollouts, PolicyOutputs]:
     """A round with values, and the live policy and critic after they have moved (step 0: not moved)."""
     rollouts, rng = random_round(seed), torch.Generator().manual_seed(seed + 100)
-    value_NT, away_NT = (torch.randn(rollouts.completion_mask_NT.shape, generator=rng, dtype=torch.float64) for _ in range(2))
+    value_NT, away_NT = (
+        torch.randn(rollouts.completion_mask_NT.shape, generator=rng, dtype=torch.float64) for _ in range(2)
+    )
     rollouts = replace(rollouts, value_NT=torch.where(rollouts.completion_mask_NT, value_NT, 0))
     new_NT = torch.where(rollouts.completion_mask_NT, value_NT + step * away_NT, 0)
     return rollouts, replace(moved(rollouts, step), value_NT=new_NT.requires_grad_())
@@ -249,7 +251,9 @@ def test_a_lambda_by_length_takes_the_place_of_lam_alone() -> None:
     lengths = rollouts.completion_mask_NT.sum(1).tolist()
     assert min(lengths) <= 1 / 0.6 < max(lengths)  # both sides of the floor
     for lam in (0.3, 1.0):
-        credit = PPO(gae_lambda=lam, gae_lambda_alpha=0.6, critic_gae_lambda=0.5, kl_coef=0, whiten=False).credit(rollouts)
+        credit = PPO(gae_lambda=lam, gae_lambda_alpha=0.6, critic_gae_lambda=0.5, kl_coef=0, whiten=False).credit(
+            rollouts
+        )
         wanted_NT = gae_of(rollouts, 1.0, [max(1 - 1 / (0.6 * length), 0) for length in lengths])
         close(credit.advantage_NT, wanted_NT)
         close(credit.return_NT, gae_of(rollouts, 1.0, [0.5] * 12) + rollouts.value_NT)
@@ -263,7 +267,9 @@ def test_a_lambda_by_length_takes_the_place_of_lam_alone() -> None:
 def test_micro_batches_change_no_gradient_and_no_metric(average: str, settings: dict[str, Any]) -> None:
     rollouts, fresh = critic_round()
     check_shares(PPO(loss_aggregation=average, **settings), rollouts, fresh)
-    check_shares(PPO(loss_aggregation=average, **settings), replace(rollouts, valid_N=booleans([1] * 5 + [0] + [1] * 6)), fresh)
+    check_shares(
+        PPO(loss_aggregation=average, **settings), replace(rollouts, valid_N=booleans([1] * 5 + [0] + [1] * 6)), fresh
+    )
 
 
 def test_whitening_is_over_every_token_of_the_round() -> None:
@@ -566,6 +572,14 @@ def test_a_target_needs_a_coefficient_to_start_from() -> None:
 
 
 def test_the_edges_of_the_fields_are_fine() -> None:
-    edges = {"clip_low": 0, "clip_high": 0, "value_coef": 0, "critic_warmup": 0, "gamma": 0, "gae_lambda": 0, "critic_gae_lambda": 0}
+    edges = {
+        "clip_low": 0,
+        "clip_high": 0,
+        "value_coef": 0,
+        "critic_warmup": 0,
+        "gamma": 0,
+        "gae_lambda": 0,
+        "critic_gae_lambda": 0,
+    }
     algo = PPO(**edges, gae_lambda_alpha=1e-3)  # type: ignore[arg-type]
     assert {name: getattr(algo, name) for name in edges} == edges

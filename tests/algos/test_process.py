@@ -86,7 +86,9 @@ def test_a_group_whose_steps_are_all_equal_has_no_advantage_and_is_counted() -> 
     rollouts = stepped(rollouts, extra=[(8, 0, 0.0)])
     credit = GRPO(supervision="process", kl_coef=0).credit(rollouts)
     assert credit.advantage_NT[:4].tolist() == [[0.0] * 5] * 4
-    assert credit.zero_gradient_N is not None and credit.zero_gradient_N[:4].all() and not credit.zero_gradient_N[4:].any()
+    assert (
+        credit.zero_gradient_N is not None and credit.zero_gradient_N[:4].all() and not credit.zero_gradient_N[4:].any()
+    )
     assert credit.metrics == {"frac_step_reward_zero_std": 1 / 3, "steps": 13 / 12}
 
 

@@ -62,7 +62,8 @@ def kept(settings: dict[str, Any], valid: list[int] | None = None, cls: type[Alg
 
 @pytest.mark.parametrize("average", AVERAGES)
 def test_online_rft_is_grpo_with_another_coefficient(average: str) -> None:
-    """At one update per round.  The loss's value is another: log pi has the gradient of rho at rho = 1, not its value."""
+    """At one update per round.  The loss's value is another: log pi has the gradient of rho at rho = 1, not its
+    value."""
     rollouts, fresh = judged_round()
     uncentred = GRPO(baseline="none", normalize="none", kl_coef=0, loss_aggregation=average)
     algo = OnlineRFT(loss_aggregation=average)
@@ -110,7 +111,9 @@ def test_the_loss_by_hand(cls: type[Algorithm], average: str) -> None:
     # Right: tokens of log pi -1 and -3 (between them a tool's), and one of -0.5; wrong: one of -7.
     mask = [[1, 0, 1], [1, 0, 0], [1, 0, 0]]
     rollouts = replace(simple_round([1, 1, 0], [0, 0, 0], mask), solution_id_N=integers([0, 1, 2]))
-    fresh = PolicyOutputs(logp_NT=f64([[-1, -9, -3], [-0.5, -9, -9], [-7, -9, -9]]), entropy_NT=torch.ones(3, 3).double())
+    fresh = PolicyOutputs(
+        logp_NT=f64([[-1, -9, -3], [-0.5, -9, -9], [-7, -9, -9]]), entropy_NT=torch.ones(3, 3).double()
+    )
     rows, tokens = (2, 3) if cls is RFT else (3, 4)
     wanted = {"sequence": 2.5 / rows, "token": 4.5 / tokens, "sum": 4.5 / rows, "horizon": 4.5 / rows / HORIZON}
     loss, metrics = loss_of(cls(loss_aggregation=average), rollouts, fresh)
@@ -179,7 +182,9 @@ def test_a_lost_row_changes_no_gradient(cls: type[Algorithm], junk: float) -> No
     assert (slope_NT[~valid_N] == 0).all()
 
 
-@pytest.mark.parametrize(("reward_threshold", "wanted"), [(1.0, [0, 0, 1, 1]), (0.5, [0, 1, 1, 1]), (2.0, [0, 0, 0, 1])])
+@pytest.mark.parametrize(
+    ("reward_threshold", "wanted"), [(1.0, [0, 0, 1, 1]), (0.5, [0, 1, 1, 1]), (2.0, [0, 0, 0, 1])]
+)
 @pytest.mark.parametrize("cls", BOTH)
 def test_correct_is_what_reaches_the_mark(cls: type[Algorithm], reward_threshold: float, wanted: list[int]) -> None:
     """And what is above it weighs no more."""
@@ -368,7 +373,9 @@ def test_an_update_without_completions_is_no_error() -> None:
     rollouts, fresh = judged_round()
     nobody = torch.zeros(0, dtype=torch.int64)
     credit: Credit = RFT().credit(rollouts)
-    batch = Batch(rollouts.take(nobody), credit.take(nobody), Totals(sequences=0, tokens=0, max_completion_tokens=HORIZON))
+    batch = Batch(
+        rollouts.take(nobody), credit.take(nobody), Totals(sequences=0, tokens=0, max_completion_tokens=HORIZON)
+    )
     assert len(batch_of(rollouts, credit).rollouts.group_N) == 3
     loss, _ = RFT().loss(batch, PolicyOutputs(logp_NT=fresh.logp_NT[nobody], entropy_NT=fresh.entropy_NT[nobody]))
     assert loss == 0

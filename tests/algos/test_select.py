@@ -27,7 +27,9 @@ def oracle(rewards: list[float], groups: list[int], valid: list[int], drop: str)
     kept = []
     for i in range(len(rewards)):
         mine = {rewards[j] for j in range(len(rewards)) if valid[j] and groups[j] == groups[i]}
-        unwanted = {"none": set(), "zero_variance": mine, "all_wrong": {min(everyone)}, "all_right": {max(everyone)}}[drop]
+        unwanted = {"none": set(), "zero_variance": mine, "all_wrong": {min(everyone)}, "all_right": {max(everyone)}}[
+            drop
+        ]
         kept.append(not (len(mine) == 1 and mine <= unwanted))
     return kept
 
@@ -73,7 +75,9 @@ def test_a_round_without_valid_rows_is_no_error(drop: str) -> None:
 
 
 def test_an_unknown_choice_lists_the_valid_ones() -> None:
-    with pytest.raises(ValueError, match="filter_groups must be none, zero_variance, all_wrong or all_right, not 'best'"):
+    with pytest.raises(
+        ValueError, match="filter_groups must be none, zero_variance, all_wrong or all_right, not 'best'"
+    ):
         keep(REWARDS, GROUPS, None, "best")
 
 

@@ -1,6 +1,6 @@
-"""Records of runs that nobody ran: a study's folder, written number by number, for what reads records.
+"""Made-up records: the folders of studies and runs with given numbers, for tests of code that reads records.
 
-Nothing here imports torch before it is called.
+Importing this module does not import torch.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def spend(fraction: float) -> dict[str, float]:
 
 
 def rows(task: str, fraction: float, value: float, kept: bool = True) -> list[dict[str, Any]]:
-    """What one evaluation leaves in a record; lenient is one problem better."""
+    """The rows of one evaluation in a record; lenient has one more correct problem than strict."""
     domain, decoding, temperature = SETS.get(task, ("in", "greedy", 0.0))
     row = {
         "fraction": fraction, "spend": spend(fraction), "task": task, "version": "1", "domain": domain,
@@ -70,7 +70,7 @@ def a_record(
     others: Mapping[str, Curve] | None = None,
     **fields: Any,
 ) -> dict[str, Any]:
-    """A finished run whose greedy in-domain accuracy is `curve`; other sets have the same, or what `others` says."""
+    """A finished run whose greedy in-domain accuracy is `curve`; other sets have the same, or a curve of `others`."""
     curves: dict[str, Curve] = {**dict.fromkeys(SETS, curve), **(others or {})}
     config = RunConfig(seed=seed, name=f"seed{seed}", budget=f"completions={LIMIT:g}", model="some/model")
     return {
@@ -101,7 +101,7 @@ def write(
     rounds: Sequence[Mapping[str, Any]] = ({"frac_reward_zero_std": 0.25},),
     text: Callable[[str, int], str] = lambda where, i: f"#### {i}",
 ) -> Path:
-    """A run's folder: the first value * n problems of each set are right; `text(task and fraction, i)` was written."""
+    """A run's folder: the first value * n problems of each set are correct, with the completions `text(place, i)`."""
     (folder / "outcomes").mkdir(parents=True, exist_ok=True)
     (folder / "record.json").write_text(json.dumps(record))
     (folder / "metrics.jsonl").write_text("".join(json.dumps({"round": i, **m}) + "\n" for i, m in enumerate(rounds)))
@@ -121,14 +121,14 @@ def _outcome(i: int, hits: int) -> dict[str, Any]:
 
 @functools.cache
 def _verdicts(hits: int, n: int) -> str:
-    """Of the problems whose text is not kept."""
+    """The outcomes of the problems whose text is not kept."""
     return "".join(json.dumps(_outcome(i, hits)) + "\n" for i in range(SHOWN, n))
 
 
 def write_study(
     folder: Path, values: Mapping[str, Mapping[int, Curve]], fractions: Curve = FRACTIONS, **table: Any
 ) -> Path:
-    """ARM/seed<k> for each curve, and the study.json that says so; `table` has its further fields."""
+    """ARM/seed<k> for each curve, and study.json; `table` has further fields of it."""
     for arm, curves in values.items():
         for seed, curve in curves.items():
             write(folder / arm / f"seed{seed}", a_record(arm, seed, curve, fractions))
@@ -166,7 +166,7 @@ class Typed(Exception):
 
 
 def typist(monkeypatch: pytest.MonkeyPatch) -> Type:
-    """What would run if somebody typed these words: the real command line, up to where a model would be loaded."""
+    """The configuration of a command line, parsed by the real one, up to where a model would be loaded."""
     import typer
 
     import harness.training.setup

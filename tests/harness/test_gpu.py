@@ -77,7 +77,9 @@ def test_the_gradient_is_the_cpus() -> None:
     algo = GRPO(kl_coef=0)
     batch = whole(r, credited(r, torch.float32))
     here = gradient(
-        LMPolicy(build("llama"), accelerator("cpu", "float32"), OptimizerSettings(1e-3), 0.8, False, 8192), algo, [batch]
+        LMPolicy(build("llama"), accelerator("cpu", "float32"), OptimizerSettings(1e-3), 0.8, False, 8192),
+        algo,
+        [batch],
     )
     policy = LMPolicy(build("llama"), accelerator("cuda", "float32"), OptimizerSettings(1e-3), 0.8, False, 8192)
 

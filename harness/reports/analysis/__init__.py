@@ -2,6 +2,7 @@
 
 summary          `summarize`: arms, pairs, curves
 hypotheses       tests of a study's hypotheses
+budget_audit     spend against budget, delays of evaluations
 interpolation    accuracy at a fraction of the budget
 logged_metrics   training metrics by quarter of the budget
 pass_at_k        pass@k and maj@k before and after training

@@ -7,8 +7,6 @@ over the budget spent at each of them.  Start and end are taken as measured.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from harness.reports.loading import Key, Results, RunRecord
@@ -30,24 +28,3 @@ def value_SF(results: Results, arm: str, key: Key, fractions: list[float], seeds
         interpolated_F = np.interp(fractions, [x for x, _, _ in points], [y for _, _, y in points])
         rows.append(np.where(np.isin(fractions, (0.0, 1.0)), measured_F, interpolated_F))
     return np.array(rows, dtype=np.float64).reshape(measured_SF.shape)
-
-
-@dataclass(frozen=True)
-class Delay:
-    """An evaluation that ran `lag` (a fraction of the budget) after its `fraction`."""
-
-    run: str
-    fraction: float
-    lag: float
-
-
-def largest_delay(results: Results) -> Delay | None:
-    """The most delayed evaluation of all finished runs; None without evaluations between start and end."""
-    delays = [
-        Delay(f"{run.arm} seed {run.seed}", f, budget_fraction(run, f) - f)
-        for run in results
-        if run.finished
-        for f in results.fractions
-        if 0 < f < 1
-    ]
-    return max(delays, key=lambda delay: delay.lag) if delays else None

@@ -6,7 +6,6 @@ Accuracies are fractions (0..1); means are over the training seeds that finished
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,8 +25,9 @@ from evals.statistics.comparison import (
 )
 from evals.statistics.learning_curves import Crossover, crossover, reached
 from harness.accounting.budget import UNITS
+from harness.reports.analysis.budget_audit import Audit, Delay, audit_budget, largest_delay
 from harness.reports.analysis.hypotheses import HypothesisResult, evaluate_hypotheses
-from harness.reports.analysis.interpolation import Delay, budget_fraction, largest_delay, value_SF
+from harness.reports.analysis.interpolation import budget_fraction, value_SF
 from harness.reports.analysis.logged_metrics import LoggedMetric, logged_metrics
 from harness.reports.analysis.pass_at_k import AtK, at_k
 from harness.reports.loading import EvalTask, Key, Results, RunRecord
@@ -103,16 +103,6 @@ class Block:
 
 
 @dataclass(frozen=True)
-class Audit:
-    """The run with the largest mismatch between spend and budget."""
-
-    run: str
-    mismatch: float  # left or overspent, as a fraction of the limit
-    groups: float  # the same in groups of that run
-    holds: bool  # within 1 % or one group
-
-
-@dataclass(frozen=True)
 class Trial:
     name: str
     values: list[float | None]  # per tuning seed
@@ -150,7 +140,7 @@ def summarize(results: Results) -> Findings:
         start=start,
         arms=arms,
         blocks=blocks,
-        audit=_audit(results),
+        audit=audit_budget(results),
         delay=largest_delay(results),
         trials=trials,
         hypotheses=evaluate_hypotheses(results),
@@ -281,18 +271,6 @@ def _crossed(results: Results, arms: list[str]) -> dict[str, np.ndarray]:
         return {}
     draws_BA = crossed_bootstrap(np.stack(hits), np.random.default_rng(0))
     return dict(zip(arms, draws_BA.T, strict=True))
-
-
-def _audit(results: Results) -> Audit:
-    audits = []
-    for run in results:
-        if run.finished:
-            unit, limit = run.record["budget"]["unit"], run.record["budget"]["limit"]
-            spend = run.record["spend"]
-            rest, group = abs(limit - spend[unit]), spend[unit] / max(spend["prompts"], 1)
-            groups = rest / group if group else math.inf
-            audits.append(Audit(f"{run.arm} seed {run.seed}", rest / limit, groups, rest <= max(0.01 * limit, group)))
-    return max(audits, key=lambda a: (not a.holds, a.mismatch))
 
 
 def _trials(results: Results, arm: str) -> list[Trial]:

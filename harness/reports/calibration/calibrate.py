@@ -106,8 +106,9 @@ def simulated(trials: int, say: Say) -> Part:
         "Two arms of simulated runs with a known mean accuracy (`evals/statistics/simulation.py`): each run has a "
         "random ability, which decides its answers to a fixed set of items.  The table shows the fraction of trials in "
         f"which the paired 95 % t-interval covers the true difference A - B, with {trials:,} trials per setting "
-        f"(standard error {100 * error:.2f} points).  Differences and SDs in points of accuracy.  A trial in which all seeds "
-        f"differ by the same amount has no interval and counts as not covered: at most {percent(without)} of trials.",
+        f"(standard error {100 * error:.2f} points).  Differences and SDs in points of accuracy.  A trial in which all "
+        "seeds differ by the same amount has no interval and counts as not covered: at most "
+        f"{percent(without)} of trials.",
         Table("", columns, rows).markdown(),
         contrast,
     ]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
+from harness.reports.analysis.budget_audit import Audit, Delay
 from harness.reports.analysis.hypotheses import HypothesisResult
-from harness.reports.analysis.interpolation import Delay
 from harness.reports.analysis.pass_at_k import overtaking_k
-from harness.reports.analysis.summary import Audit, Block, Findings, Interval, Pair
+from harness.reports.analysis.summary import Block, Findings, Interval, Pair
 from harness.studies.schema import START
 
 UNIT_WORDS = {"flops": "FLOPs", "device_seconds": "device seconds"}
@@ -137,8 +137,11 @@ def _undecided(findings: Findings, block: Block) -> str:
     if len(kinds) == 1:
         return f"the other pair is {words.get(kinds[0], kinds[0])}"
     counts = {kind: kinds.count(kind) for kind in ORDER if kind in kinds}
+    all_pairs = len(kinds) == len(block.pairs)
+    if len(counts) == 1:
+        return f"{'all' if all_pairs else 'the other'} {len(kinds)} pairs are {words.get(kinds[0], kinds[0])}"
     parts = [f"{n} {'is' if n == 1 else 'are'} {words.get(kind, kind)}" for kind, n in counts.items()]
-    return f"of {'the other ' if len(kinds) < len(block.pairs) else ''}{len(kinds)} pairs, {join_words(parts)}"
+    return f"of {'' if all_pairs else 'the other '}{len(kinds)} pairs, {join_words(parts)}"
 
 
 def crossover_text(findings: Findings, pair: Pair) -> str:

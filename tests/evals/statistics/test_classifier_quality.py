@@ -10,12 +10,12 @@ from tests.helpers import close
 
 
 def test_a_handful_by_hand() -> None:
-    found = quality(np.array([0.9, 0.2, 0.6, 0.1]), np.array([1, 0, 0, 1]))
-    assert found is not None
+    result = quality(np.array([0.9, 0.2, 0.6, 0.1]), np.array([1, 0, 0, 1]))
+    assert result is not None
     # right side of 1/2: the first two; pairs (right, wrong): .9>.2, .9>.6, .1<.2, .1<.6 -> 2 of 4
-    assert (found.n, found.base_rate, found.accuracy, found.auc) == (4, 0.5, 0.5, 0.5)
-    close(found.brier, (0.1**2 + 0.2**2 + 0.6**2 + 0.9**2) / 4)
-    close(found.calibration_error, (0.1 + 0.2 + 0.6 + 0.9) / 4)  # every one alone in its bin
+    assert (result.n, result.base_rate, result.accuracy, result.auc) == (4, 0.5, 0.5, 0.5)
+    close(result.brier, (0.1**2 + 0.2**2 + 0.6**2 + 0.9**2) / 4)
+    close(result.calibration_error, (0.1 + 0.2 + 0.6 + 0.9) / 4)  # every one alone in its bin
 
 
 def test_ties_count_half() -> None:
@@ -24,8 +24,8 @@ def test_ties_count_half() -> None:
 
 
 def test_without_both_kinds_there_is_no_auc_and_without_judgements_no_quality() -> None:
-    found = quality(np.array([0.9, 0.4]), np.array([1, 1]))
-    assert found is not None and found.auc is None and found.accuracy == 0.5
+    result = quality(np.array([0.9, 0.4]), np.array([1, 1]))
+    assert result is not None and result.auc is None and result.accuracy == 0.5
     assert quality(np.array([]), np.array([])) is None
 
 
@@ -36,8 +36,8 @@ def test_a_perfect_probability_is_calibrated_and_a_certain_one_falls_into_the_la
 
 
 def test_soft_labels_count_from_a_half_and_whole_in_the_brier_score() -> None:
-    found = quality(np.array([0.5, 0.25]), np.array([0.5, 0.25]))
-    assert found is not None and found.base_rate == 0.5 and found.brier == 0 and found.accuracy == 1
+    result = quality(np.array([0.5, 0.25]), np.array([0.5, 0.25]))
+    assert result is not None and result.base_rate == 0.5 and result.brier == 0 and result.accuracy == 1
 
 
 def test_against_scikit_learn() -> None:
@@ -45,8 +45,8 @@ def test_against_scikit_learn() -> None:
     rng = np.random.default_rng(0)
     for _ in range(20):
         p, y = np.round(rng.random(50), 1), rng.random(50) < 0.4
-        found = quality(p, y)
-        assert found is not None
-        close(found.auc, metrics.roc_auc_score(y, p))
-        close(found.brier, metrics.brier_score_loss(y, p))
-        close(found.accuracy, metrics.accuracy_score(y, p >= 0.5))
+        result = quality(p, y)
+        assert result is not None
+        close(result.auc, metrics.roc_auc_score(y, p))
+        close(result.brier, metrics.brier_score_loss(y, p))
+        close(result.accuracy, metrics.accuracy_score(y, p >= 0.5))

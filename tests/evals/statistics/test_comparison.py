@@ -91,12 +91,12 @@ def binomial(n: int, k: int, p: float) -> float:
 @pytest.mark.parametrize("n", [1, 2, 7, 12])
 def test_clopper_pearson_inverts_the_binomial(n: int, level: float) -> None:
     tail = (1 - level) / 2
-    found = [clopper_pearson(k, n, level) for k in range(n + 1)]
-    for k, (low, high) in enumerate(found):  # at the ends, k or more and k or fewer have the chance a/2
+    results = [clopper_pearson(k, n, level) for k in range(n + 1)]
+    for k, (low, high) in enumerate(results):  # at the ends, k or more and k or fewer have the chance a/2
         close(sum(binomial(n, i, low) for i in range(k, n + 1)), tail if k else 1)
         close(sum(binomial(n, i, high) for i in range(k + 1)), tail if k < n else 1)
     for p in np.linspace(0, 1, 101):
-        assert sum(binomial(n, k, p) for k, (low, high) in enumerate(found) if low <= p <= high) >= level - 1e-12
+        assert sum(binomial(n, k, p) for k, (low, high) in enumerate(results) if low <= p <= high) >= level - 1e-12
 
 
 def test_clopper_pearson_by_hand() -> None:
@@ -228,14 +228,14 @@ def power_of(difference: float, n: int, level: float) -> float:
 @pytest.mark.parametrize("level", [LEVEL, 1 - 0.05 / 3, 1 - 0.05 / 28])
 @pytest.mark.parametrize("n", [3, 5, 20])
 def test_the_detectable_difference_has_its_power(n: int, level: float, power: float) -> None:
-    found = Paired(n, mean=0.4, sd=0.02, p=0.5, correlation=0.0).detectable(level, power)
-    close(power_of(found / 0.02, n, level), power, atol=1e-5)
+    results = Paired(n, mean=0.4, sd=0.02, p=0.5, correlation=0.0).detectable(level, power)
+    close(power_of(results / 0.02, n, level), power, atol=1e-5)
 
 
 def test_the_detectable_difference_is_separated_as_often_as_it_says() -> None:
     generator, trials, n = np.random.default_rng(4), 4000, 5
-    found = Paired(n, mean=0.0, sd=1.0, p=1.0, correlation=0.0).detectable()
-    p_T = scipys.ttest_1samp(generator.normal(found, 1, (trials, n)), 0, axis=1).pvalue
+    results = Paired(n, mean=0.0, sd=1.0, p=1.0, correlation=0.0).detectable()
+    p_T = scipys.ttest_1samp(generator.normal(results, 1, (trials, n)), 0, axis=1).pvalue
     separated = int((p_T < 1 - LEVEL).sum())
     assert trials - most(trials, 1 - POWER) <= separated <= most(trials, POWER)
 
@@ -328,7 +328,7 @@ def families(count: int) -> list[np.ndarray]:
 
     In 1024ths, so that sums and differences are exact: nothing but the arithmetic of the tests rounds."""
     generator = np.random.default_rng(6)
-    found = []
+    results = []
     for _ in range(count):
         arms, seeds = generator.integers(2, 5), generator.integers(MIN_SEEDS, 9)
         effect_A1 = generator.choice([0, 0, 0.01, 0.03, 0.1], (arms, 1)) + generator.choice([0, 0.1], (arms, 1))
@@ -337,8 +337,8 @@ def families(count: int) -> list[np.ndarray]:
         values_AS = np.round(1024 * values_AS) / 1024
         if generator.random() < 0.3:
             values_AS[-1] = values_AS[0] + generator.choice([0, 1 / 8])
-        found.append(values_AS)
-    return found
+        results.append(values_AS)
+    return results
 
 
 def verdicts(arms_AS: np.ndarray) -> list[Comparison]:
@@ -354,11 +354,11 @@ def agree(first: list[Comparison], second: list[Comparison]) -> None:
 def test_intervals_never_contradict_verdicts(quick: None) -> None:
     seen: Counter[str] = Counter()
     for arms_AS in families(150):
-        found = verdicts(arms_AS)
-        adjusted = closed_testing([v.pair.p for v in found])
-        compared = sum(v.kind != "no interval" for v in found)
-        close(holes(v.p_holm for v in found), holes(adjusted))
-        for v, p in zip(found, adjusted, strict=True):
+        results = verdicts(arms_AS)
+        adjusted = closed_testing([v.pair.p for v in results])
+        compared = sum(v.kind != "no interval" for v in results)
+        close(holes(v.p_holm for v in results), holes(adjusted))
+        for v, p in zip(results, adjusted, strict=True):
             seen[v.kind] += 1
             assert (v.kind in BETTER) == (p < 0.05)
             assert (v.kind == "no interval") == bool(v.pair.why)
@@ -391,11 +391,11 @@ def test_verdicts_depend_on_differences_alone(quick: None) -> None:
     """Not on a shift of both arms, be it per seed; nor on the order of seeds or of pairs."""
     generator = np.random.default_rng(7)
     for arms_AS in families(40):
-        found, seeds = verdicts(arms_AS), arms_AS.shape[1]
-        agree(verdicts(arms_AS + 1 / 8), found)
-        agree(verdicts(arms_AS + generator.integers(0, 99, seeds) / 1024), found)
-        agree(verdicts(arms_AS[:, generator.permutation(seeds)]), found)
-        agree(compare_pairs([v.pair for v in found[::-1]])[::-1], found)
+        results, seeds = verdicts(arms_AS), arms_AS.shape[1]
+        agree(verdicts(arms_AS + 1 / 8), results)
+        agree(verdicts(arms_AS + generator.integers(0, 99, seeds) / 1024), results)
+        agree(verdicts(arms_AS[:, generator.permutation(seeds)]), results)
+        agree(compare_pairs([v.pair for v in results[::-1]])[::-1], results)
 
 
 def test_a_family_of_one_is_the_paired_t_test(quick: None) -> None:

@@ -70,9 +70,9 @@ def test_reached_on_a_grid() -> None:
     never = 0
     for _ in range(200):
         y_F, level = generator.random(len(POINTS)), generator.uniform(0.2, 1)
-        there = np.flatnonzero(np.interp(grid, POINTS, y_F) >= level)
-        close(reached(POINTS, y_F, level), grid[there[0]] if len(there) else math.inf, atol=1e-4)
-        never += not len(there)
+        at_level = np.flatnonzero(np.interp(grid, POINTS, y_F) >= level)
+        close(reached(POINTS, y_F, level), grid[at_level[0]] if len(at_level) else math.inf, atol=1e-4)
+        never += not len(at_level)
     assert 0 < never < 200
 
 

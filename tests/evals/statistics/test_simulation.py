@@ -69,8 +69,8 @@ def test_chunks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("correlation", [0.0, 0.5, 1.0])
 def test_abilities_are_correlated_as_asked(correlation: float) -> None:
     a_TS, b_TS = simulation.abilities((1.0, -1.0), correlation, (4000, 5), np.random.default_rng(4))
-    found = np.corrcoef(a_TS.ravel(), b_TS.ravel())[0, 1]
-    assert within(found, correlation, 1 - correlation**2 + 1e-9, a_TS.size)
+    result = np.corrcoef(a_TS.ravel(), b_TS.ravel())[0, 1]
+    assert within(result, correlation, 1 - correlation**2 + 1e-9, a_TS.size)
     for drawn_TS, mu in ((a_TS, 1.0), (b_TS, -1.0)):
         assert within(drawn_TS.mean(), mu, simulation.SIGMA, drawn_TS.size)
         assert within(drawn_TS.std(), simulation.SIGMA, simulation.SIGMA / math.sqrt(2), drawn_TS.size)
@@ -89,10 +89,10 @@ def test_intervals_are_those_of_paired() -> None:
     """On discrete runs, so that trials whose seeds all differ alike are among them: by 0, and not by 0."""
     a_TS, b_TS = Setting(items=8, seeds=3, accuracy=0.95).draw(300)
     low_T, high_T = simulation.t_intervals(a_TS - b_TS)
-    found = [paired(a_S, b_S) for a_S, b_S in zip(a_TS, b_TS, strict=True)]
-    assert {"", "every seed differs by the same amount"} == {pair.why for pair in found}
-    assert 0.0 in {pair.sd for pair in found if not pair.why}
-    for low, high, pair in zip(low_T, high_T, found, strict=True):
+    result = [paired(a_S, b_S) for a_S, b_S in zip(a_TS, b_TS, strict=True)]
+    assert {"", "every seed differs by the same amount"} == {pair.why for pair in result}
+    assert 0.0 in {pair.sd for pair in result if not pair.why}
+    for low, high, pair in zip(low_T, high_T, result, strict=True):
         interval = pair.interval()
         if interval is None:
             assert math.isnan(low) and math.isnan(high)
@@ -108,8 +108,8 @@ def test_too_few_seeds_have_no_interval() -> None:
 def test_shares_by_hand() -> None:
     """Four trials whose intervals are [-1, 1], [0.1, 1], [-1, -0.5] and none; the true difference is 0."""
     ends_T = np.array([-1, 0.1, -1, np.nan]), np.array([1, 1, -0.5, np.nan])
-    found = coverage(Setting(items=2, seeds=3, accuracy=0.5), 4, lambda d_TS: ends_T)
-    assert (found.covered, found.separated, found.without) == (0.25, 0.5, 0.25)
+    result = coverage(Setting(items=2, seeds=3, accuracy=0.5), 4, lambda d_TS: ends_T)
+    assert (result.covered, result.separated, result.without) == (0.25, 0.5, 0.25)
 
 
 @pytest.mark.parametrize(
@@ -118,10 +118,10 @@ def test_shares_by_hand() -> None:
     ids=str,
 )
 def test_the_primary_interval_covers_the_truth(setting: Setting) -> None:
-    found = coverage(setting, 2000)
-    assert 0.93 <= found.covered <= 0.97
+    result = coverage(setting, 2000)
+    assert 0.93 <= result.covered <= 0.97
     if not setting.difference:
-        close(found.separated + found.covered + found.without, 1.0)
+        close(result.separated + result.covered + result.without, 1.0)
 
 
 def test_more_seeds_separate_more() -> None:
@@ -161,10 +161,10 @@ def test_one_arm_is_told_from_itself_in_one_deal_of_twenty() -> None:
     generator, deals = np.random.default_rng(7), 4000
     value_S = 0.9 + 0.01 * generator.standard_normal(40)
     a_TS, b_TS = simulation.random_arms(value_S, 5, deals, generator)
-    told_T = separated(a_TS, b_TS)
-    assert within(told_T.mean(), 0.05, math.sqrt(0.05 * 0.95), deals)
+    separated_T = separated(a_TS, b_TS)
+    assert within(separated_T.mean(), 0.05, math.sqrt(0.05 * 0.95), deals)
     few = slice(200)
-    close(simulation.fraction_separated(a_TS[few], b_TS[few]), told_T[few].mean())
+    close(simulation.fraction_separated(a_TS[few], b_TS[few]), separated_T[few].mean())
     early_TS, late_TS = (np.stack([generator.permutation(half_S)[:5] for _ in range(100)])
                          for half_S in (value_S[:20], value_S[20:] + 0.02))  # fmt: skip
     close(simulation.fraction_separated(early_TS, late_TS), separated(early_TS, late_TS).mean())

@@ -281,3 +281,23 @@ def test_the_whole_comparison(tmp_path: Path) -> None:
     assert len(record["rows"]) == 2 * len(PHASES)
     assert all(row["ratio"] > 0 and row["spread"][0] <= row["ratio"] <= row["spread"][1] for row in record["rows"])
     assert "end to end" in printed[-2]
+
+
+def test_an_attribute_is_replaced_and_restored() -> None:
+    from harness.bench.vs_trl.equivalence import replaced
+
+    class Base:
+        def value(self) -> int:
+            return 1
+
+    class Derived(Base):
+        pass
+
+    one = Derived()
+    with pytest.raises(RuntimeError), replaced(Derived, "value", lambda self: 2), replaced(one, "value", lambda: 3):
+        assert (one.value(), Derived().value()) == (3, 2)
+        raise RuntimeError
+    assert (one.value(), vars(one)) == (1, {}) and "value" not in vars(Derived)
+    with replaced(Base, "value", lambda self: 4):
+        assert one.value() == 4
+    assert one.value() == 1

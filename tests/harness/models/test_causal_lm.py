@@ -114,7 +114,10 @@ def test_a_pack_by_hand() -> None:
     assert packed.position_K.tolist() == [0, 1, 2, 0, 1, 2, 2, 3]
     assert packed.target_M.tolist() == [8, 9, 3, 7, 7, 7]
     assert packed.state_M.tolist() == [4, 5, 2, 4, 6, 7]
-    assert [(owner.tolist(), grid.cell_RC.tolist()) for owner, grid in packed.length_buckets] == [([1], [[5]]), ([1], [[6, 7]])]
+    assert [(owner.tolist(), grid.cell_RC.tolist()) for owner, grid in packed.length_buckets] == [
+        ([1], [[5]]),
+        ([1], [[6, 7]]),
+    ]
     assert packed.prompts.cell_RC.tolist() == [[0, 1, 2], [3, 4, 0]]
 
 

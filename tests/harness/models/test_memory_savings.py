@@ -1,4 +1,5 @@
-"""What saves memory changes no number: checkpointed layers, a parked or a to_half_precision reference; and what is missing."""
+"""What saves memory changes no number: checkpointed layers, a parked or a to_half_precision reference; and what is
+missing."""
 
 from __future__ import annotations
 
@@ -90,7 +91,9 @@ def test_an_optimiser_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(builtins, "__import__", missing)
     with pytest.raises(ValueError, match="optimizer: adamw8bit needs bitsandbytes, which is not installed here"):
-        OptimizerSettings(1e-3, name="adamw8bit").build([{"params": [torch.nn.Parameter(torch.ones(1))]}], torch.device("cpu"))
+        OptimizerSettings(1e-3, name="adamw8bit").build(
+            [{"params": [torch.nn.Parameter(torch.ones(1))]}], torch.device("cpu")
+        )
 
 
 # ---------------------------------------------------------------- the worst micro-batch first
@@ -99,7 +102,11 @@ def test_an_optimiser_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> 
 def test_the_worst_micro_batch_fills_what_it_may() -> None:
     for micro_batch_tokens, rows in ((1000, 30), (50, 1), (1, 1)):
         r = worst(prompt=20, horizon=33, micro_batch_tokens=micro_batch_tokens, device=torch.device("cpu"))
-        assert r.tokens_NS.shape == (rows, 53) and bool(r.completion_mask_NT.all()) and r.completion_mask_NT.shape == (rows, 33)
+        assert (
+            r.tokens_NS.shape == (rows, 53)
+            and bool(r.completion_mask_NT.all())
+            and r.completion_mask_NT.shape == (rows, 33)
+        )
         assert rows == 1 or 20 + rows * 32 <= micro_batch_tokens < 20 + (rows + 1) * 32
 
 
@@ -123,6 +130,10 @@ def test_a_worst_micro_batch_that_does_not_fit(monkeypatch: pytest.MonkeyPatch) 
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(policy, "forward", full)
-    trainer = SimpleNamespace(policy=policy, algo=GRPO(), micro_batch_tokens=200, sampling=SimpleNamespace(max_new_tokens=20))
-    with pytest.raises(MemoryError, match=r"a micro-batch of 10 x 20 tokens does not fit: lower micro_batch_tokens \(200\)"):
+    trainer = SimpleNamespace(
+        policy=policy, algo=GRPO(), micro_batch_tokens=200, sampling=SimpleNamespace(max_new_tokens=20)
+    )
+    with pytest.raises(
+        MemoryError, match=r"a micro-batch of 10 x 20 tokens does not fit: lower micro_batch_tokens \(200\)"
+    ):
         probe(trainer, prompt=9)  # type: ignore[arg-type]

@@ -442,7 +442,9 @@ def one_update(
         credit = replace(credit, zero_gradient_N=None)
     metrics: dict[str, float] = {}
     for batch in next(updates(r, credit, Schedule(prompts=4, group_size=4), HORIZON, 60, 0, 0)):
-        loss, told = algo.loss(batch, sampler_outputs(batch) if batch.zero_gradient else policy.forward(batch, algo.needs))
+        loss, told = algo.loss(
+            batch, sampler_outputs(batch) if batch.zero_gradient else policy.forward(batch, algo.needs)
+        )
         if not batch.zero_gradient:
             policy.backward(loss)
         for name, x in {"loss": loss.detach(), **told}.items():

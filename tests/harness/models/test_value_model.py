@@ -224,7 +224,9 @@ def test_a_frozen_policy_learns_nothing_and_its_critic_does(kind: str, critic: C
 
 def test_thawed_the_policy_steps_as_if_it_had_never_been_frozen() -> None:
     """The same gradient after three warm-up steps and without them: the same bits."""
-    warm, cold = (valued("llama", "separate", torch.float32, optim=OptimizerSettings(lr=0.1, warmup=4)) for _ in range(2))
+    warm, cold = (
+        valued("llama", "separate", torch.float32, optim=OptimizerSettings(lr=0.1, warmup=4)) for _ in range(2)
+    )
     warm.value_only = True
     for seed in range(3):
         pull(warm, seed, only="critic")
@@ -268,7 +270,9 @@ def ppo_batch(policy: LMPolicy, algo: PPO, kind: str) -> Batch:
     )
     assert r.value_NT is not None
     credit = algo.credit(r)
-    r = replace(r, value_NT=torch.where(r.completion_mask_NT, r.value_NT + moved_NT, 0), ref_logp_NT=r.logp_NT - moved_NT)
+    r = replace(
+        r, value_NT=torch.where(r.completion_mask_NT, r.value_NT + moved_NT, 0), ref_logp_NT=r.logp_NT - moved_NT
+    )
     return Batch(r, credit, Totals(len(r.group_N), int(r.completion_mask_NT.sum()), 12))
 
 

@@ -54,6 +54,22 @@ def test_a_record_of_schema_1_is_read_with_todays_names(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "record.json").read_text()) == OLD, "reading writes nothing"
 
 
+def test_fields_of_a_users_own_algorithm_keep_their_names() -> None:
+    own = {"scale": 2.0, "best": 3}
+    record = {**OLD, "algo": "mine.py", "config": {**OLD["config"], "algo": own}}
+    assert upgrade.upgrade_record(record)["config"]["algo"] == own
+    state = {"algo": own, "phases": {}}
+    assert upgrade.upgrade_state(state, "mine.py")["algo"] == own
+
+
+def test_a_users_subclass_of_an_algorithm_that_ships_is_upgraded() -> None:
+    fields = {"center": "none", "scale": "none", "average": "sum", "kl_in": "loss", "drop": "none", "flipped": 0.2}
+    record = {**OLD, "algo": "controls/flipped.py", "config": {**OLD["config"], "algo": fields}}
+    assert set(upgrade.upgrade_record(record)["config"]["algo"]) == {
+        "baseline", "normalize", "loss_aggregation", "kl_placement", "filter_groups", "flipped",
+    }  # fmt: skip
+
+
 def test_a_record_of_today_is_read_as_it_is() -> None:
     record = {**OLD, "schema": SCHEMA}
     assert upgrade.upgrade_record(record) is record
@@ -86,7 +102,7 @@ def test_every_new_name_is_a_field_and_no_old_one_is() -> None:
 
 def test_a_checkpoint_of_before_is_read_with_todays_names() -> None:
     state = {"algo": {"lam": 0.95}, "phases": {"branch": {}}, "aside": 3, "source": {"turns": 1}, "rounds": 2}
-    assert upgrade.upgrade_state(state) == {
+    assert upgrade.upgrade_state(state, "ppo") == {
         "algo": {"gae_lambda": 0.95},
         "phases": {CURVE_BRANCH: {}},
         "reward_model_prompts": 3,

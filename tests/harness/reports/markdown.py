@@ -13,8 +13,8 @@ def tables_of(text: str) -> Iterator[list[list[str]]]:
 
 
 def check_tables(text: str) -> int:
-    found = list(tables_of(text))
-    for head, rule, *body in found:
+    tables = list(tables_of(text))
+    for head, rule, *body in tables:
         assert set(rule) == {"---"} and [len(row) for row in body] == [len(head)] * len(body)
         assert len(rule) == len(head)
-    return len(found)
+    return len(tables)

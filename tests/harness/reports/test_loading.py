@@ -38,12 +38,12 @@ def refused(folder: Path, then: Callable[[Results], object] = lambda _: None) ->
 
 
 def test_a_study_in_the_order_of_its_arms(folder: Path) -> None:
-    found = load_results(folder)
-    assert {arm: list(by_seed) for arm, by_seed in found.runs.items()} == {"b": [0, 1], "a": [0, 1, 4]}
-    assert (found.study.name, found.study.seeds, found.trials) == ("s", [0, 1, 4], {})
-    run = found.runs["a"][4]
+    results = load_results(folder)
+    assert {arm: list(by_seed) for arm, by_seed in results.runs.items()} == {"b": [0, 1], "a": [0, 1, 4]}
+    assert (results.study.name, results.study.seeds, results.trials) == ("s", [0, 1, 4], {})
+    run = results.runs["a"][4]
     assert (run.arm, run.seed, run.folder, run.finished) == ("a", 4, folder / "a" / "seed4", True)
-    assert [(r.arm, r.seed) for r in found] == [("b", 0), ("b", 1), ("a", 0), ("a", 1), ("a", 4)]
+    assert [(r.arm, r.seed) for r in results] == [("b", 0), ("b", 1), ("a", 0), ("a", 1), ("a", 4)]
 
 
 def test_seeds_are_numbers(folder: Path) -> None:
@@ -55,15 +55,19 @@ def test_seeds_are_numbers(folder: Path) -> None:
 def test_a_folder_that_says_nothing_of_itself(folder: Path) -> None:
     (folder / "study.json").unlink()
     (folder / "notes").mkdir()
-    found = load_results(folder)
-    assert {arm: list(by_seed) for arm, by_seed in found.runs.items()} == {"a": [0, 1, 4], "b": [0, 1]}
-    assert found.study.arms == {"a": {"seeds": [0, 1, 4]}, "b": {"seeds": [0, 1]}} and found.study.seeds == [0, 1, 4]
+    results = load_results(folder)
+    assert {arm: list(by_seed) for arm, by_seed in results.runs.items()} == {"a": [0, 1, 4], "b": [0, 1]}
+    assert results.study.arms == {"a": {"seeds": [0, 1, 4]}, "b": {"seeds": [0, 1]}} and results.study.seeds == [
+        0,
+        1,
+        4,
+    ]
 
 
 def test_the_folder_of_one_run(folder: Path) -> None:
-    found = load_results(folder / "a" / "seed4")
-    assert {arm: list(by_seed) for arm, by_seed in found.runs.items()} == {"grpo": [4]}
-    assert found.example.folder == folder / "a" / "seed4" and found.study.seeds == [4]
+    results = load_results(folder / "a" / "seed4")
+    assert {arm: list(by_seed) for arm, by_seed in results.runs.items()} == {"grpo": [4]}
+    assert results.example.folder == folder / "a" / "seed4" and results.study.seeds == [4]
 
 
 def test_a_folder_may_be_renamed(folder: Path, tmp_path: Path) -> None:
@@ -81,17 +85,17 @@ def test_runs_that_did_not_finish_are_kept(folder: Path) -> None:
     write(folder / "a" / "seed0", unfinished("a", 0, "failed", "RuntimeError: out of cheese"))
     write(folder / "a" / "seed1", unfinished("a", 1, "running"))
     change_study(folder, seeds=[0, 1, 4, 9], arms={"b": {}, "a": {}, "c": {}})
-    found = load_results(folder)
-    assert {arm: list(by_seed) for arm, by_seed in found.runs.items()} == {"b": [0, 1], "a": [0, 1, 4], "c": []}
-    statuses = [run.status for run in found.runs["a"].values()]
+    results = load_results(folder)
+    assert {arm: list(by_seed) for arm, by_seed in results.runs.items()} == {"b": [0, 1], "a": [0, 1, 4], "c": []}
+    statuses = [run.status for run in results.runs["a"].values()]
     assert statuses == ["failed: RuntimeError: out of cheese", "running", "finished"]
-    assert found.seeds("a") == [4] and found.seeds("a", "b") == [] and found.seeds("c") == []
-    assert found.example == found.runs["b"][0]
+    assert results.seeds("a") == [4] and results.seeds("a", "b") == [] and results.seeds("c") == []
+    assert results.example == results.runs["b"][0]
 
 
 def test_seeds_that_all_have_finished(folder: Path) -> None:
-    found = load_results(folder)
-    assert (found.seeds("a"), found.seeds("b", "a"), found.seeds()) == ([0, 1, 4], [0, 1], [])
+    results = load_results(folder)
+    assert (results.seeds("a"), results.seeds("b", "a"), results.seeds()) == ([0, 1, 4], [0, 1], [])
 
 
 def test_the_points_that_all_runs_have(folder: Path) -> None:
@@ -109,18 +113,18 @@ def test_sets_in_domain_first(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "endpoint"), [("in", "arithmetic"), ("sorting", "sorting"), ("arithmetic_t1", "arithmetic_t1")]
+    ("endpoint_name", "endpoint"), [("in", "arithmetic"), ("sorting", "sorting"), ("arithmetic_t1", "arithmetic_t1")]
 )
-def test_the_endpoint(asked: str, endpoint: str, folder: Path) -> None:
-    change_study(folder, report={"endpoint": asked})
+def test_the_endpoint(endpoint_name: str, endpoint: str, folder: Path) -> None:
+    change_study(folder, report={"endpoint": endpoint_name})
     assert load_results(folder).endpoint == endpoint
 
 
 def test_values_by_seed_and_fraction(folder: Path) -> None:
-    found = load_results(folder)
-    assert found.value_SF("a", STRICT, [1.0, 0.5], [4, 0]).tolist() == [[0.8, 0.4], [0.9, 0.6]]
-    assert found.value_SF("b", ("sorting", "lenient", "exact_match"), [0.0], [1]).tolist() == [[0.31]]
-    assert found.value_SF("a", STRICT, [0.0, 1.0], []).shape == (0, 2)
+    results = load_results(folder)
+    assert results.value_SF("a", STRICT, [1.0, 0.5], [4, 0]).tolist() == [[0.8, 0.4], [0.9, 0.6]]
+    assert results.value_SF("b", ("sorting", "lenient", "exact_match"), [0.0], [1]).tolist() == [[0.31]]
+    assert results.value_SF("a", STRICT, [0.0, 1.0], []).shape == (0, 2)
 
 
 def test_rights_and_wrongs_by_seed_and_problem(folder: Path) -> None:
@@ -150,8 +154,8 @@ def test_trials_lie_beside_or_in_another_study(store: str | None, folder: Path) 
         write_trial(root, "a", "lr0.0002", seed, value)
     write_trial(root, "a", "lr0.0002", 7, 0.9)  # no tuning seed
     write_trial(root, "a", "lr0.5", 100, 0.9)  # no point of the grid
-    found = load_results(folder).trials
-    assert {arm: {t: list(by_seed) for t, by_seed in trials.items()} for arm, trials in found.items()} == {
+    results = load_results(folder).trials
+    assert {arm: {t: list(by_seed) for t, by_seed in trials.items()} for arm, trials in results.items()} == {
         "a": {"lr0.0002": [100, 101]}
     }
 
@@ -264,8 +268,8 @@ def test_nothing_there(folder: Path, tmp_path: Path) -> None:
 def test_no_run_has_finished(tmp_path: Path) -> None:
     for seed, (status, reason) in enumerate([("failed", "RuntimeError: cheese"), ("interrupted", "by the user")]):
         write(tmp_path / "s" / "a" / f"seed{seed}", unfinished("a", seed, status, reason))
-    said = f"{tmp_path}/s: no run has finished; {tmp_path}/s/a/seed0 is failed: RuntimeError: cheese"
-    assert refused(tmp_path / "s") == said
+    fragments = f"{tmp_path}/s: no run has finished; {tmp_path}/s/a/seed0 is failed: RuntimeError: cheese"
+    assert refused(tmp_path / "s") == fragments
     assert "by the user" in refused(tmp_path / "s" / "a" / "seed1")
 
 
@@ -323,11 +327,11 @@ OUTCOMES: dict[str, tuple[Callable[[bytes], bytes | None], str]] = {
 @pytest.mark.parametrize("what", OUTCOMES)
 def test_outcomes_that_are_not_whole(what: str, folder: Path) -> None:
     file = folder / "a" / "seed0" / END
-    how, said = OUTCOMES[what]
+    how, fragments = OUTCOMES[what]
     data = how(file.read_bytes())
     file.unlink() if data is None else file.write_bytes(data)
-    message = refused(folder, lambda found: found.hit_SI("a", "arithmetic", 1.0, [0]))
-    assert message.startswith(f"{file}: {said}")
+    message = refused(folder, lambda results: results.hit_SI("a", "arithmetic", 1.0, [0]))
+    assert message.startswith(f"{file}: {fragments}")
 
 
 def test_outcomes_are_those_of_the_set_and_the_point(folder: Path) -> None:
@@ -344,19 +348,19 @@ def test_outcomes_are_those_of_the_set_and_the_point(folder: Path) -> None:
 def test_rounds_that_cannot_be_read(text: str, folder: Path) -> None:
     file = folder / "a" / "seed0" / "metrics.jsonl"
     file.write_text(text)
-    message = refused(folder, lambda found: found.runs["a"][0].metrics())
+    message = refused(folder, lambda results: results.runs["a"][0].metrics())
     assert message.startswith(f"{file}: not one JSON object per line")
 
 
 def test_a_metric_that_is_not_there(folder: Path) -> None:
     drop(folder / "a" / "seed1", task="sorting", fraction=0.5, filter="strict", metric="exact_match")
     key = ("sorting", "strict", "exact_match")
-    message = refused(folder, lambda found: found.value_SF("a", key, [0.0, 0.5, 1.0], [0, 1]))
+    message = refused(folder, lambda results: results.value_SF("a", key, [0.0, 0.5, 1.0], [0, 1]))
     assert message.startswith(f"{folder}/a/seed1/record.json: no sorting strict exact_match at fraction 0.5; it has ")
     assert re.search(r"arithmetic strict exact_match.*sorting lenient exact_match", message)
 
 
 def test_status_with_its_reason() -> None:
-    said = {s: RunRecord("a", 0, Path(), unfinished("a", 0, s, "why")).status for s in ("failed", "interrupted")}
-    assert said == {"failed": "failed: why", "interrupted": "interrupted: why"}
+    fragments = {s: RunRecord("a", 0, Path(), unfinished("a", 0, s, "why")).status for s in ("failed", "interrupted")}
+    assert fragments == {"failed": "failed: why", "interrupted": "interrupted: why"}
     assert RunRecord("a", 0, Path(), unfinished("a", 0, "running")).status == "running"

@@ -67,7 +67,9 @@ def test_one_token_further_keeps_the_rows_and_reads_nothing_new() -> None:
     assert torch.equal(f.completion_mask_NT[:, 1:], r.completion_mask_NT)
     prompt = r.tokens_NS.shape[1] - r.completion_mask_NT.shape[1]
     assert torch.equal(f.tokens_NS[:, :-1], r.tokens_NS)
-    assert torch.equal(f.attention_mask_NS.sum(1), r.attention_mask_NS.sum(1) + 1) and f.attention_mask_NS[:, prompt].all()
+    assert (
+        torch.equal(f.attention_mask_NS.sum(1), r.attention_mask_NS.sum(1) + 1) and f.attention_mask_NS[:, prompt].all()
+    )
 
 
 def test_it_begins_by_saying_one_half_on_the_policys_own_trunk() -> None:
@@ -191,7 +193,10 @@ def test_an_outcome_is_the_verdict_at_the_last_token_and_all_is_charged() -> Non
 
 
 def _texts(r: Rollouts) -> list[str]:
-    rows = [row[mask].tolist() for row, mask in zip(r.tokens_NS[:, -r.completion_mask_NT.shape[1] :], r.completion_mask_NT, strict=True)]
+    rows = [
+        row[mask].tolist()
+        for row, mask in zip(r.tokens_NS[:, -r.completion_mask_NT.shape[1] :], r.completion_mask_NT, strict=True)
+    ]
     return list(LETTERS.batch_decode(rows, skip_special_tokens=True))
 
 
@@ -286,7 +291,9 @@ def separable(seed: int = 0) -> LabelledCompletions:
     width = rollouts.completion_mask_NT.shape[1]
     where_NT = torch.arange(width) == rollouts.completion_mask_NT.sum(1, keepdim=True) - 1
     right_N = rollouts.tokens_NS[:, -width] % 2 == 0
-    kept = Rollouts(rollouts.tokens_NS, rollouts.attention_mask_NS, rollouts.completion_mask_NT, rollouts.logp_NT, rollouts.group_N)
+    kept = Rollouts(
+        rollouts.tokens_NS, rollouts.attention_mask_NS, rollouts.completion_mask_NT, rollouts.logp_NT, rollouts.group_N
+    )
     return LabelledCompletions(kept, where_NT, torch.where(where_NT, right_N[:, None].float(), 0))
 
 

@@ -210,7 +210,9 @@ def test_what_the_source_keeps_is_kept() -> None:
 
 
 def test_score_leaves_verdicts_alone() -> None:
-    r, judged = score(rollouts(), [PROBLEM] * 4, TEXTS, TASK, ShapedReward(RewardSource(), {"format": 5.0}, TASK, 10), 0)
+    r, judged = score(
+        rollouts(), [PROBLEM] * 4, TEXTS, TASK, ShapedReward(RewardSource(), {"format": 5.0}, TASK, 10), 0
+    )
     assert [v.strict for v in judged.verdicts] == ["correct", "wrong", "correct", "unparseable"]
     assert r.reward_N is not None
     close(r.reward_N, [6.0, 0, 1, 0])

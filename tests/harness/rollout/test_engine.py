@@ -148,8 +148,10 @@ def test_layouts_nest() -> None:
         inner.hidden_states(example())
         assert model.config._attn_implementation == "harness"
     assert model.config._attn_implementation != "harness" and outer.packs
-    chosen = outer.read(example())
-    close(outer.judge(chosen, 1.0)[0].detach(), inner.judge(chosen, 1.0)[0].detach(), rtol=0, atol=1e-12)
+    chosen = outer.hidden_states(example())
+    close(
+        outer.token_logprobs(chosen, 1.0)[0].detach(), inner.token_logprobs(chosen, 1.0)[0].detach(), rtol=0, atol=1e-12
+    )
 
 
 # ---------------------------------------------------------------- values along the way

@@ -125,7 +125,10 @@ def test_a_micro_batch_holds_no_more_tokens_than_asked(micro_batch_tokens: int, 
     (update,) = cut(rollouts, credit, micro_batch_tokens)
     several = []
     for r in (batch.rollouts for batch in update if len(batch.rollouts.group_N) > 1):
-        prompts = {int(g): int(n) for g, n in zip(r.group_N, r.attention_mask_NS.sum(1) - r.completion_mask_NT.sum(1), strict=True)}
+        prompts = {
+            int(g): int(n)
+            for g, n in zip(r.group_N, r.attention_mask_NS.sum(1) - r.completion_mask_NT.sum(1), strict=True)
+        }
         several.append(sum(prompts.values()) + int((r.completion_mask_NT.sum(1) - 1).sum()))
     assert max(several, default=0) <= micro_batch_tokens
     assert several or micro_batch_tokens == 30, "no two rows share a micro-batch"
@@ -160,7 +163,10 @@ def test_rows_keep_their_tokens_and_what_belongs_to_them(micro_batch_tokens: int
         assert torch.equal(r.attention_mask_NS[:, -width:], r.completion_mask_NT)
         for k, i in enumerate(int(x) for x in r.reward_N):
             n = int(rollouts.completion_mask_NT[i].sum())
-            assert r.tokens_NS[k][r.attention_mask_NS[k]].tolist() == rollouts.tokens_NS[i][rollouts.attention_mask_NS[i]].tolist()
+            assert (
+                r.tokens_NS[k][r.attention_mask_NS[k]].tolist()
+                == rollouts.tokens_NS[i][rollouts.attention_mask_NS[i]].tolist()
+            )
             completion = rollouts.tokens_NS[i, prompt : prompt + n].tolist()
             assert r.tokens_NS[k, -width:][r.completion_mask_NT[k]].tolist() == completion
             numbers = [float(1000 * (i + 1) + t) for t in range(n)]

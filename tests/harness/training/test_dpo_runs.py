@@ -60,7 +60,9 @@ def drawn(done: Done) -> list[tuple[int, bool, int]]:
     found = []
     for r in offline(done).replay:
         assert r.reward_N is not None
-        found += list(zip(r.group_N.tolist(), (r.reward_N == 1).tolist(), r.completion_mask_NT.sum(1).tolist(), strict=True))
+        found += list(
+            zip(r.group_N.tolist(), (r.reward_N == 1).tolist(), r.completion_mask_NT.sum(1).tolist(), strict=True)
+        )
     return found
 
 

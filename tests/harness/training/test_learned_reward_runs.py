@@ -63,7 +63,9 @@ def test_the_user_is_told_how_good_it_is_when_it_is_trained(
     budget = {"budget": "prompts=28", "reward": "outcome-model"}
     done = go(taught, out, "told", *SMALL, "iterations=2", "refresh_reward=true", **budget)
     trained = done.record["reward_model"]
-    assert len(trained) == 2 and [line for line in said if line.startswith("reward model")] == [*map(reward_model_line, trained)]
+    assert len(trained) == 2 and [line for line in said if line.startswith("reward model")] == [
+        *map(reward_model_line, trained)
+    ]
 
 
 def test_what_is_said_of_a_training() -> None:
@@ -130,7 +132,14 @@ def test_what_was_trained_loads_by_name_and_gives_the_rewards_of_another_run(
 
 def test_rejection_sampling_reads_a_learned_reward_too(taught: Path, out: Path) -> None:
     done = go(
-        taught, out, "rft", *SMALL, "algo.reward_threshold=0.2", budget="prompts=12", algo_name="rft", reward="outcome-model"
+        taught,
+        out,
+        "rft",
+        *SMALL,
+        "algo.reward_threshold=0.2",
+        budget="prompts=12",
+        algo_name="rft",
+        reward="outcome-model",
     )
     assert done.record["status"] == "finished" and done.record["split"]["sampling"]["prompts"] == 12
     assert done.record["split"]["kept_completions"] > 0

@@ -126,7 +126,10 @@ def test_joined_rounds_keep_their_rows() -> None:
         assert r.ref_logp_NT is not None and r.reward_N is not None
         for i in range(6):
             row, n = 6 * k + i, int(r.completion_mask_NT[i].sum())
-            assert one.tokens_NS[row][one.attention_mask_NS[row]].tolist() == r.tokens_NS[i][r.attention_mask_NS[i]].tolist()
+            assert (
+                one.tokens_NS[row][one.attention_mask_NS[row]].tolist()
+                == r.tokens_NS[i][r.attention_mask_NS[i]].tolist()
+            )
             assert one.completion_mask_NT[row].tolist() == [True] * n + [False] * (11 - n)
             for name in ("logp_NT", "ref_logp_NT"):
                 assert getattr(one, name)[row].tolist() == getattr(r, name)[i, :n].tolist() + [0.0] * (11 - n)
@@ -180,7 +183,15 @@ def test_the_first_round_is_the_one_that_grpo_has(
     go(taught, out, "grpo", END, budget="completions=16", eval_limit=1)
     ((theirs, _),) = seen
     mine = offline(base).replay[0]
-    for name in ("tokens_NS", "attention_mask_NS", "completion_mask_NT", "logp_NT", "reward_N", "solution_id_N", "finished_N"):
+    for name in (
+        "tokens_NS",
+        "attention_mask_NS",
+        "completion_mask_NT",
+        "logp_NT",
+        "reward_N",
+        "solution_id_N",
+        "finished_N",
+    ):
         assert torch.equal(getattr(mine, name), getattr(theirs, name)), name
 
 
@@ -222,7 +233,9 @@ def test_distinct_and_cap_count_over_all_draws_of_a_problem(base: Done, distinct
             had.append((place, keys[number]))
             expected.append(tokens)
     width = rollouts.completion_mask_NT.shape[1]
-    assert [row[-width:][m].tolist() for row, m in zip(rollouts.tokens_NS, rollouts.completion_mask_NT, strict=True)] == expected
+    assert [
+        row[-width:][m].tolist() for row, m in zip(rollouts.tokens_NS, rollouts.completion_mask_NT, strict=True)
+    ] == expected
     assert 0 < len(expected) < len(correct(base))
 
 
@@ -348,7 +361,10 @@ def test_a_point_changes_nothing_in_the_run(base: Done, taught: Path, out: Path)
 
 def test_no_side_branch_where_a_curve_has_its_ends_alone(taught: Path, out: Path) -> None:
     done = rft(taught, out, "ends", "eval_fractions=0,1", budget="completions=16", eval_limit=1)
-    assert "curve_branch" not in done.record["phases"] and {row["fraction"] for row in done.record["evals"]} == {0.0, 1.0}
+    assert "curve_branch" not in done.record["phases"] and {row["fraction"] for row in done.record["evals"]} == {
+        0.0,
+        1.0,
+    }
 
 
 def dearest(done: Done) -> float:

@@ -576,13 +576,13 @@ class Plain(Algorithm):
     def credit(self, rollouts):
         worth_N = self.scale * (rollouts.reward_N - 0.25)
         return Credit(
-            advantage_NT=torch.where(rollouts.mask_NT, worth_N[:, None], 0),
+            advantage_NT=torch.where(rollouts.completion_mask_NT, worth_N[:, None], 0),
             keep_N=rollouts.valid_N,
             metrics={"worth": float(worth_N.mean())},
         )
 
     def loss(self, batch, fresh):
-        mask_NT = batch.rollouts.mask_NT
+        mask_NT = batch.rollouts.completion_mask_NT
         return -aggregate.mean(batch.credit.advantage_NT * fresh.logp_NT, mask_NT, batch.totals, "token"), {}
 '''
 
@@ -590,7 +590,7 @@ class Plain(Algorithm):
 def test_an_algorithm_of_the_users_own(taught: Path, out: Path, tmp_path: Path) -> None:
     file = tmp_path / "plain.py"
     file.write_text(ALGORITHM)
-    settings = ("eval_fractions=1", "algo.normalize=3", "group_size=1")  # it may: nothing in it is relative to a group
+    settings = ("eval_fractions=1", "algo.scale=3", "group_size=1")  # it may: nothing in it is relative to a group
     done = go(taught, out, "plain", *settings, budget="completions=12", eval_limit=1, algo_name=str(file))
     assert done.record["config"]["algo"] == {"scale": 3.0} and done.record["algo"] == str(file)
     for line in done.lines:
@@ -607,7 +607,7 @@ def test_data_of_the_users_own(taught: Path, out: Path, tmp_path: Path) -> None:
     train, test = tmp_path / "train.jsonl", tmp_path / "test.jsonl"
     train.write_text("".join(json.dumps(row) + "\n" for row in rows))
     test.write_text("".join(json.dumps({**row, "Body": "Then what is"}) + "\n" for row in rows[:1]))
-    files = {"train_file": str(trainer_module), "test_file": str(test), "eval_files": {"other": str(test)}}
+    files = {"train_file": str(train), "test_file": str(test), "eval_files": {"other": str(test)}}
     settings = ("task.question={Body} {Q}", "task.answer=A", "task.instruction={question}", "task.selection_percent=0")
     done = go(taught, out, "own", *settings, task_name="qa", task=files, budget="completions=16", eval_limit=1)
     assert set(done.scores(1.0)) >= {("qa", "strict"), ("qa_t1", "strict"), ("other", "strict")}

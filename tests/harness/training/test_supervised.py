@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from harness.training.completions import WrittenSolutions
 from transformers import AutoTokenizer
 
 from evals.tasks.arithmetic import Arithmetic
@@ -16,6 +15,7 @@ from evals.tasks.data.arithmetic_chains import ENDTHINK, THINK
 from evals.tasks.qa import QuestionAnswer
 from harness.accounting.budget import UNITS, Budget, check_spent
 from harness.config.run_config import resolve
+from harness.training.completions import WrittenSolutions
 from harness.training.setup import PreparedRun, prepare
 from tests.harness.tiny_models import SETTINGS, SIZES, plain_logp, real_rows
 from tests.harness.training.test_run import PART, RECORD, Done, check_type, go, load, same_weights
@@ -120,7 +120,9 @@ def test_a_round_reads_the_solutions(taught: Path, out: Path) -> None:
     r, tokenizer, task = explored.rollouts, AutoTokenizer.from_pretrained(taught), Arithmetic(**SIZES)
     problems = trainer.prompt_stream.take(0, 4)
     assert [p.id for p in explored.problems] == [p.id for p in problems]
-    assert r.finished_N is not None and r.reward_N is not None and r.finished_N.all() and r.reward_N.tolist() == [1.0] * 4
+    assert (
+        r.finished_N is not None and r.reward_N is not None and r.finished_N.all() and r.reward_N.tolist() == [1.0] * 4
+    )
     assert r.group_N.tolist() == [0, 1, 2, 3] and r.entropy_NT is None
     for i, (row, start) in enumerate(real_rows(r)):
         prompt = tokenizer(problems[i].prompt)["input_ids"]

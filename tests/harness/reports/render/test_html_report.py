@@ -87,17 +87,17 @@ def a_study(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> Findings:
+def findings(tmp_path_factory: pytest.TempPathFactory) -> Findings:
     return summarize(load_results(a_study(tmp_path_factory.mktemp("page") / "study")))
 
 
 @pytest.fixture(scope="module")
-def html(found: Findings) -> str:
-    return html_page(found, draw(found, found.results.example.folder.parent.parent))
+def html(findings: Findings) -> str:
+    return html_page(findings, draw(findings, findings.results.example.folder.parent.parent))
 
 
-def test_the_same_records_give_the_same_bytes(found: Findings, html: str) -> None:
-    folder = found.results.example.folder.parent.parent
+def test_the_same_records_give_the_same_bytes(findings: Findings, html: str) -> None:
+    folder = findings.results.example.folder.parent.parent
     again = summarize(load_results(folder))
     assert html_page(again, draw(again, folder)).encode() == html.encode()
 
@@ -129,12 +129,16 @@ def test_completions_are_text(html: str) -> None:
     html.encode()  # a lone surrogate would raise
 
 
-def test_everything_is_on_the_page(found: Findings, html: str) -> None:
-    text, margin = Page(html).text, found.results.study.report.margin
-    expected = [wording.headline(found, block) for block in found.blocks]
-    expected += [sentence for block in found.blocks for sentence in wording.pair_sentences(block, margin)]
-    expected += [*wording.notes(found), wording.audit_text(found.audit, found.delay), *commands(found.results)]
-    expected += [*found.arms, "Is a < b & c?", "a paper", "No interval for high", "seed 2 (failed"]
+def test_everything_is_on_the_page(findings: Findings, html: str) -> None:
+    text, margin = Page(html).text, findings.results.study.report.margin
+    expected = [wording.headline(findings, block) for block in findings.blocks]
+    expected += [sentence for block in findings.blocks for sentence in wording.pair_sentences(block, margin)]
+    expected += [
+        *wording.notes(findings),
+        wording.audit_text(findings.audit, findings.delay),
+        *commands(findings.results),
+    ]
+    expected += [*findings.arms, "Is a < b & c?", "a paper", "No interval for high", "seed 2 (failed"]
     assert len(expected) > 15
     assert [words for words in expected if " ".join(words.split()) not in text] == []
     assert text.index(expected[0]) < text.index("Accuracy")  # results first
@@ -224,8 +228,8 @@ def test_empty_sections_are_left_out(make: Callable[[Path], Path], tmp_path: Pat
     assert text in parsed.text
 
 
-def test_without_figures_the_tables_remain(found: Findings) -> None:
-    parsed = Page(html_page(found, {}))
+def test_without_figures_the_tables_remain(findings: Findings) -> None:
+    parsed = Page(html_page(findings, {}))
     assert "figure" not in parsed.names() and "#cost" not in {a.get("href") for _, a in parsed.tags}
     assert [tag for tag, _ in parsed.tags].count("table") >= 9
 
@@ -234,13 +238,13 @@ def test_without_figures_the_tables_remain(found: Findings) -> None:
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 DRIVER = """
-const found = {};
+const findings = {};
 %s
-found.pwned = window.pwned ?? null;
-found.title = document.title;
-found.requests = performance.getEntriesByType("resource").length;
+findings.pwned = window.pwned ?? null;
+findings.title = document.title;
+findings.requests = performance.getEntriesByType("resource").length;
 document.body.replaceChildren(document.createElement("pre"));
-document.querySelector("pre").textContent = JSON.stringify(found);
+document.querySelector("pre").textContent = JSON.stringify(findings);
 """
 
 
@@ -278,26 +282,26 @@ class TestInABrowser:
         assert asked == ["https://nowhere.invalid/x.png"]
 
     def test_a_click_on_a_column_sorts_by_it(self, html: str, tmp_path: Path) -> None:
-        found = driven(
+        findings = driven(
             html,
             tmp_path,
             """
             const table = document.querySelector("#accuracy table");
             const header = [...table.querySelectorAll("thead th")].find((th) => th.textContent === "arithmetic");
             const arms = () => [...table.tBodies[0].rows].map((row) => row.children[0].textContent.trim());
-            found.arms = [arms()];
+            findings.arms = [arms()];
             for (const _ of [1, 2]) {
               header.querySelector("button").click();
-              found.arms.push([header.getAttribute("aria-sort"), ...arms()]);
+              findings.arms.push([header.getAttribute("aria-sort"), ...arms()]);
             }
             """,
         )
-        assert found["arms"] == [
+        assert findings["arms"] == [
             ["start", "low", "mid"],
             ["descending", "start", "mid", "low"],
             ["ascending", "start", "low", "mid"],
         ]
-        assert (found["title"], found["pwned"], found["requests"]) == ("study", None, 0)
+        assert (findings["title"], findings["pwned"], findings["requests"]) == ("study", None, 0)
 
     @pytest.mark.parametrize("width", [360, 1280])
     def test_nothing_is_wider_than_the_screen(self, html: str, tmp_path: Path, width: int) -> None:

@@ -49,10 +49,10 @@ def test_the_table_of_pairs(findings: Findings) -> None:
 
 def test_a_pair_that_has_no_interval(tmp_path: Path) -> None:
     values = {"a": {0: [0.3, 0.5, 0.9], 1: [0.3, 0.5, 0.8]}, "b": {0: [0.3, 0.4, 0.6], 1: [0.3, 0.4, 0.6]}}
-    found = summarize(load_results(write_study(tmp_path / "s", values)))
-    (row,) = tables.pairs(found, found.blocks[0]).rows
-    assert row[3:8] == [found.blocks[0].pairs[0].comparison.pair.why, "-", "no interval", "-", "-"]
-    start, *arms = (row[3] for row in tables.accuracy(found, found.blocks[0]).rows)
+    findings = summarize(load_results(write_study(tmp_path / "s", values)))
+    (row,) = tables.pairs(findings, findings.blocks[0]).rows
+    assert row[3:8] == [findings.blocks[0].pairs[0].comparison.pair.why, "-", "no interval", "-", "-"]
+    start, *arms = (row[3] for row in tables.accuracy(findings, findings.blocks[0]).rows)
     assert start == "" and all("3 seeds" in cell for cell in arms)
 
 
@@ -86,10 +86,10 @@ def test_the_other_tables(findings: Findings) -> None:
 
 def test_table_csv_has_full_precision(folder: Path, findings: Findings) -> None:
     with (folder / "table.csv").open(newline="") as file:
-        found = {row["arm"]: row for row in csv.DictReader(file)}
-    assert list(found) == list(findings.arms)
+        rows = {row["arm"]: row for row in csv.DictReader(file)}
+    assert list(rows) == list(findings.arms)
     for name, arm in findings.arms.items():
-        row = found[name]
+        row = rows[name]
         assert None not in row and None not in row.values(), "a row longer or shorter than the header"
         assert (int(row["seeds"]), int(row["collapsed"])) == (arm.finished, arm.collapsed)
         expected = {"sd": arm.sd, "iqm": arm.iqm}

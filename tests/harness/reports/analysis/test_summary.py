@@ -36,7 +36,7 @@ def folder(tmp_path: Path) -> Folder:
     return make
 
 
-def found(folder: Path) -> Findings:
+def findings_of(folder: Path) -> Findings:
     return summarize(load_results(folder))
 
 
@@ -55,7 +55,7 @@ def p_of_t(mean: float, variance: float) -> float:
 
 
 def test_mean_spread_and_interval(folder: Folder) -> None:
-    arm = found(folder()).arms["a"]
+    arm = findings_of(folder()).arms["a"]
     close([arm.mean, arm.sd, arm.iqm], [0.85, 0.05, 0.85])
     half = T2 * 0.05 / math.sqrt(3)
     close(arm.interval, [0.85 - half, 0.85 + half])
@@ -65,7 +65,7 @@ def test_mean_spread_and_interval(folder: Folder) -> None:
 
 
 def test_curves_of_every_set(folder: Folder) -> None:
-    curves = found(folder()).arms["b"].curves
+    curves = findings_of(folder()).arms["b"].curves
     assert list(curves) == ["arithmetic", "arithmetic_t1", "arithmetic_longer", "sorting"]
     for curve in curves.values():
         close(curve.mean_F, [0.3, 0.4, 0.6])
@@ -75,7 +75,7 @@ def test_curves_of_every_set(folder: Folder) -> None:
 
 
 def test_few_seeds_have_no_interval(folder: Folder) -> None:
-    findings = found(folder({"a": {0: [0.3, 0.5, 0.9], 1: [0.3, 0.5, 0.8]}, "b": {0: [0.3, 0.4, 0.6]}}))
+    findings = findings_of(folder({"a": {0: [0.3, 0.5, 0.9], 1: [0.3, 0.5, 0.8]}, "b": {0: [0.3, 0.4, 0.6]}}))
     assert (findings.arms["a"].interval, findings.arms["b"].interval, findings.arms["b"].sd) == (None, None, None)
     close([findings.arms["a"].mean, findings.arms["a"].sd], [0.85, math.sqrt(0.005)])
     assert findings.arms["a"].curves["sorting"].interval_F == [None] * 3
@@ -84,13 +84,13 @@ def test_few_seeds_have_no_interval(folder: Folder) -> None:
 
 def test_the_interquartile_mean_leaves_out_the_ends(folder: Folder) -> None:
     ends = {seed: [0.3, y] for seed, y in enumerate((0.9, 0.1, 0.4, 0.6))}
-    close(found(folder({"a": ends}, fractions=(0, 1))).arms["a"].iqm, 0.5)
+    close(findings_of(folder({"a": ends}, fractions=(0, 1))).arms["a"].iqm, 0.5)
 
 
 def test_the_endpoint_may_be_another_set(folder: Folder) -> None:
     path = folder(report={"endpoint": "sorting"})
     write(path / "a" / "seed0", a_record("a", 0, [0.3, 0.5, 0.9], others={"sorting": [0.3, 0.2, 0.1]}))
-    findings = found(path)
+    findings = findings_of(path)
     assert findings.endpoint.name == "sorting" and findings.arms["a"].seeds[0].value == 0.1
     close(findings.arms["a"].mean, (0.1 + 0.8 + 0.85) / 3)
 
@@ -99,9 +99,9 @@ def test_the_start_is_one_model(folder: Folder) -> None:
     """Its greedy accuracy is the same in every run; what it samples differs."""
     path = folder()
     write(path / "a" / "seed0", a_record("a", 0, [0.3, 0.5, 0.9], others={"arithmetic_t1": [0.24, 0.5, 0.9]}))
-    start = found(path).start
+    start = findings_of(path).start
     close([start["arithmetic"], start["arithmetic_t1"]], [0.3, (0.24 + 5 * 0.3) / 6])
-    assert found(folder({"a": {0: [0.5, 0.9]}}, fractions=(0.5, 1))).start == {}
+    assert findings_of(folder({"a": {0: [0.5, 0.9]}}, fractions=(0.5, 1))).start == {}
 
 
 def test_what_was_spent(folder: Folder) -> None:
@@ -112,7 +112,7 @@ def test_what_was_spent(folder: Folder) -> None:
             row["spend"] = {unit: 4 * x for unit, x in row["spend"].items()}
 
     change(path / "a" / "seed0", dearer)
-    spends = found(path).arms["a"].spend_F
+    spends = findings_of(path).arms["a"].spend_F
     assert list(spends) == list(UNITS)
     for unit, spend_F in spends.items():
         close(spend_F, [0.0, SPEND[unit], 2 * SPEND[unit]])  # (4 + 1 + 1) / 3 of the half, of the whole
@@ -126,7 +126,7 @@ def test_seconds_and_memory(folder: Folder) -> None:
         record["memory"] = {"peak_bytes": 2**22, "parts": {"policy": {"bytes": 2**21}, "critic": {"bytes": 2**19}}}
 
     change(path / "a" / "seed1", larger)
-    arm = found(path).arms["a"]
+    arm = findings_of(path).arms["a"]
     close([arm.seconds[p] for p in ("rollout", "update", "eval")], [12, 18, 4])
     close([arm.peak_bytes, arm.memory["policy"]], [(2 * 2**21 + 2**22) / 3, (2 * 2**19 + 2**21) / 3])
     close(arm.memory["critic"], 2**19 / 3)
@@ -148,7 +148,7 @@ def test_zero_variance_groups_over_all_rounds(
         shares = rounds[seed] if seed < len(rounds) else []
         lines = [{} if x is None else {"frac_reward_zero_std": x} for x in shares]
         write(path / "a" / f"seed{seed}", a_record("a", seed, VALUES["a"][seed]), rounds=lines)
-    zero_variance = found(path).arms["a"].zero_variance
+    zero_variance = findings_of(path).arms["a"].zero_variance
     assert (zero_variance is None) == (expected is None)
     if zero_variance is not None:
         close(zero_variance, expected)
@@ -159,7 +159,7 @@ def test_groups_of_one_are_not_zero_variance_groups(folder: Folder) -> None:
     path = folder()
     for seed in range(3):
         change(path / "b" / f"seed{seed}", lambda r: r["config"].update(group_size=1))
-    assert [arm.zero_variance for arm in found(path).arms.values()] == [0.25, None]
+    assert [arm.zero_variance for arm in findings_of(path).arms.values()] == [0.25, None]
 
 
 REACHED = [
@@ -173,7 +173,7 @@ REACHED = [
 
 @pytest.mark.parametrize(("level", "expected"), REACHED)
 def test_what_a_level_costs(level: float, expected: float, folder: Folder) -> None:
-    close(found(folder(report={"level": level})).arms["a"].budget_to_level, expected)
+    close(findings_of(folder(report={"level": level})).arms["a"].budget_to_level, expected)
 
 
 def collapse(folder: Path, *runs: tuple[float, float] | None) -> Findings:
@@ -184,7 +184,7 @@ def collapse(folder: Path, *runs: tuple[float, float] | None) -> Findings:
         else:
             others = {"arithmetic_t1": [ends[0], 0.0, ends[1]]}
             write(folder / "a" / f"seed{seed}", a_record("a", seed, [0.3, 0.5, 0.9], others=others))
-    return found(folder)
+    return findings_of(folder)
 
 
 @pytest.mark.parametrize(("points", "collapsed"), [(9, 0), (10, 0), (11, 7)])
@@ -195,7 +195,7 @@ def test_more_than_ten_points_below_the_start_are_a_collapse(points: int, collap
     for seed, start in enumerate(starts):
         others = {"arithmetic_t1": [start / 100, (start - points) / 100]}
         write(path / "a" / f"seed{seed}", a_record("a", seed, [0.3, 0.9], (0, 1), others=others))
-    assert found(path).arms["a"].collapsed == collapsed
+    assert findings_of(path).arms["a"].collapsed == collapsed
 
 
 def test_collapsed_and_failed_are_counted_together(folder: Folder) -> None:
@@ -218,14 +218,14 @@ def test_greedy_accuracy_is_no_collapse(folder: Folder) -> None:
     path = folder({"a": {0: [0.9, 0.5, 0.1]}})
     others = {"arithmetic_t1": [0.5, 0.5, 0.5]}
     write(path / "a" / "seed0", a_record("a", 0, [0.9, 0.5, 0.1], others=others))
-    assert found(path).arms["a"].collapsed == 0
+    assert findings_of(path).arms["a"].collapsed == 0
 
 
 def test_an_arm_without_a_finished_run(folder: Folder) -> None:
     path = folder("abc")
     for seed in range(3):
         write(path / "b" / f"seed{seed}", unfinished("b", seed, "failed"))
-    findings = found(path)
+    findings = findings_of(path)
     assert list(findings.arms) == findings.blocks[0].arms == ["a", "c"]
     assert [(p.a, p.b) for p in findings.blocks[0].pairs] == [("a", "c")]
 
@@ -238,7 +238,7 @@ def test_a_record_without_a_set_at_the_end_is_named(folder: Folder) -> None:
 
     change(path / "b" / "seed1", forget)
     with pytest.raises(ValueError, match=f"^{path}/b/seed1/record.json: no arithmetic_t1 strict exact_match"):
-        found(path)
+        findings_of(path)
 
 
 # ---------------------------------------------------------------- pairs
@@ -246,7 +246,7 @@ def test_a_record_without_a_set_at_the_end_is_named(folder: Folder) -> None:
 
 def test_a_pair_by_hand(folder: Folder) -> None:
     """Differences 0.3, 0.1 and 0.35: mean 0.25, variance 0.0175."""
-    pair = pair_of(found(folder()), "a", "b")
+    pair = pair_of(findings_of(folder()), "a", "b")
     v, half = pair.comparison, T2 * math.sqrt(0.0175 / 3)
     close([v.pair.mean, v.pair.sd, v.pair.p, v.p_holm], [0.25, math.sqrt(0.0175), *[p_of_t(0.25, 0.0175)] * 2])
     close([v.low, v.high], [0.25 - half, 0.25 + half])
@@ -255,7 +255,7 @@ def test_a_pair_by_hand(folder: Folder) -> None:
 
 
 def test_all_pairs_of_a_block_are_corrected_together(folder: Folder) -> None:
-    findings = found(folder("abc"))
+    findings = findings_of(folder("abc"))
     assert [(p.a, p.b) for p in findings.blocks[0].pairs] == [("a", "b"), ("a", "c"), ("b", "c")]
     # differences a - c: 0.6, 0.49, 0.53; b - c: 0.3, 0.39, 0.18
     raw = [p_of_t(0.25, 0.0175), p_of_t(0.54, 0.0031), p_of_t(0.29, 0.0111)]
@@ -267,7 +267,7 @@ def test_all_pairs_of_a_block_are_corrected_together(folder: Folder) -> None:
 
 
 def test_blocks_are_families_of_their_own(folder: Folder) -> None:
-    findings = found(folder("abc", report={"blocks": {"first": ["c", "a"], "second": ["a", "b"]}}))
+    findings = findings_of(folder("abc", report={"blocks": {"first": ["c", "a"], "second": ["a", "b"]}}))
     assert [(b.name, b.arms) for b in findings.blocks] == [("first", ["c", "a"]), ("second", ["a", "b"])]
     first, second = pair_of(findings, "c", "a"), pair_of(findings, "a", "b", 1)
     close(first.comparison.p_holm, p_of_t(0.54, 0.0031))
@@ -277,7 +277,7 @@ def test_blocks_are_families_of_their_own(folder: Folder) -> None:
 
 
 def test_a_declared_family_is_all_that_is_compared(folder: Folder) -> None:
-    findings = found(folder("abc", report={"family": [["c", "a"], ["b", "c"]]}))
+    findings = findings_of(folder("abc", report={"family": [["c", "a"], ["b", "c"]]}))
     assert [(p.a, p.b) for p in findings.blocks[0].pairs] == [("c", "a"), ("b", "c")]
     close([p.comparison.p_holm for p in findings.blocks[0].pairs], [2 * p_of_t(0.54, 0.0031), p_of_t(0.29, 0.0111)])
 
@@ -288,14 +288,14 @@ def test_a_failed_seed_leaves_a_pair_with_fewer(folder: Folder) -> None:
     path = folder(values)
     write(path / "a" / "seed0", unfinished("a", 0, "failed"))
     write(path / "b" / "seed4", unfinished("b", 4, "interrupted"))
-    pair = pair_of(found(path), "a", "b")  # at seeds 1, 2 and 3
+    pair = pair_of(findings_of(path), "a", "b")  # at seeds 1, 2 and 3
     assert pair.comparison.pair.n == 3
     close(pair.comparison.pair.mean, (0.1 + 0.35 + 0.3) / 3)
     assert pair.improvement == 1.0
 
 
 def test_arms_that_share_no_seed(folder: Folder) -> None:
-    findings = found(folder({"a": VALUES["a"], "b": {k + 5: v for k, v in VALUES["b"].items()}}))
+    findings = findings_of(folder({"a": VALUES["a"], "b": {k + 5: v for k, v in VALUES["b"].items()}}))
     pair = pair_of(findings, "a", "b")
     assert (pair.comparison.kind, pair.comparison.pair.why, pair.crossover) == (
         "no interval",
@@ -309,12 +309,12 @@ def test_the_margin_is_the_studys(folder: Folder) -> None:
     values = {"a": VALUES["a"], "b": {s: [0.3, 0.5, y] for s, y in enumerate((0.89, 0.8, 0.85))}}
     kinds = {}
     for margin in (1, 2):
-        kinds[margin] = pair_of(found(folder(values, report={"margin": margin})), "a", "b").comparison.kind
+        kinds[margin] = pair_of(findings_of(folder(values, report={"margin": margin})), "a", "b").comparison.kind
     assert kinds == {1: "not separated", 2: "equivalent"}  # the interval ends at 1.8 points
 
 
 def test_the_same_runs_are_identical(folder: Folder) -> None:
-    pair = pair_of(found(folder({"a": VALUES["a"], "b": VALUES["a"]})), "a", "b")
+    pair = pair_of(findings_of(folder({"a": VALUES["a"], "b": VALUES["a"]})), "a", "b")
     assert (pair.comparison.kind, pair.improvement, pair.crossed) == ("identical", 0.5, (0.0, 0.0))
 
 
@@ -323,14 +323,14 @@ def test_improvement_counts_all_runs_and_halves_ties(folder: Folder) -> None:
         "a": {s: [0.3, y] for s, y in enumerate((0.5, 0.6))},
         "b": {s: [0.3, y] for s, y in enumerate((0.5, 0.4, 0.9))},
     }
-    close(pair_of(found(folder(values, fractions=(0, 1))), "a", "b").improvement, 3.5 / 6)
+    close(pair_of(findings_of(folder(values, fractions=(0, 1))), "a", "b").improvement, 3.5 / 6)
 
 
 def test_seeds_and_problems_resampled(folder: Folder) -> None:
     """Where every problem is right under A and wrong under B there is nothing to vary."""
     values = {"a": {s: [0.3, 1.0] for s in range(2)}, "b": {s: [0.3, 0.0] for s in range(3)}}
-    assert pair_of(found(folder(values, fractions=(0, 1))), "a", "b").crossed == (1.0, 1.0)
-    pair = pair_of(found(folder()), "a", "b")
+    assert pair_of(findings_of(folder(values, fractions=(0, 1))), "a", "b").crossed == (1.0, 1.0)
+    pair = pair_of(findings_of(folder()), "a", "b")
     assert pair.crossed is not None and 0.05 < pair.crossed[0] < 0.25 < pair.crossed[1] < 0.45
 
 
@@ -344,27 +344,27 @@ def test_outcomes_that_nobody_kept(without: str, folder: Folder) -> None:
     for arm in without:
         for seed in range(3):
             forget_outcomes(path / arm / f"seed{seed}")
-    assert pair_of(found(path), "a", "b").crossed is None
+    assert pair_of(findings_of(path), "a", "b").crossed is None
 
 
 def test_outcomes_that_one_seed_did_not_keep(folder: Folder) -> None:
     path = folder()
     forget_outcomes(path / "b" / "seed1")
-    assert pair_of(found(path), "a", "b").crossed is None
+    assert pair_of(findings_of(path), "a", "b").crossed is None
 
 
 def test_where_two_curves_cross(folder: Folder) -> None:
     values = {"a": {s: [0.3, 0.6, 0.5] for s in range(3)}, "b": {s: [0.3, 0.4, 0.7] for s in range(3)}}
-    where = pair_of(found(folder(values)), "a", "b").crossover
+    where = pair_of(findings_of(folder(values)), "a", "b").crossover
     assert where is not None and where.none == 0
     close([where.at, where.low, where.high], [0.75] * 3)
-    never = pair_of(found(folder()), "a", "b").crossover
+    never = pair_of(findings_of(folder()), "a", "b").crossover
     assert never is not None and (never.at, never.low, never.high, never.none) == (None, None, None, 1.0)
     short = {arm: {s: y[1:] for s, y in of.items()} for arm, of in values.items()}
-    again = pair_of(found(folder(short, fractions=(0.5, 1))), "a", "b").crossover
+    again = pair_of(findings_of(folder(short, fractions=(0.5, 1))), "a", "b").crossover
     assert again is not None and again.at == where.at  # the start is left out, whether it was evaluated or not
     end = {arm: {s: y[2:] for s, y in of.items()} for arm, of in values.items()}
-    assert pair_of(found(folder(end, fractions=(1,))), "a", "b").crossover is None
+    assert pair_of(findings_of(folder(end, fractions=(1,))), "a", "b").crossover is None
 
 
 def test_points_that_fell_late_are_read_at_the_budget(folder: Folder) -> None:
@@ -380,7 +380,7 @@ def test_points_that_fell_late_are_read_at_the_budget(folder: Folder) -> None:
     path = folder(values)
     for s in range(3):
         change(path / "a" / f"seed{s}", later)
-    f = found(path)
+    f = findings_of(path)
     close(f.arms["a"].matched.mean_F, [0.2, 0.2 + 0.2 * 5 / 6, 0.6])
     close(f.arms["a"].curves["arithmetic"].mean_F, [0.2, 0.4, 0.6])  # as it was measured
     close(f.arms["b"].matched.mean_F, [0.2, 0.38, 0.5])
@@ -394,7 +394,7 @@ def test_points_that_fell_late_are_read_at_the_budget(folder: Folder) -> None:
 
 def test_the_same_records_say_the_same(folder: Folder) -> None:
     path = folder("abc")
-    one, other = found(path), found(path)
+    one, other = findings_of(path), findings_of(path)
     assert (one.arms, one.blocks, one.audit) == (other.arms, other.blocks, other.audit)
 
 
@@ -423,7 +423,7 @@ def test_the_largest_mismatch(
     for seed, (completions, prompts) in enumerate(spends):
         spent = {"completions": completions, "prompts": prompts}
         change(path / "a" / f"seed{seed}", lambda r, spent=spent: r["spend"].update(spent))
-    audit = found(path).audit
+    audit = findings_of(path).audit
     close([audit.mismatch, audit.groups], expected[:2])
     assert audit.holds == expected[2]
 
@@ -432,7 +432,7 @@ def test_the_audit_names_a_finished_run(folder: Folder) -> None:
     path = folder()
     change(path / "b" / "seed2", lambda r: r["spend"].update(completions=100))
     write(path / "a" / "seed1", unfinished("a", 1, "failed"))
-    assert found(path).audit.run == "b seed 2"
+    assert findings_of(path).audit.run == "b seed 2"
 
 
 # ---------------------------------------------------------------- trials
@@ -447,7 +447,7 @@ def test_trials_and_the_chosen_one(folder: Folder) -> None:
     write_trial(path, "b", "lr0.0001-kl_coef0.5", 100, 0.5, status="failed")
     for seed in range(3):
         change(path / "a" / f"seed{seed}", lambda r: r["config"].update(lr=1e-4, algo={"kl_coef": 0.5}))
-    findings = found(path)
+    findings = findings_of(path)
     assert findings.trials == {
         "a": [
             Trial("lr0.0001-kl_coef0.5", [0.3, 0.6], True),  # the first of equals
@@ -457,4 +457,4 @@ def test_trials_and_the_chosen_one(folder: Folder) -> None:
         "b": [Trial("lr0.0001-kl_coef0.5", [None, None], False)],
     }
     assert findings.arms["a"].tuned == {"lr": 1e-4, "algo.kl_coef": 0.5}
-    assert found(folder()).arms["a"].tuned == {}
+    assert findings_of(folder()).arms["a"].tuned == {}

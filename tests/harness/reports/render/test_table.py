@@ -14,19 +14,19 @@ from tests.harness.reports.markdown import check_tables
 
 def check_latex(text: str) -> list[tuple[int, int]]:
     """(columns, rows) of each tabular; every special character is escaped."""
-    found = []
+    shapes = []
     for spec, body in re.findall(r"\\begin\{tabular\}\{(\w+)\}\n(.*?)\\end\{tabular\}", text, re.DOTALL):
         lines = [line for line in body.splitlines() if not line.startswith(("\\toprule", "\\midrule", "\\bottomrule"))]
         assert all(line.endswith(r" \\") for line in lines) and body.count("rule\n") == 3
         cells = [re.split(r"(?<!\\)&", line.removesuffix(r" \\")) for line in lines]
         assert [len(row) for row in cells] == [len(spec)] * len(lines)
-        found.append((len(spec), len(lines)))
+        shapes.append((len(spec), len(lines)))
         commands = r"\\text\w+\{\}|\\ensuremath\{[<>]\}|\\\^\{\}|\\[_%&#${}]"
         plain = re.sub(commands, "", "".join(map("".join, cells)))
         assert not set(plain) & set("_%#$^~{}\\<>")
     bare = re.sub(r"\\[{}]", "", text)
     assert bare.count("{") == bare.count("}")
-    return found
+    return shapes
 
 
 def test_table_tex(folder: Path, findings: Findings) -> None:

@@ -46,11 +46,11 @@ def parsed(**fields: Any) -> Study:
     return parse("s", {**table, "hypotheses": [{**copy.deepcopy(H), "at": 0.5, **fields}]})
 
 
-# ---------------------------------------------------------------- what is asked
+# ---------------------------------------------------------------- what is fields
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "fragments"),
     [
         ({"arms": ["a", "x"]}, ["hypotheses.0.arms: ", "'x'", "valid: a, b, start"]),
         ({"arms": ["a"]}, ["hypotheses.0.arms: ", "two arms"]),
@@ -71,9 +71,9 @@ def parsed(**fields: Any) -> Study:
         ({"speed": 1}, ["hypotheses.0.speed: ", "unknown field", "hypotheses.0.says"]),
     ],
 )
-def test_what_is_wrong_in_a_hypothesis(fields: dict[str, Any], said: list[str]) -> None:
+def test_what_is_wrong_in_a_hypothesis(fields: dict[str, Any], fragments: list[str]) -> None:
     message = refused(lambda: parsed(**fields))
-    assert message.startswith(said[0]) and [s for s in said if s not in message] == []
+    assert message.startswith(fragments[0]) and [s for s in fragments if s not in message] == []
 
 
 def test_one_test_has_one_row_and_a_claim_may_have_several() -> None:
@@ -92,11 +92,13 @@ def test_the_start_is_no_arm_of_ones_own() -> None:
 
 
 def test_above_is_a_paired_t(tmp_path: Path) -> None:
-    (found,) = results_of(a_study(tmp_path, H))
+    (result,) = results_of(a_study(tmp_path, H))
     mean, sd = 0.25, math.sqrt((0.05**2 + 0.15**2 + 0.1**2) / 2)
     half = T2 * sd / math.sqrt(3)
-    close([found.comparison.pair.mean, found.comparison.low, found.comparison.high], [mean, mean - half, mean + half])
-    assert (found.task, found.verdict, found.ended, found.planned) == ("arithmetic", "not separated", 3, 3)
+    close(
+        [result.comparison.pair.mean, result.comparison.low, result.comparison.high], [mean, mean - half, mean + half]
+    )
+    assert (result.task, result.verdict, result.ended, result.planned) == ("arithmetic", "not separated", 3, 3)
 
 
 def test_hypotheses_are_one_family(tmp_path: Path) -> None:
@@ -115,19 +117,19 @@ def test_gain_is_against_the_arm_itself(tmp_path: Path) -> None:
 
 
 def test_slows_is_the_first_gain_against_the_second(tmp_path: Path) -> None:
-    # from 0.3 to 0.5 it gains 0.2; from there to 0.9, 0.8 and 0.85 another 0.4, 0.3 and 0.35
-    (found,) = results_of(a_study(tmp_path, {**H, "arms": ["a"], "expect": "slows", "at": 0.5}))
-    close(found.comparison.pair.mean, 0.2 - 0.35)
-    close(found.comparison.pair.sd, 0.05)
-    assert found.verdict == "not reproduced"
+    # from 0.3 to 0.5 it gains 0.2; from present to 0.9, 0.8 and 0.85 another 0.4, 0.3 and 0.35
+    (result,) = results_of(a_study(tmp_path, {**H, "arms": ["a"], "expect": "slows", "at": 0.5}))
+    close(result.comparison.pair.mean, 0.2 - 0.35)
+    close(result.comparison.pair.sd, 0.05)
+    assert result.verdict == "not reproduced"
 
 
 def test_the_start_is_the_arms_own_run_at_its_beginning(tmp_path: Path) -> None:
     above = {**H, "arms": ["a", "start"], "measure": "sorting", "at": 0.5}
     path = a_study(tmp_path, above)
     write(path / "a" / "seed0", a_record("a", 0, [0.3, 0.5, 0.9], others={"sorting": [0.9, 0.6, 0.1]}))
-    (found,) = results_of(path)
-    close(found.comparison.pair.mean, (-0.3 + 0.2 + 0.2) / 3)
+    (result,) = results_of(path)
+    close(result.comparison.pair.mean, (-0.3 + 0.2 + 0.2) / 3)
 
 
 def sampled(path: Path, arm: str, seed: int, **curves: Sequence[float]) -> None:
@@ -252,8 +254,8 @@ def test_no_verdict_before_every_planned_seed_has_ended(tmp_path: Path) -> None:
     """The difference is shown, the verdict is not; a failed run counts as ended."""
     gain = {**H, "arms": ["a"], "expect": "gain"}
     path = a_study(tmp_path, gain, seeds=[0, 1, 2, 3])
-    (found,) = results_of(path)
-    assert (found.verdict, found.comparison.pair.n) == ("not yet run: 3 of 4 seeds", 3)
+    (result,) = results_of(path)
+    assert (result.verdict, result.comparison.pair.n) == ("not yet run: 3 of 4 seeds", 3)
     write(path / "a" / "seed3", unfinished("a", 3, "interrupted"))
     assert results_of(path)[0].verdict == "not yet run: 3 of 4 seeds"
     write(path / "a" / "seed3", unfinished("a", 3, "failed", "RuntimeError: no"))
@@ -261,18 +263,18 @@ def test_no_verdict_before_every_planned_seed_has_ended(tmp_path: Path) -> None:
 
 
 def test_an_arm_without_a_run(tmp_path: Path) -> None:
-    (found,) = results_of(a_study(tmp_path, H, ends={**ENDS, "b": []}))
-    assert (found.verdict, found.comparison.pair.n) == ("not yet run: 0 of 3 seeds", 0)
-    sentence = wording.hypothesis_sentence(found)
+    (result,) = results_of(a_study(tmp_path, H, ends={**ENDS, "b": []}))
+    assert (result.verdict, result.comparison.pair.n) == ("not yet run: 0 of 3 seeds", 0)
+    sentence = wording.hypothesis_sentence(result)
     assert sentence.startswith("**H1 not yet run: 0 of 3 seeds**: ") and "[" not in sentence
 
 
 def test_a_set_that_the_records_lack_is_said_in_its_row(tmp_path: Path) -> None:
     """A scale profile may change the task: hypotheses about other sets cannot be tested, the others can."""
-    lacking, there, k = results_of(a_study(tmp_path, {**H, "measure": "chess"}, H, {**H, "metric": "pass@4"}))
+    lacking, present, k = results_of(a_study(tmp_path, {**H, "measure": "chess"}, H, {**H, "metric": "pass@4"}))
     assert lacking.verdict.startswith("not measured: no set 'chess' with exact_match here; valid: arithmetic, ")
     assert k.verdict == "not measured: no set 'in' with pass@4 here; valid: none"
-    assert there.comparison.pair.n == 3
+    assert present.comparison.pair.n == 3
 
 
 # ---------------------------------------------------------------- what is shown
@@ -280,9 +282,9 @@ def test_a_set_that_the_records_lack_is_said_in_its_row(tmp_path: Path) -> None:
 
 @pytest.fixture
 def findings(tmp_path: Path) -> Findings:
-    asked = {**H, "says": "a < b & c", "settle": "more seeds", "note": "after the fact", "source": "2402.03300 §5"}
+    fields = {**H, "says": "a < b & c", "settle": "more seeds", "note": "after the fact", "source": "2402.03300 §5"}
     return summarize(
-        load_results(a_study(tmp_path, {**asked, "arms": ["a"], "expect": "gain"}, {**asked, "expect": "alike"}))
+        load_results(a_study(tmp_path, {**fields, "arms": ["a"], "expect": "gain"}, {**fields, "expect": "alike"}))
     )
 
 
