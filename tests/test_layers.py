@@ -164,6 +164,8 @@ TRANSITIVELY = {
     "evals.verification.verifier": MODELS,
     "evals.statistics.comparison": MODELS,
     "evals.statistics.pass_at_k": MODELS,
+    "evals.statistics.simulation": MODELS,
+    "evals.statistics.classifier_quality": MODELS,
     "algos": ["transformers", "lm_eval", "accelerate", "datasets", "typer", "evals", "harness"],
 }
 

@@ -123,8 +123,8 @@ class Results:
     @property
     def at_k(self) -> list[tuple[str, str]]:
         """(task, metric) of the pass@k and maj@k that every finished run has at the end; pass before maj."""
-        at_end = [[r for r in run.record["evals"] if r["fraction"] == 1] for run in self if run.finished]
-        sets = [{(r["task"], r["metric"]) for r in rows if r["metric"].startswith(("pass@", "maj@"))} for rows in at_end]
+        ends = [[r for r in run.record["evals"] if r["fraction"] == 1] for run in self if run.finished]
+        sets = [{(r["task"], r["metric"]) for r in end if r["metric"].startswith(("pass@", "maj@"))} for end in ends]
         return sorted(set.intersection(*sets), key=lambda x: (x[0], x[1][0] == "m", int(x[1].split("@")[1])))
 
     @property

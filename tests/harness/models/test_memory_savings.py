@@ -101,7 +101,7 @@ def test_an_optimiser_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_the_worst_micro_batch_fills_what_it_may() -> None:
     for micro_batch_tokens, rows in ((1000, 30), (50, 1), (1, 1)):
-        r = worst(prompt=20, horizon=33, micro_batch_tokens=micro_batch_tokens, device=torch.device("cpu"))
+        r = worst(prompt=20, token_limit=33, micro_batch_tokens=micro_batch_tokens, device=torch.device("cpu"))
         assert (
             r.tokens_NS.shape == (rows, 53)
             and bool(r.completion_mask_NT.all())
