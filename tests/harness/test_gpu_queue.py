@@ -110,6 +110,7 @@ def test_every_row_says_what_it_shows_and_fits_its_time() -> None:
     assert not any(";" in row.command for row in LIST), "a step that fails would be passed over"
 
 
+@pytest.mark.results
 @pytest.mark.parametrize(
     "row", [pytest.param(r, id=str(i)) for i, r in enumerate(LIST) if kind(r) in ("run", "bench algos", "bench limit")]
 )
@@ -129,6 +130,7 @@ def test_a_row_runs_at_tiny_shapes(row: Row, tmp_path: Path, monkeypatch: pytest
     assert written, "no record was written"
 
 
+@pytest.mark.results
 @pytest.mark.parametrize("sittings", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_the_rows_of_micro_run_in_their_order(sittings: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The recipe is made at tiny sizes, then the study goes on from sitting to sitting, its cells in this process."""
