@@ -14,6 +14,7 @@ import pytest
 
 from harness.config.experiment import resolve_experiment, with_defaults
 from harness.records.fingerprint import config_differences
+from harness.records.io import read_record
 from harness.reports.analysis.summary import Findings, summarize
 from harness.reports.calibration.calibrate import HIGH, LOW, MIN_TESTED, TRIALS, calibrate
 from harness.reports.includes import MARK, update_includes
@@ -76,7 +77,8 @@ def test_a_committed_study_is_what_its_file_says(folder: Path) -> None:
         if cell.seed >= UNDER_WAY.get(folder.name, cell.seed + 1):
             assert not (out / cell.path).exists(), "more seeds are in than UNDER_WAY says"
             continue
-        record = json.loads((out / cell.path / "record.json").read_text())
+        record = read_record(out / cell.path)
+        assert record is not None
         config = cell.config("results")
         had = with_defaults(record["config"], config.algo_name, config.task_name)
         assert config_differences(had, resolve_experiment(config).as_dict()) == [], cell.path
