@@ -7,6 +7,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -72,11 +73,33 @@ def words(name: str, model: Path, out: Path, *settings: str) -> list[str]:
     ]
 
 
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the folders of whole runs are kept, by arm: each is run once, by the first test that asks for it."""
+    return tmp_path_factory.mktemp("uninterrupted")
+
+
 @pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], taught: Path, tmp_path: Path) -> Call:
-    """`harness run` of an arm under a name, with further words."""
+def call(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    taught: Path,
+    tmp_path: Path,
+    uninterrupted: Path,
+) -> Call:
+    """`harness run` of an arm under a name, with further words.  All tests of an arm share its run `whole`."""
 
     def go(name: str, arm: str = "grpo", *more: str) -> tuple[int, str, str]:
+        kept = uninterrupted / arm
+        if name == "whole" and not more and kept.exists():
+            shutil.copytree(kept, tmp_path / name)
+            return 0, "", ""
+        ended = run_command(name, arm, *more)
+        if name == "whole" and not more:
+            shutil.copytree(tmp_path / name, kept)
+        return ended
+
+    def run_command(name: str, arm: str, *more: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["harness", *words(name, taught, tmp_path, *ARMS[arm]), *more])
         with pytest.raises(SystemExit) as stop:
             main.main()
@@ -216,6 +239,7 @@ def killed_and_resumed(arm: str, taught: Path, out: Path, moments: list[float]) 
         same(out / f"cut{i}", out / "whole", None)
 
 
+@pytest.mark.slow
 def test_kill_9_then_resume(taught: Path, tmp_path: Path) -> None:
     killed_and_resumed("ppo", taught, tmp_path, [0.6])
 
