@@ -34,7 +34,7 @@ class Algorithm(ABC):
         return base
 
     def adapt(self, rollouts: Rollouts) -> Self:
-        """This algorithm as it goes on after a round: the place of a coefficient that follows a target."""
+        """This algorithm for the next round: the place to adapt a coefficient to a target."""
         return self
 
     @abstractmethod

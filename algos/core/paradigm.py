@@ -14,6 +14,6 @@ class Row:
     The data source is not written here: the algorithm's schedule says it.
     """
 
-    reward: str  # who judges a completion: "rule", "model", or "none"
+    reward: str  # where a completion's reward comes from: "rule", "model", or "none"
     coefficient: str  # GC
     equation: str  # its number in 2402.03300

@@ -13,7 +13,7 @@ from algos.core.algorithm import Algorithm
 
 
 def names() -> list[str]:
-    """The algorithms that ship: one a file of this package."""
+    """The algorithms that ship: one per file of this package."""
     package = Path(__file__).parent.parent
     return sorted(m.name for m in pkgutil.iter_modules([str(package)]) if not m.ispkg)
 
@@ -28,7 +28,7 @@ def import_file(path: Path, field: str) -> ModuleType:
     sys.modules[spec.name] = module  # dataclasses look their annotations up there
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # whatever their file does: say which file, and why
+    except Exception as error:  # a user's file may raise anything: name the file and the reason
         del sys.modules[spec.name]
         raise ValueError(f"{field}: {path} cannot be imported: {type(error).__name__}: {error}") from error
     return module

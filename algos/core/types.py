@@ -84,7 +84,7 @@ class Credit:
     keep_N: Tensor  # bool; 0 leaves the update and its denominators (a filter, or a row the verifier lost)
     return_NT: Tensor | None = None  # the value model's targets
     pair_N: Tensor | None = None  # int64; kept rows of one unit (a pair) are read in one micro-batch; None: a row each
-    zero_gradient_N: Tensor | None = None  # bool; 1 where the loss has no gradient, whatever the policy: not read again
+    zero_gradient_N: Tensor | None = None  # bool; 1 where the loss has no gradient for any policy: not read again
     metrics: Mapping[str, float] | None = None
 
     def take(self, index: Tensor) -> Credit:

@@ -15,7 +15,7 @@ Aggregation = Literal["sequence", "token", "sum", "horizon"]
 
 @dataclass(frozen=True)
 class Totals:
-    """The denominators of one whole update, whatever micro-batches it is cut into.
+    """The denominators of one whole update: the same for every cut into micro-batches.
 
     Two completions of 2 and 3 tokens with a limit of 48: Totals(sequences=2, tokens=5, max_completion_tokens=48).
     """

@@ -42,7 +42,7 @@ def adapted(coef: float, kl: float, target: float, count: int, horizon: float) -
 
     `kl` is the mean sequence-level KL in nats (summed over a completion's tokens), as `target`; `count` completions
     were seen.  Beta moves by at most 20 % at a time, and stays above 0, also where one round has more completions than
-    the horizon (a bound of ours).  At KL = target, or count = 0, beta stands.
+    the horizon (a bound of ours).  At KL = target, or count = 0, beta is unchanged.
     """
     error = min(max(kl / target - 1, -0.2), 0.2)
     return coef * (1 + error * min(count / horizon, 1.0))

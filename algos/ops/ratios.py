@@ -45,7 +45,7 @@ def clipped_surrogate(
 
     low = high is the paper's; high > low is DAPO's clip-higher (2503.14476).  With `dual` = c, J is at least
     c A where A < 0 (1912.09729; c > 1).  Infinite bounds give rho A.  At rho = 1 the gradient is that of
-    A log pi, whatever the bounds.
+    A log pi, for any bounds.
     """
     clipped_NT = ratio_NT.clamp(1 - low, 1 + high)
     objective_NT = torch.minimum(ratio_NT * advantage_NT, clipped_NT * advantage_NT)

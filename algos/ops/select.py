@@ -45,7 +45,7 @@ def first(keep_N: Tensor, group_N: Tensor, limit: int) -> Tensor:
 def accepted(valid_N: Tensor, group_N: Tensor, reward_N: Tensor, reward_threshold: float, top_k: int | None) -> Tensor:
     """What rejection sampling accepts: valid_i and r_i >= reward_threshold, or the `top_k` best of each group.
 
-    Shape (N,), bool.  `top_k` counts whatever the rewards are: a group that is all wrong has its best too.
+    Shape (N,), bool.  `top_k` ignores the threshold: a group that is all wrong has its best too.
     """
     return valid_N & (reward_N >= reward_threshold) if top_k is None else best(valid_N, group_N, reward_N, top_k)
 
@@ -83,7 +83,7 @@ def pairs(one_N: Tensor, other_N: Tensor, group_N: Tensor, limit: int | None = N
     """The number of each completion's pair, 0, 1, ..., and -1 without one.  Shape (N,), int64.
 
     Within a group the i-th of `one` goes with the i-th of `other`, i <= min(#one, #other, limit): preference pairs
-    (2305.18290) in which nobody has a say twice.  No completion is one and other.
+    (2305.18290) in which every completion is used at most once.  No completion is in both sets.
     Degenerate case: a group that lacks either has no pair.
     """
     place_N = torch.where(one_N, _counted(one_N, group_N), _counted(other_N, group_N))  # 1, 2, ...

@@ -2,7 +2,7 @@
 
 Shapes: N completions of T tokens.  `mask_NT` is 1 where the policy chose the token.  V_t is the value of the state in
 which token t was chosen, before it was; after the last token a completion is over, and its value is 0, also where it
-was cut at its limit: the limit is part of the task, and the judge has spoken.
+was cut at its limit: the limit is part of the task, and the verifier has decided.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def gae(reward_NT: Tensor, value_NT: Tensor, mask_NT: Tensor, gamma: float, lam:
 def length_lambda(mask_NT: Tensor, alpha: float) -> Tensor:
     """lam = 1 - 1 / (alpha l), at least 0, for a completion of l tokens: VAPO, 2504.05118.  Shape (N,).
 
-    The reach 1 / (1 - lam) is a share alpha of the completion, whatever its length.  With alpha = 0.05 a completion of
+    The reach 1 / (1 - lam) is a share alpha of the completion at any length.  With alpha = 0.05 a completion of
     1000 tokens has 0.98, and one of 20 or fewer 0.
     """
     return (1 - 1 / (alpha * mask_NT.sum(1).clamp(min=1).double())).clamp(min=0)

@@ -80,7 +80,7 @@ def check_terms(names: Iterable[str], task: Task) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class RewardModelFields:
-    """The defaults are sizes for a small start; what DeepSeekMath says of its own stands beside them (2402.03300)."""
+    """The defaults suit a small model; DeepSeekMath's own values are in the comments (2402.03300)."""
 
     name: str | None = None  # a sequence-classification model, by folder or hub id, as it is; none: train one here
     prompts: int = 64  # problems whose completions it is trained and tested on

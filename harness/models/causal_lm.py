@@ -153,7 +153,7 @@ class CausalLM(Backbone):
     def _agrees(self, r: Rollouts, theirs: Tensor) -> bool:
         try:
             return _near(self.logits(self._packed(r).state_MH), theirs)
-        except Exception:  # whatever an architecture stumbles over: there is another way to read it
+        except Exception:  # an architecture may fail in any way here: it is then read padded
             return False
 
 
@@ -172,7 +172,7 @@ def checkpointed(module: Any) -> None:
 
 def _always(self: Any, mode: bool = True) -> Any:
     """`train` of a checkpointed layer: transformers checkpoints layers in training mode alone, and ours is evaluation
-    mode, dropout off; so the layer itself says training, and all that is in it what it is told."""
+    mode, dropout off; so the layer itself reports training mode, and its children the mode that was set."""
     for child in self.children():
         child.train(mode)
     self.training = True
@@ -180,7 +180,7 @@ def _always(self: Any, mode: bool = True) -> Any:
 
 
 def positions(attention_mask_NS: Tensor) -> Tensor:
-    """Position ids that ignore padding: the k-th real token of a row is at k, wherever it stands."""
+    """Position ids that ignore padding: the k-th real token of a row is at position k."""
     return (attention_mask_NS.cumsum(1) - 1).clamp(min=0)
 
 

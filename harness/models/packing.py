@@ -25,7 +25,7 @@ WIDER = 1.5  # attention pads completions to at most so many times the shortest 
 
 @dataclass(frozen=True)
 class PaddedView:
-    """Some packed tokens as a padded grid of rows, and the way back.  Every token stands in exactly one cell."""
+    """Some packed tokens as a padded grid of rows, and the way back.  Every token is in exactly one cell."""
 
     cell_RC: Tensor  # the packed token of each cell; 0 in padding
     flat_K: Tensor  # the cell of each of these tokens, in their order

@@ -16,7 +16,8 @@ NAME = ".lock"  # stays behind, empty
 
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Nobody else writes there meanwhile.  Raises ValueError, one line, where somebody does, or nobody can."""
+    """No other process writes there while this holds.  Raises ValueError, one line, where one does, or the folder is
+    not writable."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / NAME, thread_local=False).acquire(timeout=1)  # a look of `busy` lasts no second

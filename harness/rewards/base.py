@@ -1,18 +1,18 @@
-"""Completions -> rewards.  The judge is the task's own, the one that evaluation calls.
+"""Completions -> rewards.  The verifier is the task's own, the one that evaluation calls.
 
-A source says what a completion is worth; the verdicts stand beside it whatever the source, so that reward and accuracy
-can be seen to part ways.
+A source gives each completion its reward.  The verdicts are kept beside it for every source, so that a divergence of
+reward and accuracy shows.
 
 | --reward            | a completion                        | its steps                                        |
 |---------------------|-------------------------------------|--------------------------------------------------|
 | `rule`              | 1 where the strict reading is right | -                                                |
-| `FILE.py:function`  | what the function says              | -                                                |
+| `FILE.py:function`  | what the function returns           | -                                                |
 | `process-rule`      | as `rule`                           | 1 where the task's checker finds the step right  |
 | `outcome-model`     | a learned model's probability       | -                                                |
 | `process-model`     | the same, of its last step          | the model's probability at the end of each       |
 
 The final answer is the last step, so that every completion has one.  Learned models: `harness/rewards/`.
-Around a source stand the terms that `reward_weights` adds (`harness/rewards/shaping.py`); `reward_noise` flips the
+`reward_weights` adds shaping terms (`harness/rewards/shaping.py`); `reward_noise` flips the
 rule's labels.
 """
 
@@ -155,7 +155,7 @@ def score(
     numbers the
     first prompt draw.
 
-    A completion that the verifier could not judge is not wrong: its `valid_N` is 0 and it leaves its group.
+    A completion that the verifier could not decide is not wrong: its `valid_N` is 0 and it leaves its group.
     """
     device = rollouts.tokens_NS.device
     verdicts = verify(rollouts, problems, texts, task)

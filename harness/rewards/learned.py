@@ -64,7 +64,7 @@ class LearnedReward(RewardSource):
             data = collect(context, self.kind, fields, self.turns * fields.prompts, self.task, self.tokenizer)
             train, held_out = split_held_out(data, fields.held_out)
             if len(train) == 0:
-                raise ValueError("reward_model: the verifier could judge none of the completions it would learn from")
+                raise ValueError("reward_model: the verifier could decide none of the completions it would learn from")
             mixed = self.with_history(train, context)
             summary = fit(self.model, mixed, fields, context.seed, self.turns)
             lengths = mixed.rollouts.attention_mask_NS.sum(1).tolist()

@@ -54,7 +54,7 @@ class RewardModel:
 def shift_right(rollouts: Rollouts) -> Rollouts:
     """The same rows, seen one token on: column t + 1 foresees what follows token t, so its state has read token t.
 
-    What stands in the new column is never read: it is only foreseen.
+    The token in the new column is never read: it is only a target.
     """
     r, last = rollouts, (0, 1)
     pad = torch.nn.functional.pad

@@ -41,7 +41,7 @@ def scatter_step_rewards(
     """`step_end_NT` and `step_reward_NT`.  `at[i]` are the tokens at which the steps of completion i end; `rewards[i]`
     has a number for each and a last one for the final answer, which is a step of its own and ends with the completion.
 
-    Where two steps end with one token, or a step with the completion itself (it was cut there), the later one stands.
+    Where two steps end at one token, or a step at the end of the completion (it was cut there), the later one counts.
     """
     end_NT = torch.zeros(rollouts.completion_mask_NT.shape, dtype=torch.bool)
     reward_NT = torch.zeros(rollouts.completion_mask_NT.shape, dtype=torch.float32)

@@ -5,7 +5,7 @@ process   `rule`: the task's own checker, at the end of each step
           `continuations` (Math-Shepherd, 2312.08935 §3.3, soft estimation):
           c = (1/k) sum_j 1{continuation j of the solution up to the step reaches the right answer}
           In both, the last step is the final answer, whose label is the verdict.
-          What the verifier could not judge has no label, and does not count in k.
+          What the verifier could not decide has no label, and does not count in k.
 
 Sampling them is charged to the run.  Shapes: N completions, T completion tokens.
 """
@@ -141,7 +141,7 @@ def continuation_shares(
     """For each step of each completion, the share of `count` continuations from its end that reach the right answer.
 
     A continuation has as many tokens as its completion had left; where none is left the share is 0, and where the
-    verifier judged none of them it is NaN.  Its noise belongs to (first, the step's place in the list of all steps),
+    verifier decided none of them it is NaN.  Its noise belongs to (first, the step's place in the list of all steps),
     not to how prefixes are batched.
     """
     shares: list[list[float]] = [[0.0] * len(stops) for stops in at]
@@ -158,8 +158,8 @@ def continuation_shares(
         done, texts = context.extend(prefixes, written, count, stream, [ordinal for _, _, ordinal in steps])
         verdicts = verify(done, [owners[i] for i, _, _ in steps for _ in range(count)], texts, task)
         for k, (i, j, _) in enumerate(steps):
-            judged = [v.strict for v in verdicts[k * count : (k + 1) * count] if v.strict != "verifier_error"]
-            shares[i][j] = sum(s == "correct" for s in judged) / len(judged) if judged else math.nan
+            decided = [v.strict for v in verdicts[k * count : (k + 1) * count] if v.strict != "verifier_error"]
+            shares[i][j] = sum(s == "correct" for s in decided) / len(decided) if decided else math.nan
     return shares
 
 

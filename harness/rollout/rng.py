@@ -1,5 +1,5 @@
 """Common random numbers: the noise of a sampled token depends on (seed, stream, ordinal, completion, position)
-and on nothing else, so that arms with one seed see the same noise, whatever the batch.
+and on nothing else, so that arms with one seed see the same noise for every batch size and order.
 
 Philox (Salmon et al. 2011, as numpy has it) is a counter-based generator: the key names the run's stream, the
 counter the completion, and positions follow one another.

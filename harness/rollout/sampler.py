@@ -136,7 +136,7 @@ class Sampler:
         return written.completions()
 
     def _compacted(self, decoder: Decoder, live: Tensor, finished_N: Tensor) -> Tensor:
-        """The rows to go on with: those still open, and idle ones up to a size that the engine has steps for."""
+        """The rows to continue: those not finished, and idle ones up to a size that the engine has steps for."""
         ended_B = finished_N[live]
         left = int((~ended_B).sum())
         if left == 0:
@@ -182,9 +182,9 @@ class Sampler:
 
 
 class OutputBuffer:
-    """What has been drawn so far.  Row N, the spare one, is written by idle rows and read by nobody.
+    """The tokens sampled so far.  Row N is a spare one: idle rows write to it, and it is never read.
 
-    Rows may be written beyond their end until somebody looks; `completions` knows better."""
+    Rows may be written beyond their end until the next check; `completions` cuts them."""
 
     def __init__(self, rows: int, horizon: int, pad: int, like: SampledToken) -> None:
         self.pad, self.settled = pad, 0

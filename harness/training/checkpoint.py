@@ -1,4 +1,4 @@
-"""All the state of a run, written whole or not at all, so that a run that was cut off goes on to the same bits.
+"""All the state of a run, written whole or not at all, so that an interrupted run continues to the same bits.
 
     checkpoints/round-00010/
         policy.safetensors  critic.safetensors  reference.safetensors     weights, of the models that there are:

@@ -200,4 +200,4 @@ def group_bound(unit: str, schedule: Schedule, new: int, flops: RunFlops, longes
         "trained_tokens": float(tokens * schedule.epochs),
         "flops": explored + schedule.epochs * trained,
     }
-    return bounds.get(unit)  # seconds: nobody knows before they have passed
+    return bounds.get(unit)  # seconds: unknown in advance

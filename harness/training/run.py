@@ -20,7 +20,7 @@ from harness.training.trainer import Trainer
 
 
 class RunListener(Protocol):
-    """Who is told how a run goes: the console's progress view, a notebook's, a list in a test."""
+    """What a run reports to: the console's progress view, a notebook's, a list in a test."""
 
     def start(self, title_lines: Sequence[str]) -> None:
         """What is about to happen."""
@@ -159,7 +159,7 @@ def reward_model_line(training: dict[str, Any]) -> str:
     for place, q in training["held_out"].items():
         auc = "-" if q["auc"] is None else f"{q['auc']:.2f}"
         parts.append(f"{place}: AUC {auc}, accuracy {q['accuracy']:.0%} of {q['n']:,}")
-    return f"reward model, on held-out problems: {'; '.join(parts) or 'the verifier judged none'}"
+    return f"reward model, on held-out problems: {'; '.join(parts) or 'the verifier decided none'}"
 
 
 def _settle(run: PreparedRun) -> None:

@@ -207,7 +207,8 @@ def check_free(folder: Path) -> None:
 
 
 def check_same(folder: Path, record: Record) -> None:
-    """A run may go on only as it began.  Raises ValueError, showing the fields that differ."""
+    """A run is resumed only under the configuration that it began with.  Raises ValueError, showing the fields that
+    differ."""
     file = folder / "record.json"
     if not file.exists():
         return  # cut off before its first word: it starts from the beginning

@@ -2,7 +2,7 @@
 
     r_i ~ Bernoulli(1/2),  independent of the completion
 
-The judge goes on measuring the truth (`reward` and `accuracy` in the metrics are the real ones); only the credit is
+The verifier still measures the truth (`reward` and `accuracy` in the metrics are the real ones); only the credit is
 random, so that whatever accuracy is gained or lost is not learned from rewards.
 """
 

@@ -14,8 +14,9 @@ from harness.records.schema import SCHEMA, check_record
 
 SPEND = dict.fromkeys(UNITS, 1.0)
 ROW = {
-    "fraction": 1.0, "spend": SPEND, "task": "t", "version": 1, "domain": "in", "decoding": "greedy", "temperature": 0.0,
-    "filter": "strict", "metric": "exact_match", "value": 0.5, "stderr": None, "n": 4, "outcomes": "",
+    "fraction": 1.0, "spend": SPEND, "task": "t", "version": 1, "domain": "in", "decoding": "greedy",
+    "temperature": 0.0, "filter": "strict", "metric": "exact_match", "value": 0.5, "stderr": None, "n": 4,
+    "outcomes": "",
 }  # fmt: skip
 RECORD: dict[str, Any] = {
     "schema": SCHEMA, "status": "finished", "algo": "grpo", "seed": 0, "budget": {"unit": "flops", "limit": 1},

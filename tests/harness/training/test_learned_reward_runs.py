@@ -74,7 +74,7 @@ def test_what_is_said_of_a_training() -> None:
     assert reward_model_line({"held_out": {"outcome": known, "steps": unknown}}) == (
         f"{start}outcome: AUC 0.72, accuracy 85% of 256; steps: AUC -, accuracy 50% of 1,200"
     )
-    assert reward_model_line({"held_out": {}}) == f"{start}the verifier judged none"
+    assert reward_model_line({"held_out": {}}) == f"{start}the verifier decided none"
     skipped = {"fraction": 0.5, "skipped": "no prompts left for it"}
     assert reward_model_line(skipped) == "reward model: not trained on at 50% of the budget: no prompts left for it"
 
