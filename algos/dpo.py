@@ -1,11 +1,11 @@
 """DPO: Direct Preference Optimization (2305.18290), data source and rule as in DeepSeekMath's Table 10 (2402.03300).
 
-    D    = { (o+, o-) : both ~ pi_start, o+ correct, o- not }              the i-th of each kind in a prompt's stream
+    D    = { (o+, o-) : both ~ pi_init, o+ correct, o- not }              the i-th of each kind in a prompt's stream
     m    = sum_t log pi(o+_t)/pi_ref(o+_t)  -  sum_t log pi(o-_t)/pi_ref(o-_t)
     loss = avg_D -log sigma(beta m),                                                       (2305.18290 eq. 7)
-    grad = -avg_D beta sigma(-beta m) { grad log pi(o+) - grad log pi(o-) },   from pi_start, `epochs` times over D
+    grad = -avg_D beta sigma(-beta m) { grad log pi(o+) - grad log pi(o-) },   from pi_init, `epochs` times over D
 
-Training restarts from the initial policy, which has sampled everything: pi_ref = pi_start is the sampler, and the
+Training restarts from the initial policy, which has sampled everything: pi_ref = pi_init is the sampler, and the
 log-probabilities that it stored *are* the reference's (as closely as sampler and trainer agree, which every record
 says).  So no reference model is held, read or charged.
 

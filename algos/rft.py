@@ -1,7 +1,7 @@
 """RFT: rejection-sampling fine-tuning (2308.01825), with data source and start as in DeepSeekMath's Table 10.
 
-    D      = { o ~ pi_start : o is correct, its key is new to its prompt, at most `max_per_prompt` per prompt }
-    grad J = sum_{o in D} sum_t grad log pi(o_t) / sum_{o in D} |o|,   from pi_start, `epochs` times over D
+    D      = { o ~ pi_init : o is correct, its key is new to its prompt, at most `max_per_prompt` per prompt }
+    grad J = sum_{o in D} sum_t grad log pi(o_t) / sum_{o in D} |o|,   from pi_init, `epochs` times over D
 
 Everything is sampled from the initial policy before anything is trained.  The loss is the plain cross-entropy of
 2308.01825 over what was kept; DeepSeekMath writes it with 1/|o| inside (2402.03300 eq. 10,

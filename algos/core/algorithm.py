@@ -42,7 +42,7 @@ class Algorithm(ABC):
         """Rewards of a whole round -> the worth of each token.  Called without gradient."""
 
     @abstractmethod
-    def loss(self, batch: Batch, fresh: PolicyOutputs) -> tuple[Tensor, Metrics]:
+    def loss(self, batch: Batch, outputs: PolicyOutputs) -> tuple[Tensor, Metrics]:
         """A batch -> its *share* of the update's loss, and its share of each metric.
 
         Shares of one update add up: everything is divided by `batch.totals`, so that how an update is cut
@@ -51,10 +51,9 @@ class Algorithm(ABC):
 
 
 def check_top_k(top_k: int | None, **others: Any) -> None:
-    """Raises ValueError naming the field: a top-k of none, or one beside `others` that concern correct completions
-    alone.
+    """Raises ValueError, naming the field, where `top_k` is below 1, or beside fields that concern correct completions.
 
-    Each of `others` is a field's value, and the value that it must have beside a top-k.
+    `others` are those fields: each with its value, and the value that it must have beside a top-k.
     """
     if top_k is None:
         return

@@ -1,8 +1,8 @@
 """What flows along the arrow: Rollouts -> Credit -> Batch -> loss.
 
 Shapes: P prompts, G completions per prompt, N = P*G completions, S whole sequence, T completion tokens.
-`group_N[i]` is the prompt that completion i answers.  `mask_NT` is 1 where the policy chose the token; padding
-and tool output are 0.  This is the only polarity in the project.
+`group_N[i]` is the prompt that completion i answers.  `completion_mask_NT` is 1 where the policy chose the token;
+padding and tool output are 0.  This is the only polarity in the project.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ class Rollouts:
     that column S-T is every row's first sampled token.  Two prompts of 3 and 2 tokens, one completion each
     of 2 and 3 tokens (9 ends a completion):
 
-        tokens_NS   [[5, 6, 7, 8, 9, 0],      mask_NT [[1, 1, 0],
-                     [0, 5, 6, 7, 8, 9]]               [1, 1, 1]]
+        tokens_NS   [[5, 6, 7, 8, 9, 0],      completion_mask_NT [[1, 1, 0],
+                     [0, 5, 6, 7, 8, 9]]                          [1, 1, 1]]
     """
 
     tokens_NS: Tensor  # int64

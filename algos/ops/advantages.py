@@ -27,7 +27,7 @@ def baseline_values(
 ) -> Tensor:
     """The number each reward is compared with.  Shape (N,).
 
-    | baseline          | baseline of completion i in group g                              | source             |
+    | `baseline`      | baseline of completion i in group g                              | source             |
     |-----------------|------------------------------------------------------------------|--------------------|
     | `none`          | 0                                                                | REINFORCE          |
     | `group`         | mean_j r_j                                                       | 2402.03300 §4.1.2  |

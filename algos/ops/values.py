@@ -24,7 +24,7 @@ def gae(reward_NT: Tensor, value_NT: Tensor, mask_NT: Tensor, gamma: float, lam:
     """A_t = sum_{l >= 0} (gamma lam)^l delta_{t+l},   delta_t = r_t + gamma V_{t+1} - V_t.   (1506.02438.)
 
     Shape (N, T), 0 at mask 0.  t counts the tokens at mask 1 alone: tool output is stepped over, neither
-    bootstrapped from nor discounted for.  `lam` is one number, or one a completion (N,).
+    bootstrapped from nor discounted for.  `lam` is one number, or one per completion (N,).
 
     Degenerate cases: gamma = lam = 1 with a reward at the end is R - V_t; lam = 0 is delta_t; V = 0 with
     gamma = lam = 1 is the reward to go (REINFORCE).

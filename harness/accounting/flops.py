@@ -1,4 +1,4 @@
-"""FLOPs of the model, by one formula for all arms (DESIGN rule 5).
+"""FLOPs of the model, by one formula for all arms.
 
     forward(token) = 2 * (parameters without the input embedding) + 4 * layers * heads * head size * context
 

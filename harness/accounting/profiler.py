@@ -35,7 +35,7 @@ class Phase:
 
 
 class PhaseProfiler:
-    """`with meter("rollout"): ...` adds to that phase, with the device synchronised at both ends.
+    """`with profiler("rollout"): ...` adds to that phase, with the device synchronised at both ends.
 
     peak_bytes is the allocator's high-water mark on CUDA and the process's on the CPU (the kernel's, reset
     at each phase where it can be: Linux; elsewhere it is the peak since the start).

@@ -25,7 +25,7 @@ MEANING = {
         "memory": "parts are bytes of tensors, counted; peak: CUDA's allocator, or the process's resident set; "
         "reserved: all that CUDA's allocator held, idle or in fragments",
         "seconds": "medians of a phase's turns after the first",
-        "flops": "the model's (DESIGN rule 5), of a round",
+        "flops": "the model's (harness/accounting/flops.py), of a round",
         "tensors, planned": "bytes of tensors at the worst moment: counted, and by `harness plan`",
     }
 }

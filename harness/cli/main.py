@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 the run failed, 2 the user's input is wrong (one plain lin
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -207,6 +208,16 @@ def _guarded(execute: Callable[[], Record], folder: Path) -> Record:
         raise RunFailed(f"{message} (see {folder / 'traceback.txt'})") from error
 
 
+def _with_new_name(message: str) -> str:
+    """A message that a field is unknown, and what it is called since schema 2 if that is why."""
+    from harness.records.upgrade import renamed
+
+    found = re.search(r"([\w.]+): unknown field", message)
+    if found and (new := renamed(found[1])) != found[1] and new in message:
+        return f"{message} ({found[1]} is now {new})"
+    return message
+
+
 def main() -> None:
     """The console script: an error is one plain line and an exit code."""
     try:
@@ -218,7 +229,7 @@ def main() -> None:
             message += f" Valid: {', '.join(within.command.list_commands(within))}."
         code = _fail(message, 2)
     except ValueError as error:
-        code = _fail(str(error), 2)
+        code = _fail(_with_new_name(str(error)), 2)
     except RunFailed as error:
         code = _fail(f"the run failed: {error}", 1)
     except (KeyboardInterrupt, typer.Abort):

@@ -42,12 +42,12 @@ def half_precision_copy(model: Any, dtype: torch.dtype) -> Any:
 
 
 def refresh(twin: Any, model: Any) -> None:
-    """Bring a shadow's matrices up to the model's."""
+    """Copy the model's matrices into its half-precision copy."""
     with torch.no_grad():
         for mine, theirs in zip(_matrices(twin), _matrices(model), strict=True):
             mine.weight.copy_(theirs.weight)
 
 
 def matrix_bytes(model: Any) -> int:
-    """Of the matrices alone: what a shadow adds."""
+    """Of the matrices alone: what a half-precision copy adds."""
     return sum(m.weight.nbytes for m in _matrices(model))

@@ -71,7 +71,10 @@ def read_record(folder: Path) -> Record | None:
     missing = [name for name in NEEDED if not isinstance(record, dict) or name not in record]
     if missing:
         raise ValueError(f"{file}: not the record of a run: it has no '{missing[0]}'")
-    return cast(Record, upgrade_record(record))
+    try:
+        return cast(Record, upgrade_record(record))
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
 
 
 def status_of(folder: Path) -> str | None:

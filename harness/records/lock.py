@@ -1,4 +1,4 @@
-"""One process a run's folder: a cell outlives an `ablate` that was killed, and a command may be typed twice.
+"""One process per run folder: a run outlives an `ablate` that was killed, and a command may be typed twice.
 
 The operating system lets go of the lock when its process ends, however it ends.
 """

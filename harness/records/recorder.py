@@ -1,6 +1,6 @@
-"""The record of a run: a folder that says what was asked, what was spent and what came of it.
+"""Writes a run's folder: its configuration, what it spent, what it measured.
 
-    record.json     the schema of DESIGN, rewritten whole and atomically whenever something changed
+    record.json     harness/records/schema.py, rewritten whole and atomically whenever something changed
     metrics.jsonl   one line per round
     samples.jsonl   a few completions per round
     outcomes/       one line per problem, for each evaluation, in the order of the set (`environment.data` has its hash)

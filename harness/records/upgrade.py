@@ -6,6 +6,7 @@ the tables of a study, the names of today; nothing is written.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from harness.records.schema import SCHEMA
@@ -37,9 +38,6 @@ PHASES = {"branch": "curve_branch", "measure": "monitoring"}
 RENAMED = {"": RUN, "algo": ALGO, "schedule": SCHEDULE}  # by group of the configuration
 VALUES = {("filter_groups", "silent"): "zero_variance", ("source", "start"): "initial"}  # of fields, after renaming
 GONE = {"schedule": ("restart",)}  # it held the same as `source`
-# An algorithm in a user's FILE.py may have fields of its own by these names.  It is a subclass of one that ships, whose
-# fields are renamed, where its record has all of one of these: records hold every field.
-FAMILIES = ({"center", "scale", "average", "kl_in", "drop"}, {"lam", "lam_critic", "average", "kl_in"}, {"correct_at"})
 
 
 def renamed(name: str) -> str:
@@ -48,46 +46,90 @@ def renamed(name: str) -> str:
     return f"{group}{dot}{RENAMED.get(group, {}).get(inner, inner)}"
 
 
+def folder_word(name: str, value: Any) -> tuple[str, Any]:
+    """The name, without its group, and the value of a field as folders of trials are called by it.
+
+    They keep the names of schema 1: a tuning that was done before is found again, not done again.
+    """
+    group, _, inner = name.rpartition(".")
+    former = {new: old for old, new in RENAMED.get(group, {}).items()}
+    values = {(field, new): old for (field, old), new in VALUES.items()}
+    return former.get(inner, inner), values.get((inner, value), value) if isinstance(value, str) else value
+
+
+def upgrade_value(name: str, value: Any) -> Any:
+    """Today's word for a value of the field that is called `name` today."""
+    return VALUES.get((name.rpartition(".")[2], value), value) if isinstance(value, str) else value
+
+
 def upgrade_fields(fields: dict[str, Any]) -> dict[str, Any]:
-    """A table of fields with today's names, groups inside it and dotted names included."""
+    """A table of fields with today's names, groups inside it and dotted names included.
+
+    Fields of an algorithm in a user's FILE.py keep theirs, for one of them may be called `scale` and mean its own:
+    see `upgrade_own`.
+    """
+    own = _algo_of(fields).endswith(".py")
     upgraded: dict[str, Any] = {}
     for name, value in fields.items():
         group, _, inner = name.rpartition(".")
+        if own and "algo" in (name, group):
+            upgraded[name] = value
+            continue
         if name in RENAMED and isinstance(value, dict):
             value = _upgrade_group(name, value)
         elif inner == "sources" and isinstance(value, dict):
-            value = {renamed(field): source for field, source in value.items()}
-        upgraded[renamed(name)] = _upgrade_value(renamed(name), value)
+            value = {name if own and name.startswith("algo.") else renamed(name): x for name, x in value.items()}
+        upgraded[renamed(name)] = upgrade_value(renamed(name), value)
     return upgraded
+
+
+def _algo_of(fields: dict[str, Any]) -> str:
+    """The name or the FILE.py that a table gives: a record's field, a study's word, or one in the study's group."""
+    algo = fields.get("algo")
+    named = algo.get("name") if isinstance(algo, dict) else algo
+    return str(fields.get("algo_name") or fields.get("algo.name") or named or "")
 
 
 def _upgrade_group(group: str, table: dict[str, Any]) -> dict[str, Any]:
     names = RENAMED[group]
     kept = {names.get(name, name): value for name, value in table.items() if name not in GONE.get(group, ())}
-    return {name: _upgrade_value(name, value) for name, value in kept.items()}
+    return {name: upgrade_value(name, value) for name, value in kept.items()}
 
 
-def _upgrade_value(name: str, value: Any) -> Any:
-    return VALUES.get((name.rpartition(".")[2], value), value) if isinstance(value, str) else value
+def upgrade_own(fields: dict[str, Any], known: Collection[str]) -> dict[str, Any]:
+    """The recorded fields of an algorithm in a FILE.py, of which `known` are those that it has today.
+
+    A field is renamed where the algorithm has the new name and no longer the old one: it is a subclass of one that
+    ships.  Where nothing was renamed, and for an algorithm that ships, nothing changes.
+    """
+    inherited = {old for old, new in ALGO.items() if old not in known and new in known and new not in fields}
+    upgraded = {}
+    for old, value in fields.items():
+        name = ALGO[old] if old in inherited else old
+        upgraded[name] = upgrade_value(name, value) if old in inherited else value
+    return upgraded
 
 
 def upgrade_record(record: dict[str, Any]) -> dict[str, Any]:
-    """A record of schema 1 as one of schema 2; any other as it is."""
-    if record.get("schema") != 1:
+    """A record of schema 1 as one of schema 2; one of schema 2 as it is.  Raises ValueError on any other schema.
+
+    What has no schema is no record: it is left to the checks of its fields.
+    """
+    if "schema" not in record or check_schema(record["schema"]) == SCHEMA:
         return record
     upgraded = {**record, "schema": SCHEMA}
     if isinstance(config := record.get("config"), dict):
         upgraded["config"] = upgrade_fields(config)
-        if not _is_ours(str(record.get("algo")), config.get("algo")):
-            upgraded["config"]["algo"] = config.get("algo")
     if isinstance(phases := record.get("phases"), dict):
         upgraded["phases"] = _upgrade_phases(phases)
     return upgraded
 
 
-def _is_ours(name: str, fields: Any) -> bool:
-    """Are these the fields of an algorithm that ships, or of a subclass of one?"""
-    return not name.endswith(".py") or (isinstance(fields, dict) and any(set(fields) >= names for names in FAMILIES))
+def check_schema(schema: Any) -> int:
+    """Raises ValueError unless this version reads it."""
+    if type(schema) is not int or not 1 <= schema <= SCHEMA:
+        raise ValueError(f"schema {schema!r}; this version reads 1 to {SCHEMA}")
+    return schema
 
 
 def _upgrade_phases(phases: dict[str, Any]) -> dict[str, Any]:
@@ -105,13 +147,12 @@ TENSORS = {
 }
 
 
-def upgrade_state(state: dict[str, Any], algo: str) -> dict[str, Any]:
-    """A checkpoint's state.json with today's names; `algo` is the name or the FILE.py of the algorithm."""
+def upgrade_state(state: dict[str, Any], known: Collection[str]) -> dict[str, Any]:
+    """A checkpoint's state.json with today's names; `known` are the fields of the algorithm."""
     if "schema" in state:
         return state
     upgraded = {STATE.get(name, name): value for name, value in state.items()}
-    fields = _upgrade_group("algo", state["algo"]) if _is_ours(algo, state["algo"]) else state["algo"]
-    return {**upgraded, "algo": fields, "phases": _upgrade_phases(state["phases"])}
+    return {**upgraded, "algo": upgrade_own(state["algo"], known), "phases": _upgrade_phases(state["phases"])}
 
 
 def upgrade_tensors(tensors: dict[str, Any]) -> dict[str, Any]:

@@ -12,8 +12,7 @@ reward and accuracy shows.
 | `process-model`     | the same, of its last step          | the model's probability at the end of each       |
 
 The final answer is the last step, so that every completion has one.  Learned models: `harness/rewards/`.
-`reward_weights` adds shaping terms (`harness/rewards/shaping.py`); `reward_noise` flips the
-rule's labels.
+`reward_weights` adds shaping terms (`harness/rewards/shaping.py`); `reward_noise` flips the rule's labels.
 """
 
 from __future__ import annotations
@@ -151,9 +150,9 @@ def score(
     source: RewardSource,
     ordinal: int,
 ) -> tuple[Rollouts, JudgedRound]:
-    """Fill in `reward_N`, `valid_N` and `solution_id_N`.  `problems[i]` is the problem of completion i; `ordinal`
-    numbers the
-    first prompt draw.
+    """Fill in `reward_N`, `valid_N` and `solution_id_N`.
+
+    `problems[i]` is the problem of completion i; `ordinal` numbers the first prompt draw.
 
     A completion that the verifier could not decide is not wrong: its `valid_N` is 0 and it leaves its group.
     """

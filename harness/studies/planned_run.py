@@ -7,6 +7,7 @@ from typing import Any
 
 from harness.config.overrides import GROUPS, Fields
 from harness.config.run_config import RunConfig, merge
+from harness.records.upgrade import folder_word
 
 # fields that `harness run` has an option for, besides --set
 OPTIONS = ("algo.name", "task.name", "task.train_file", "task.test_file", "group_size", "model", "reward", "budget")
@@ -63,6 +64,8 @@ def label(point: Fields) -> str:
 
     >>> label({"lr": 0.0002, "algo.critic_lr": 10})
     'lr0.0002-critic_lr10'
+    >>> label({"algo.gae_lambda": 0.9})  # folders keep the names that they had in schema 1
+    'lam0.9'
     """
-    words = (f"{name.split('.')[-1]}{_word(value)}" for name, value in point.items())
-    return "-".join(words).replace("/", "_")
+    words = (folder_word(name, value) for name, value in point.items())
+    return "-".join(f"{word}{_word(value)}" for word, value in words).replace("/", "_")

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from evals.statistics.comparison import MARGIN
 from harness.config.overrides import Fields, merge_overrides
 
-START = "start"  # in a hypothesis, the start model: the same run at fraction 0
+START = "start"  # in a hypothesis, the initial model: the same run at fraction 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ class Hypothesis:
         slows       [v(a) - v(a at `since`)] - [v(a at 1) - v(a)]   is most of its gain made by `at`?
         gap_closes  [v_1(a) - v_1(b)] - [v_K(a) - v_K(b)]       of pass@K or maj@K: is a's lead smaller at K than at 1?
 
-    `start` is an arm that every study has: the start model, measured in the other arm's own run at fraction 0.  Two
+    `start` is an arm that every study has: the initial model, measured in the other arm's own run at fraction 0.  Two
     arms are compared at exactly this fraction (`harness/reports/analysis/interpolation.py`), an arm with itself where
     its evaluations fell.
     """

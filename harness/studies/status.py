@@ -15,6 +15,7 @@ from typing import Any
 from harness.config.overrides import Fields
 from harness.records.fingerprint import config_differences, config_sha256
 from harness.records.io import read_record
+from harness.records.upgrade import upgrade_own
 from harness.studies.planned_run import PlannedRun, label
 from harness.studies.study import Study
 
@@ -102,7 +103,8 @@ def state_of(runs: Sequence[PlannedRun], out: str, retry: bool = False) -> State
         if record is None:
             state.waiting.append(run)
             continue
-        recorded = with_defaults(record["config"], config.algo_name, config.task_name)
+        began = {**record["config"], "algo": upgrade_own(record["config"].get("algo", {}), resolved["algo"])}
+        recorded = with_defaults(began, config.algo_name, config.task_name)
         if differences := config_differences(recorded, resolved):
             raise ValueError(
                 f"{Path(out, run.path)} was begun with another configuration: {'; '.join(differences)}; "

@@ -9,7 +9,7 @@ from pathlib import Path
 from harness.config.overrides import Fields
 from harness.records.io import write_json
 from harness.records.schema import SCHEMA
-from harness.records.upgrade import renamed, upgrade_fields
+from harness.records.upgrade import check_schema, renamed, upgrade_fields, upgrade_value
 from harness.studies.study import Study, parse
 
 
@@ -20,7 +20,8 @@ def stored_study(folder: Path) -> Study | None:
         return None
     try:
         table = dict(json.loads(file.read_text()))
-        return parse(folder.name, {**(table if table.pop("schema", 1) > 1 else _upgrade(table)), "name": folder.name})
+        old = check_schema(table.pop("schema", 1)) == 1
+        return parse(folder.name, {**(_upgrade(table) if old else table), "name": folder.name})
     except (TypeError, ValueError) as error:
         raise ValueError(f"{file}: {error}") from error
 
@@ -48,7 +49,10 @@ def _upgrade_arms(arms: Fields) -> Fields:
 
 
 def _upgrade_grid(grid: Fields) -> Fields:
-    return {renamed(name): values for name, values in grid.items()}
+    return {
+        renamed(name): [upgrade_value(renamed(name), x) for x in values] if isinstance(values, list) else values
+        for name, values in grid.items()
+    }
 
 
 def _upgrade_algos(algos: Fields) -> Fields:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ def _write(trainer: Trainer, loop: TrainingLoop, evals: list[Any], folder: Path)
             os.fsync(written.fileno())
 
 
-def restore(trainer: Trainer, loop: TrainingLoop, folder: Path, algo: str) -> list[Any] | None:
+def restore(trainer: Trainer, loop: TrainingLoop, folder: Path) -> list[Any] | None:
     """Bring `trainer` to the newest checkpoint of `folder`; returns the evaluations so far, None without one."""
     checkpoints = _rounds(folder)
     if not checkpoints:
@@ -78,7 +79,8 @@ def restore(trainer: Trainer, loop: TrainingLoop, folder: Path, algo: str) -> li
     policy.optimizer.load_state_dict(torch.load(newest / "optimizer.pt", map_location=policy.device, weights_only=True))
     state = json.loads((newest / "state.json").read_text())
     replay = newest / "replay.safetensors"
-    loop.load(upgrade_state(state, algo), upgrade_tensors(load_file(replay)) if replay.exists() else {})
+    known = [field.name for field in fields(trainer.algo)]
+    loop.load(upgrade_state(state, known), upgrade_tensors(load_file(replay)) if replay.exists() else {})
     return list(state["evals"])
 
 

@@ -162,9 +162,11 @@ def table(rows: list[Any], repeated: Mapping[str, int]) -> str:
 
 
 def bounds(row: Any, repeated: bool) -> tuple[float, float]:
-    """The 95 % interval of a rate.  `repeated`: n completions of fewer problems are not n independent draws, so it goes
-    by
-    the standard error over problems; nan where only one problem was sampled."""
+    """The 95 % interval of a rate.
+
+    `repeated`: n completions of fewer problems are not n independent draws, so it goes by the standard error over
+    problems; nan where only one problem was sampled.
+    """
     if not repeated:
         return wilson(round(row["value"] * row["n"]), row["n"])
     reach = Z * (math.nan if row["stderr"] is None else row["stderr"])

@@ -6,7 +6,7 @@
     updates are paid by training alone: as much is sampled as a live run with one update per round would sample.
 
 The point of its learning curve at fraction f is a model trained from the initial policy on the first f of the one
-sampling stream (DESIGN rule 6): a side branch, trained when sampling has reached f, metered separately and discarded.
+sampling stream: a side branch, trained when sampling has reached f, metered separately and discarded.
 """
 
 from __future__ import annotations

@@ -41,9 +41,7 @@ class RunListener(Protocol):
 def execute(run: PreparedRun, listener: RunListener) -> Record:
     """Run it.  The record says `finished`, `interrupted` or `failed` (with a reason) whatever happens."""
     if run.config.resume:
-        run.record["evals"] = (
-            checkpoint.restore(run.trainer, run.loop, run.folder / "checkpoints", run.config.algo_name) or []
-        )
+        run.record["evals"] = checkpoint.restore(run.trainer, run.loop, run.folder / "checkpoints") or []
         checkpoint.rewind(run.folder, run.trainer.rounds)
     recorder = Recorder(run.folder, run.record)
     _begin(run, recorder, listener)

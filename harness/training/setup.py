@@ -28,7 +28,7 @@ from harness.records.environment import environment
 from harness.records.fingerprint import config_differences, config_sha256
 from harness.records.io import sha256
 from harness.records.schema import SCHEMA, EnvironmentTable, Record, check_shape
-from harness.records.upgrade import upgrade_record
+from harness.records.upgrade import upgrade_own, upgrade_record
 from harness.rewards.base import RewardSource
 from harness.rewards.factory import reward_model_fingerprint, reward_source_of
 from harness.rollout.prompts import PromptStream
@@ -214,8 +214,9 @@ def check_same(folder: Path, record: Record) -> None:
         return  # cut off before its first word: it starts from the beginning
     old = _begun(file)
     new = json.loads(json.dumps(record))  # as it would read from a file: tuples are lists
-    known = with_defaults(old["config"], new["config"]["algo_name"], new["config"]["task_name"])
-    differ = config_differences(known, new["config"])
+    config = new["config"]
+    began = {**old["config"], "algo": upgrade_own(old["config"].get("algo", {}), config["algo"])}
+    differ = config_differences(with_defaults(began, config["algo_name"], config["task_name"]), config)
     if old["environment"]["model"] != new["environment"]["model"]:
         differ.append(f"model: {old['environment']['model']} -> {new['environment']['model']}")
     named = [r["environment"].get("reward_model") for r in (old, new)]

@@ -151,7 +151,7 @@ def test_without_a_value_it_is_reinforce(average: str) -> None:
 @pytest.mark.parametrize("step", [0.0, 0.5], ids=["first update", "second update"])
 @pytest.mark.parametrize("average", AVERAGES)
 def test_with_the_groups_mean_for_a_value_it_is_dr_grpo(average: str, step: float) -> None:
-    """With lam = 1, A_t = R - V_t: with average="horizon" it is Dr. GRPO as in its paper."""
+    """With lam = 1, A_t = R - V_t: with loss_aggregation="horizon" it is Dr. GRPO as in its paper."""
     rollouts, fresh = critic_round(step=step)
     reward, group = rollouts.reward_N.tolist(), rollouts.group_N.tolist()
     means = [statistics.fmean(r for r, h in zip(reward, group, strict=True) if h == g) for g in group]

@@ -50,7 +50,7 @@ def test_captured_steps_give_the_tokens_of_eager_ones(kind: str) -> None:
 
 
 def test_in_16_bits_tokens_hardly_depend_on_the_batch(capsys: pytest.CaptureFixture[str]) -> None:
-    """DESIGN rule 3 promises equal tokens in fp32; this measures how far bf16 keeps it, and says so."""
+    """Tokens are equal in fp32; this measures how far bf16 keeps it, and says so."""
     run_by = accelerator("cuda", "bfloat16")
     model = build("llama").cuda()
     many, few = (Sampler(model, letters(), rows, run_by.autocast) for rows in (2048, 4))

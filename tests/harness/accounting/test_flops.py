@@ -1,4 +1,4 @@
-"""The formula of DESIGN rule 5, by hand."""
+"""The formula of accounting/flops.py, by hand."""
 
 from __future__ import annotations
 

@@ -186,6 +186,7 @@ BAD: dict[str, tuple[list[str], list[str]]] = {
     "unknown task": (["--task", "algebra"], ["task", "algebra", "arithmetic", "gsm8k"]),
     "unknown field": (["--set", "grup_size=4"], ["grup_size", "group_size", "prompts"]),
     "unknown field of the algorithm": (["--set", "algo.kl_cofe=1"], ["algo.kl_cofe", "algo.kl_coef"]),
+    "a field's former name": (["--set", "algo.center=none"], ["algo.center is now algo.baseline"]),
     "unknown field of the task": (["--set", "task.sise=1"], ["task.sise", "task.test_size"]),
     "unknown field in a file": (["--config", "{unknown_toml}"], ["algo.kl_cofe", "algo.kl_coef"]),
     "a setting without a value": (["--set", "algo.kl_coef"], ["algo.kl_coef", "field=value"]),

@@ -56,18 +56,36 @@ def test_a_record_of_schema_1_is_read_with_todays_names(tmp_path: Path) -> None:
 
 def test_fields_of_a_users_own_algorithm_keep_their_names() -> None:
     own = {"scale": 2.0, "best": 3}
-    record = {**OLD, "algo": "mine.py", "config": {**OLD["config"], "algo": own}}
-    assert upgrade.upgrade_record(record)["config"]["algo"] == own
+    config = {**OLD["config"], "algo_name": "mine.py", "algo": own}
+    upgraded = upgrade.upgrade_record({**OLD, "algo": "mine.py", "config": config})["config"]
+    assert upgraded["algo"] == own and "micro_batch_tokens" in upgraded
+    assert "algo.average" in upgraded["sources"] and "micro_batch_tokens" in upgraded["sources"]
+    assert upgrade.upgrade_own(own, known=["scale", "best", "normalize"]) == own
     state = {"algo": own, "phases": {}}
-    assert upgrade.upgrade_state(state, "mine.py")["algo"] == own
+    assert upgrade.upgrade_state(state, known=["scale", "best"])["algo"] == own
 
 
-def test_a_users_subclass_of_an_algorithm_that_ships_is_upgraded() -> None:
-    fields = {"center": "none", "scale": "none", "average": "sum", "kl_in": "loss", "drop": "none", "flipped": 0.2}
-    record = {**OLD, "algo": "controls/flipped.py", "config": {**OLD["config"], "algo": fields}}
-    assert set(upgrade.upgrade_record(record)["config"]["algo"]) == {
-        "baseline", "normalize", "loss_aggregation", "kl_placement", "filter_groups", "flipped",
+def test_inherited_fields_of_a_users_subclass_are_upgraded() -> None:
+    """`best` is its own, `drop` and `scale` are those of the algorithm that it extends."""
+    fields = {"scale": "none", "drop": "silent", "flipped": 0.2, "best": "silent"}
+    known = ["normalize", "filter_groups", "flipped", "best", "top_k"]
+    assert upgrade.upgrade_own(fields, known) == {
+        "normalize": "none", "filter_groups": "zero_variance", "flipped": 0.2, "best": "silent",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("schema", [0, SCHEMA + 1, "1", None, True])
+def test_another_schema_is_refused(schema: Any, tmp_path: Path) -> None:
+    (tmp_path / "record.json").write_text(json.dumps({**OLD, "schema": schema}))
+    with pytest.raises(ValueError, match=f"record.json: schema .*; this version reads 1 to {SCHEMA}"):
+        read_record(tmp_path)
+
+
+def test_folders_of_trials_keep_their_names() -> None:
+    """So that a tuning of before is found again."""
+    assert upgrade.folder_word("algo.gae_lambda", 0.9) == ("lam", 0.9)
+    assert upgrade.folder_word("algo.filter_groups", "zero_variance") == ("drop", "silent")
+    assert upgrade.folder_word("lr", 1e-4) == ("lr", 1e-4)
 
 
 def test_a_record_of_today_is_read_as_it_is() -> None:
@@ -102,7 +120,7 @@ def test_every_new_name_is_a_field_and_no_old_one_is() -> None:
 
 def test_a_checkpoint_of_before_is_read_with_todays_names() -> None:
     state = {"algo": {"lam": 0.95}, "phases": {"branch": {}}, "aside": 3, "source": {"turns": 1}, "rounds": 2}
-    assert upgrade.upgrade_state(state, "ppo") == {
+    assert upgrade.upgrade_state(state, known=["gae_lambda"]) == {
         "algo": {"gae_lambda": 0.95},
         "phases": {CURVE_BRANCH: {}},
         "reward_model_prompts": 3,

@@ -47,7 +47,11 @@ OLD: dict[str, Any] = {
         "a": {"algo": {"lam": 0.9}},
         "b": {"algo.lam": 0.8, "scale": {"micro_tokens": 512, "algo.average": "token"}},
     },
-    "tune": {"grid": {"algo.lam_critic": [0.5, 0.6]}, "seeds": [7, 8], "base": {"rollout_rows": 8}},
+    "tune": {
+        "grid": {"algo.lam_critic": [0.5, 0.6], "algo.drop": ["silent"]},
+        "seeds": [7, 8],
+        "base": {"rollout_rows": 8},
+    },
     "profile": {"name": "p", "fields": {"micro_tokens": 64}, "algos": {"ppo": {"lam": 0.7}}},
 }
 NEW: dict[str, Any] = {
@@ -56,7 +60,11 @@ NEW: dict[str, Any] = {
         "a": {"algo": {"gae_lambda": 0.9}},
         "b": {"algo.gae_lambda": 0.8, "scale": {"micro_batch_tokens": 512, "algo.loss_aggregation": "token"}},
     },
-    "tune": {"grid": {"algo.critic_gae_lambda": [0.5, 0.6]}, "seeds": [7, 8], "base": {"rollout_batch_size": 8}},
+    "tune": {
+        "grid": {"algo.critic_gae_lambda": [0.5, 0.6], "algo.filter_groups": ["zero_variance"]},
+        "seeds": [7, 8],
+        "base": {"rollout_batch_size": 8},
+    },
     "profile": {"name": "p", "fields": {"micro_batch_tokens": 64}, "algos": {"ppo": {"gae_lambda": 0.7}}},
 }
 
@@ -76,7 +84,8 @@ def test_a_study_of_today_is_not_renamed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["{", "3", "[]", '{"seeds": 2}', '{"arms": 3, "seeds": 2}', '{"arms": {"a": 3}, "seeds": 2}',
+    "text", ["{", "3", '{"schema": 9}', '{"schema": "1"}',
+             "[]", '{"seeds": 2}', '{"arms": 3, "seeds": 2}', '{"arms": {"a": 3}, "seeds": 2}',
              '{"arms": {"a": {}}, "seeds": 2, "tune": {"grid": 3, "seeds": [1, 2]}}',
              '{"arms": {"a": {}}, "seeds": 2, "profile": {"name": "p", "fields": {}, "algos": {"a": 3}}}']
 )  # fmt: skip
