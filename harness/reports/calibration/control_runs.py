@@ -15,6 +15,7 @@ from typing import Any
 
 from harness.records.fingerprint import config_differences
 from harness.records.io import read_record
+from harness.records.upgrade import upgrade_own
 from harness.reports.loading import RunRecord
 
 CLOCKS = ("time", "seconds", "perf", "mem")  # parts of the names of values that differ between two equal runs
@@ -73,7 +74,9 @@ def shared_seeds(a: ControlRuns, b: ControlRuns) -> list[int]:
 
 def config_changes(a: RunRecord, b: RunRecord) -> list[str]:
     """The fields in which the configurations of two runs differ: "algo.clip_low: 0.2 -> 0.4"."""
-    return config_differences(record_value(a, "config"), record_value(b, "config"))
+    of_a, of_b = record_value(a, "config"), record_value(b, "config")
+    inherited = upgrade_own(of_b["algo"], of_a["algo"])  # an old run of a FILE.py has old names for what it inherits
+    return config_differences(of_a, {**of_b, "algo": inherited})
 
 
 def accuracy(run: RunRecord, decoding: str, fraction: float) -> float:
