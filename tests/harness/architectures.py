@@ -182,8 +182,9 @@ ARMS = {
 def main() -> None:
     import tempfile
 
-    import transformers
+    import torch
 
+    from harness.records.environment import environment
     from tests.harness.tiny_models import byte_tokenizer
     from tests.helpers import ROOT
 
@@ -200,7 +201,12 @@ def main() -> None:
             print(name, json.dumps(arms), flush=True)
     file = ROOT / "results" / "architectures" / "sweep.json"
     file.parent.mkdir(exist_ok=True)
-    file.write_text(json.dumps({"transformers": transformers.__version__, "models": found}, indent=1) + "\n")
+    record = {
+        "command": "python -m tests.harness.architectures",
+        "environment": environment("cpu", torch.get_num_threads()),
+        "models": found,
+    }
+    file.write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":
