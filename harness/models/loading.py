@@ -17,6 +17,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as hf_logging
 
 from harness.config.start_models import embedded, embedded_models
+from harness.models.weights import check_weights
 
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 
@@ -72,10 +73,13 @@ def save_model(model: Any, tokenizer: Any, folder: Path) -> None:
         tokenizer.save_pretrained(folder)
 
 
-def load_model(name: str, dtype: str = "auto") -> tuple[Any, Any, dict[str, str]]:
+def load_model(
+    name: str, dtype: str = "auto", notices: list[str] | None = None
+) -> tuple[Any, Any, dict[str, str]]:
     """(model, tokenizer, identity), the weights in fp32 (fp64 where asked), on the CPU.
 
-    Raises ValueError with one line where there is no such model, or no weights or tokenizer in its folder.
+    Raises ValueError with one line where there is no such model, no weights or tokenizer in its folder, or weights that
+    do not fit its configuration.  What the user should know of them is added to `notices`.
     """
     path = embedded(name) or Path(name)
     local = path.is_dir()
@@ -89,11 +93,16 @@ def load_model(name: str, dtype: str = "auto") -> tuple[Any, Any, dict[str, str]
         with silenced():
             tokenizer = AutoTokenizer.from_pretrained(where)
             config = AutoConfig.from_pretrained(where)
-            model = AutoModelForCausalLM.from_pretrained(where, config=config, dtype=weights)
+            model, info = AutoModelForCausalLM.from_pretrained(
+                where, config=config, dtype=weights, output_loading_info=True, ignore_mismatched_sizes=True
+            )
     except Exception as error:  # transformers raises many kinds; the user needs the model's name and the reason
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         known = f"embedded: {', '.join(embedded_models())}"
         raise ValueError(f"model: cannot load '{name}' ({known}; a local folder; a hub id): {reason}") from error
+    found = check_weights(model, info, f"model: {name}")
+    if notices is not None:
+        notices += found
     identity = {"name": name}
     if local:
         identity["sha256"] = weights_sha256(path)

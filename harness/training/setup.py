@@ -69,7 +69,8 @@ def prepare(config: RunConfig) -> PreparedRun:
     schedule, task = experiment.schedule, experiment.task
     folder = run_folder(config, task.name)
     device = pick_device(config.device)
-    model, hf_tokenizer, identity = load_model(config.model, config.dtype)
+    loaded: list[str] = []
+    model, hf_tokenizer, identity = load_model(config.model, config.dtype, loaded)
     if hf_tokenizer.eos_token_id is None:
         raise ValueError(f"model: the tokenizer of '{config.model}' has no end token")
     tokenizer = PromptTokenizer(hf_tokenizer, context_of(model), config.max_new_tokens)
@@ -91,7 +92,7 @@ def prepare(config: RunConfig) -> PreparedRun:
     record = new_record(experiment, identity, eval_sets, str(trainer.policy.device))
     if config.resume:
         check_same(folder, record)
-    notices = [*task.notices(), *left_out, *unused_settings(config, "steps" in experiment.algo.needs)]
+    notices = [*loaded, *task.notices(), *left_out, *unused_settings(config, "steps" in experiment.algo.needs)]
     if trainer.round_sizer.groups(trainer.spend) == 0:
         notices.append(f"the budget {config.budget} does not pay for one group: nothing will be trained")
     record["notices"] = notices
