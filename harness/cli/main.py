@@ -103,8 +103,9 @@ def run(
     from harness.config.run_config import resolve
 
     resolved = resolve(flags, set_ or [], config)
+    from harness.training.resume.same import finished
     from harness.training.run import execute
-    from harness.training.setup import check_free, finished, prepare
+    from harness.training.setup import check_free, prepare
 
     prepared = prepare(resolved)
     if dry_run:

@@ -73,9 +73,7 @@ def save_model(model: Any, tokenizer: Any, folder: Path) -> None:
         tokenizer.save_pretrained(folder)
 
 
-def load_model(
-    name: str, dtype: str = "auto", notices: list[str] | None = None
-) -> tuple[Any, Any, dict[str, str]]:
+def load_model(name: str, dtype: str = "auto", notices: list[str] | None = None) -> tuple[Any, Any, dict[str, str]]:
     """(model, tokenizer, identity), the weights in fp32 (fp64 where asked), on the CPU.
 
     Raises ValueError with one line where there is no such model, no weights or tokenizer in its folder, or weights that
@@ -93,13 +91,14 @@ def load_model(
         with silenced():
             tokenizer = AutoTokenizer.from_pretrained(where)
             config = AutoConfig.from_pretrained(where)
-            model, info = AutoModelForCausalLM.from_pretrained(
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
                 where, config=config, dtype=weights, output_loading_info=True, ignore_mismatched_sizes=True
             )
     except Exception as error:  # transformers raises many kinds; the user needs the model's name and the reason
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         known = f"embedded: {', '.join(embedded_models())}"
         raise ValueError(f"model: cannot load '{name}' ({known}; a local folder; a hub id): {reason}") from error
+    model, info = loaded
     found = check_weights(model, info, f"model: {name}")
     if notices is not None:
         notices += found

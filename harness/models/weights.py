@@ -26,8 +26,8 @@ def check_weights(model: Any, info: Mapping[str, Any], name: str) -> list[str]:
     """`info` is what `from_pretrained(..., output_loading_info=True, ignore_mismatched_sizes=True)` says of the model.
 
     Returns what the user should know.  Raises ValueError, one line that names the tensors, where one is missing or has
-    another shape, or is left over and not in the table.  A tied tensor that is written once, what the architecture itself
-    may lack (`_keys_to_ignore_on_load_missing`) and buffers are not missing.
+    another shape, or is left over and not in the table.  A tied tensor that is written once, what the architecture
+    itself may lack (`_keys_to_ignore_on_load_missing`) and buffers are not missing.
     """
     buffers = {key for key, _ in model.named_buffers()}
     missing = sorted(set(info["missing_keys"]) - buffers, key=_order)

@@ -67,6 +67,7 @@ class EnvironmentTable(TypedDict):
     reward_model: NotRequired[dict[str, Any]]
     data: list[DataSet]
     prompt_sha256: NotRequired[str]
+    inputs: NotRequired[dict[str, str]]  # what the run was given -> its sha256: harness/training/resume/inputs.py
 
 
 class Record(TypedDict):

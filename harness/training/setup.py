@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from harness.accounting.budget import Spend, sampling_budget
 from harness.accounting.flops import FlopsModel, RunFlops
 from harness.accounting.profiler import PhaseProfiler
 from harness.accounting.round_sizing import RoundSizer
-from harness.config.experiment import Experiment, resolve_experiment, with_defaults
+from harness.config.experiment import Experiment, resolve_experiment
 from harness.config.rewards import check_problem_count, unused_settings
 from harness.config.run_config import RunConfig
 from harness.models.loading import accelerator, context_of, load_model, pick_device
@@ -25,10 +25,9 @@ from harness.models.optimizer import OptimizerSettings
 from harness.models.policy import LMPolicy
 from harness.records import lock
 from harness.records.environment import environment
-from harness.records.fingerprint import config_differences, config_sha256
+from harness.records.fingerprint import config_sha256
 from harness.records.io import sha256
-from harness.records.schema import SCHEMA, EnvironmentTable, Record, check_shape
-from harness.records.upgrade import upgrade_own, upgrade_record
+from harness.records.schema import SCHEMA, EnvironmentTable, Record
 from harness.rewards.base import RewardSource
 from harness.rewards.factory import reward_model_fingerprint, reward_source_of
 from harness.rollout.prompts import PromptStream
@@ -45,6 +44,8 @@ from harness.training.completions import (
 from harness.training.evaluation import Evaluator, sets_of
 from harness.training.iterations import Iterations
 from harness.training.offline import OfflineLoop
+from harness.training.resume.inputs import hash_inputs
+from harness.training.resume.same import check_same
 from harness.training.trainer import Trainer, TrainingLoop
 
 
@@ -79,9 +80,10 @@ def prepare(config: RunConfig) -> PreparedRun:
         problems, left_out = with_solutions(task, problems, tokenizer)
     if experiment.reward_model:
         check_problem_count(config, experiment.reward_model, len(problems))
-    longest = longest_prompt(tokenizer, task.name, (p.prompt for p in problems))
+    longest, read = read_prompts(tokenizer, task.name, (p.prompt for p in problems))
+    prompts = {"the training problems": read}
     for s in eval_sets:
-        longest_prompt(tokenizer, s.name, (p.prompt for p in s.problems))
+        prompts[s.name] = read_prompts(tokenizer, s.name, (p.prompt for p in s.problems))[1]
 
     trainer = build_trainer(experiment, device, model, tokenizer, problems, longest)
     loop = OfflineLoop(trainer) if schedule.source == "initial" else trainer
@@ -90,6 +92,7 @@ def prepare(config: RunConfig) -> PreparedRun:
         trainer.sampler, tokenizer, folder / "tasks", names, config.seed, repeated, config.keep_outcomes
     )
     record = new_record(experiment, identity, eval_sets, str(trainer.policy.device))
+    record["environment"]["inputs"] = hash_inputs(experiment, problems, eval_sets, prompts)
     if config.resume:
         check_same(folder, record)
     notices = [*loaded, *task.notices(), *left_out, *unused_settings(config, "steps" in experiment.algo.needs)]
@@ -207,47 +210,15 @@ def check_free(folder: Path) -> None:
         raise ValueError(f"name: {folder} already holds another run; choose another --name, or --resume it")
 
 
-def check_same(folder: Path, record: Record) -> None:
-    """A run is resumed only under the configuration that it began with.  Raises ValueError, showing the fields that
-    differ."""
-    file = folder / "record.json"
-    if not file.exists():
-        return  # cut off before its first word: it starts from the beginning
-    old = _begun(file)
-    new = json.loads(json.dumps(record))  # as it would read from a file: tuples are lists
-    config = new["config"]
-    began = {**old["config"], "algo": upgrade_own(old["config"].get("algo", {}), config["algo"])}
-    differ = config_differences(with_defaults(began, config["algo_name"], config["task_name"]), config)
-    if old["environment"]["model"] != new["environment"]["model"]:
-        differ.append(f"model: {old['environment']['model']} -> {new['environment']['model']}")
-    named = [r["environment"].get("reward_model") for r in (old, new)]
-    if named[0] != named[1]:
-        differ.append(f"reward_model: {named[0]} -> {named[1]}")
-    if differ:
-        raise ValueError(f"resume: {folder} was begun with another configuration: {'; '.join(differ)}")
-
-
-def _begun(file: Path) -> dict[str, Any]:
-    """Raises ValueError naming the record, and the field of it that no run would have written."""
-    try:
-        record = json.loads(file.read_text())
-        record = upgrade_record(record) if isinstance(record, dict) else record
-        check_shape(record, "begun")
-    except (OSError, ValueError) as error:
-        fault = f"{file}: not the record of a run: {error}; move it away, or choose another --name"
-        raise ValueError(f"resume: {fault}") from error
-    return dict(record)
-
-
-def finished(folder: Path) -> bool:
-    """Does the folder hold a run that has come to its end?"""
-    file = folder / "record.json"
-    return file.is_file() and bool(_begun(file)["status"] == "finished")
-
-
-def longest_prompt(tokenizer: PromptTokenizer, name: str, prompts: Iterator[str]) -> int:
-    """In tokens.  Raises ValueError, naming the set, where a prompt leaves no room for a completion."""
-    return max(len(tokenizer.ids(tokenizer.render(prompt), name)) for prompt in prompts)
+def read_prompts(tokenizer: PromptTokenizer, name: str, prompts: Iterator[str]) -> tuple[int, str]:
+    """(tokens of the longest, sha256 of all their ids).  Raises ValueError, naming the set, where a prompt leaves no
+    room for a completion."""
+    longest, digest = 0, hashlib.sha256()
+    for prompt in prompts:
+        ids = tokenizer.ids(tokenizer.render(prompt), name)
+        longest = max(longest, len(ids))
+        digest.update(f"{ids}\n".encode())
+    return longest, digest.hexdigest()
 
 
 def new_record(experiment: Experiment, identity: dict[str, str], eval_sets: list[EvalSet], device: str) -> Record:

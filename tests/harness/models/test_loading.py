@@ -111,7 +111,10 @@ LOADED: dict[str, tuple[str, Callable[[Tensors], Tensors], dict[str, Any], list[
 }
 
 
-def folder_of(tmp_path: Path, kind: str, change: Callable[[Tensors], Tensors], config: dict[str, Any], form: str) -> Any:
+Change = Callable[[Tensors], Tensors]
+
+
+def folder_of(tmp_path: Path, kind: str, change: Change, config: dict[str, Any], form: str) -> Any:
     model, folder = build(kind), tmp_path / "model"
     save_model(model, letters(), folder)
     write(folder, change(tensors_of(model)), form)
