@@ -42,7 +42,7 @@ from harness.cli.options import (
 )
 from harness.cli.plan import plan
 from harness.cli.study import ablate, calibrate, compare, report
-from harness.config.errors import RunFailed
+from harness.config.errors import CannotResume, RunFailed
 
 if TYPE_CHECKING:
     from harness.records.schema import Record
@@ -196,7 +196,7 @@ def _guarded(execute: Callable[[], Record], folder: Path) -> Record:
     """Run, and turn any exception into one line, with the traceback in the run's folder."""
     try:
         return execute()
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, CannotResume):
         raise
     except Exception as error:
         import traceback

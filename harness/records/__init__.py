@@ -6,5 +6,6 @@ recorder      `Recorder`: writes record, metrics and outcomes during a run
 environment   versions, machine and commit
 fingerprint   hash and differences of configurations
 upgrade       reads records and checkpoints of earlier versions
+checksums     the sha256 of every file of a folder
 lock          one process per run folder
 """

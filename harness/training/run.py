@@ -15,6 +15,7 @@ from harness.training import checkpoint
 from harness.training.interrupt import Interrupt
 from harness.training.memory_check import probe
 from harness.training.metrics import warnings
+from harness.training.resume.same import earlier_notices
 from harness.training.setup import PreparedRun
 from harness.training.trainer import Trainer
 
@@ -41,8 +42,8 @@ class RunListener(Protocol):
 def execute(run: PreparedRun, listener: RunListener) -> Record:
     """Run it.  The record says `finished`, `interrupted` or `failed` (with a reason) whatever happens."""
     if run.config.resume:
-        run.record["evals"] = checkpoint.restore(run.trainer, run.loop, run.folder / "checkpoints") or []
-        checkpoint.rewind(run.folder, run.trainer.rounds)
+        run.notices += [notice for notice in earlier_notices(run.folder) if notice not in run.notices]
+        run.record["evals"] = checkpoint.restore(run.trainer, run.loop, run.folder, run.notices)
     recorder = Recorder(run.folder, run.record)
     _begin(run, recorder, listener)
     with Interrupt(listener.message) as interrupt:

@@ -63,6 +63,12 @@ def _begun(file: Path) -> dict[str, Any]:
     return dict(record)
 
 
+def earlier_notices(folder: Path) -> list[str]:
+    """What the run in a folder has told so far, e.g. that it was resumed from another checkpoint than its newest."""
+    file = folder / "record.json"
+    return [str(notice) for notice in _begun(file).get("notices") or []] if file.is_file() else []
+
+
 def finished(folder: Path) -> bool:
     """Does the folder hold a run that has come to its end?"""
     file = folder / "record.json"
