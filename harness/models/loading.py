@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState, PartialState
+from accelerate.state import AcceleratorState, GradientState, PartialState
 from accelerate.utils import AutocastKwargs
 from huggingface_hub.utils import logging as hub_logging
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
@@ -18,6 +19,7 @@ from transformers.utils import logging as hf_logging
 
 from harness.config.start_models import embedded, embedded_models
 from harness.models.weights import check_weights
+from harness.records import variables
 
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 
@@ -38,15 +40,21 @@ def pick_device(name: str) -> str:
 
 
 def accelerator(device: str, dtype: str) -> Accelerator:
-    """Device placement and precision: fp32 weights, computed in bf16 on CUDA unless told otherwise."""
+    """Device placement and precision: fp32 weights, computed in bf16 on CUDA unless told otherwise.
+
+    The environment has no say in it.  Raises ValueError, one line, where it asks for what a run cannot do.
+    """
+    variables.check(os.environ)
     mixed = dtype == "bfloat16" or (dtype == "auto" and device.startswith("cuda"))
     if device.startswith("cuda:"):
         torch.cuda.set_device(device)
     AcceleratorState._reset_state()  # one run, one precision: a process may hold several runs after one another
     PartialState._reset_state()
+    GradientState._reset_state()
     # A weight is cast once a pass anyway: the cache would only keep every layer's copy until the pass ends.
     precision = AutocastKwargs(cache_enabled=False)
-    return Accelerator(cpu=device == "cpu", mixed_precision="bf16" if mixed else "no", kwargs_handlers=[precision])
+    with variables.hidden():
+        return Accelerator(cpu=device == "cpu", mixed_precision="bf16" if mixed else "no", kwargs_handlers=[precision])
 
 
 @contextmanager

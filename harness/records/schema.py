@@ -61,6 +61,7 @@ class EnvironmentTable(TypedDict):
     device: str
     threads: int
     cpu: NotRequired[str]
+    variables: NotRequired[dict[str, str]]  # of the process's environment: harness/records/variables.py
     commit: str | None
     dirty: bool | None
     model: dict[str, Any]

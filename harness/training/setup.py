@@ -23,7 +23,7 @@ from harness.config.run_config import RunConfig
 from harness.models.loading import accelerator, context_of, load_model, pick_device
 from harness.models.optimizer import OptimizerSettings
 from harness.models.policy import LMPolicy
-from harness.records import lock
+from harness.records import lock, variables
 from harness.records.environment import environment
 from harness.records.fingerprint import config_sha256
 from harness.records.io import sha256
@@ -95,7 +95,13 @@ def prepare(config: RunConfig) -> PreparedRun:
     record["environment"]["inputs"] = hash_inputs(experiment, problems, eval_sets, prompts)
     if config.resume:
         check_same(folder, record)
-    notices = [*loaded, *task.notices(), *left_out, *unused_settings(config, "steps" in experiment.algo.needs)]
+    notices = [
+        *variables.notices(os.environ),
+        *loaded,
+        *task.notices(),
+        *left_out,
+        *unused_settings(config, "steps" in experiment.algo.needs),
+    ]
     if trainer.round_sizer.groups(trainer.spend) == 0:
         notices.append(f"the budget {config.budget} does not pay for one group: nothing will be trained")
     record["notices"] = notices
