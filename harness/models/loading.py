@@ -14,6 +14,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState, PartialState
 from accelerate.utils import AutocastKwargs
 from huggingface_hub.utils import logging as hub_logging
+from tokenizers.processors import TemplateProcessing
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as hf_logging
 
@@ -107,7 +108,7 @@ def load_model(name: str, dtype: str = "auto", notices: list[str] | None = None)
         known = f"embedded: {', '.join(embedded_models())}"
         raise ValueError(f"model: cannot load '{name}' ({known}; a local folder; a hub id): {reason}") from error
     model, info = loaded
-    found = check_weights(model, info, f"model: {name}")
+    found = [*check_weights(model, info, f"model: {name}"), *append_nothing(tokenizer, f"model: {name}")]
     if notices is not None:
         notices += found
     identity = {"name": name}
@@ -116,6 +117,34 @@ def load_model(name: str, dtype: str = "auto", notices: list[str] | None = None)
     else:
         identity["revision"] = str(getattr(model.config, "_commit_hash", None))
     return model, tokenizer, identity
+
+
+def append_nothing(tokenizer: Any, name: str) -> list[str]:
+    """Have the tokenizer put nothing behind a text, whatever it puts before it.
+
+    With add_eos_token=true it puts the end token there: a prompt would be over before the model writes a word.  A
+    notice says so.  Where its post-processor cannot be changed, prompts that end so are refused as they are read.
+    """
+    for probe in ("a", "0", "the", *sorted(tokenizer.get_vocab())[:100]):
+        whole, bare = (list(tokenizer(probe, add_special_tokens=special)["input_ids"]) for special in (True, False))
+        places = [i for i in range(len(whole)) if bare and whole[i : i + len(bare)] == bare]
+        if len(places) == 1:
+            break
+    else:
+        return []
+    before, after = whole[: places[0]], whole[places[0] + len(bare) :]
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if not after or backend is None:
+        return []
+    words = tokenizer.convert_ids_to_tokens(before)
+    parts = [f"{word}:0" for word in words]
+    backend.post_processor = TemplateProcessing(
+        single=[*parts, "$A:0"], pair=[*parts, "$A:0", "$B:1"], special_tokens=list(zip(words, before, strict=True))
+    )
+    if hasattr(tokenizer, "_add_eos_token"):
+        tokenizer._add_eos_token = False  # else the next change of a special token would bring it back
+    ends = " ".join(tokenizer.convert_ids_to_tokens(after))
+    return [f"{name}: its tokenizer puts {ends} behind every text: not behind prompts, and not in what is saved"]
 
 
 def _check_folder(path: Path, name: str) -> None:

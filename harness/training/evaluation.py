@@ -126,7 +126,7 @@ def evaluate_checkpoint(config: RunConfig, scorer: str) -> str:
     eval_sets = sets_of(task, config)
     device = pick_device(config.device)
     model, hf_tokenizer, _ = load_model(config.model, config.dtype)
-    tokenizer = PromptTokenizer(hf_tokenizer, context_of(model), config.max_new_tokens)
+    tokenizer = PromptTokenizer(hf_tokenizer, context_of(model), config.max_new_tokens, config.chat_date)
     for s in eval_sets:
         for p in s.problems:
             tokenizer.ids(tokenizer.render(p.prompt), s.name)

@@ -74,7 +74,7 @@ def prepare(config: RunConfig) -> PreparedRun:
     model, hf_tokenizer, identity = load_model(config.model, config.dtype, loaded)
     if hf_tokenizer.eos_token_id is None:
         raise ValueError(f"model: the tokenizer of '{config.model}' has no end token")
-    tokenizer = PromptTokenizer(hf_tokenizer, context_of(model), config.max_new_tokens)
+    tokenizer = PromptTokenizer(hf_tokenizer, context_of(model), config.max_new_tokens, config.chat_date)
     problems, eval_sets, left_out = task.train(config.seed), sets_of(task, config), list[str]()
     if schedule.source == "dataset":
         problems, left_out = with_solutions(task, problems, tokenizer)

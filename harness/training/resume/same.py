@@ -25,6 +25,7 @@ def check_same(folder: Path, record: Record) -> None:
     new = json.loads(json.dumps(record))  # as it would read from a file: tuples are lists
     config = new["config"]
     began = {**old["config"], "algo": upgrade_own(old["config"].get("algo", {}), config["algo"])}
+    began.setdefault("chat_date", config["chat_date"])  # runs of before it read the clock's, which may be given now
     differ = config_differences(with_defaults(began, config["algo_name"], config["task_name"]), config)
     if old["environment"]["model"] != new["environment"]["model"]:
         differ.append(f"model: {old['environment']['model']} -> {new['environment']['model']}")

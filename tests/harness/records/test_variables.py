@@ -130,6 +130,7 @@ def test_a_run_says_and_records_it(taught: Path, tmp_path: Path, monkeypatch: py
     assert run.record["environment"]["variables"]["NVIDIA_TF32_OVERRIDE"] == "1"
 
 
+@pytest.mark.slow
 def test_a_run_under_a_launchers_variables_ends_in_the_same_weights(taught: Path, tmp_path: Path) -> None:
     """As a command, in a process that begins with them."""
     weights = []
