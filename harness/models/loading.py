@@ -15,7 +15,7 @@ from accelerate.state import AcceleratorState, GradientState, PartialState
 from accelerate.utils import AutocastKwargs
 from huggingface_hub.utils import logging as hub_logging
 from tokenizers.processors import TemplateProcessing
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from transformers.utils import logging as hf_logging
 
 from harness.config.start_models import embedded, embedded_models
@@ -75,11 +75,39 @@ def silenced() -> Iterator[None]:
             hf_logging.enable_progress_bar()
 
 
-def save_model(model: Any, tokenizer: Any, folder: Path) -> None:
-    """A folder that `from_pretrained` loads as it is."""
+def save_model(model: Any, tokenizer: Any, folder: Path, generation: GenerationConfig | None = None) -> None:
+    """A folder that `from_pretrained` loads as it is; `generation` is how it generates there, by default as here."""
+    own = getattr(model, "generation_config", None)
     with silenced():
-        model.save_pretrained(folder)
+        try:
+            if generation is not None:
+                model.generation_config = generation
+            model.save_pretrained(folder)
+        finally:
+            if generation is not None:
+                model.generation_config = own
         tokenizer.save_pretrained(folder)
+
+
+NO_SAMPLING = (
+    "bos_token_id", "eos_token_id", "pad_token_id", "use_cache", "max_length", "transformers_version", "do_sample",
+)  # fmt: skip
+NEUTRAL = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "repetition_penalty": 1.0, "num_beams": 1}
+
+
+def _unused_generation(model: Any, name: str) -> list[str]:
+    """A notice of what the model's generation_config.json sets beside token ids: a run samples in its own way."""
+    fields = model.generation_config.to_diff_dict() if model.generation_config is not None else {}
+    others = [
+        f"{name}={value}"
+        for name, value in fields.items()
+        if name not in NO_SAMPLING and not name.startswith("_") and value not in (None, False, NEUTRAL.get(name))
+    ]
+    if not others:
+        return []
+    return [
+        f"{name}: generation_config.json is not used ({', '.join(others)}): a run draws from the whole distribution"
+    ]
 
 
 def load_model(name: str, dtype: str = "auto", notices: list[str] | None = None) -> tuple[Any, Any, dict[str, str]]:
@@ -108,7 +136,8 @@ def load_model(name: str, dtype: str = "auto", notices: list[str] | None = None)
         known = f"embedded: {', '.join(embedded_models())}"
         raise ValueError(f"model: cannot load '{name}' ({known}; a local folder; a hub id): {reason}") from error
     model, info = loaded
-    found = [*check_weights(model, info, f"model: {name}"), *append_nothing(tokenizer, f"model: {name}")]
+    what = f"model: {name}"
+    found = [*check_weights(model, info, what), *append_nothing(tokenizer, what), *_unused_generation(model, what)]
     if notices is not None:
         notices += found
     identity = {"name": name}
