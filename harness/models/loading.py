@@ -19,7 +19,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Genera
 from transformers.utils import logging as hf_logging
 
 from harness.config.start_models import embedded, embedded_models
-from harness.models.weights import check_weights
+from harness.models.weights import check_weights, lacking_experts
 from harness.records import variables
 
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
@@ -132,6 +132,8 @@ def load_model(name: str, dtype: str = "auto", notices: list[str] | None = None)
                 where, config=config, dtype=weights, output_loading_info=True, ignore_mismatched_sizes=True
             )
     except Exception as error:  # transformers raises many kinds; the user needs the model's name and the reason
+        if local and (lacking := lacking_experts(path)):
+            raise ValueError(f"model: {name}: {lacking}") from error
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         known = f"embedded: {', '.join(embedded_models())}"
         raise ValueError(f"model: cannot load '{name}' ({known}; a local folder; a hub id): {reason}") from error

@@ -7,8 +7,12 @@ place for; both give another model than the one that was named.  Here both are f
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError, safe_open
 
 SHOWN = 4  # tensors that a message names
 
@@ -29,6 +33,10 @@ def check_weights(model: Any, info: Mapping[str, Any], name: str) -> list[str]:
     another shape, or is left over and not in the table.  A tied tensor that is written once, what the architecture
     itself may lack (`_keys_to_ignore_on_load_missing`) and buffers are not missing.
     """
+    if getattr(model, "_hf_peft_config_loaded", False):
+        raise ValueError(
+            f"{name}: it is an adapter on another model (adapter_config.json): merge it into that one first"
+        )
     buffers = {key for key, _ in model.named_buffers()}
     missing = sorted(set(info["missing_keys"]) - buffers, key=_order)
     left_over = sorted(info["unexpected_keys"], key=_order)
@@ -49,6 +57,30 @@ def check_weights(model: Any, info: Mapping[str, Any], name: str) -> list[str]:
     if absent := sorted(set(info["missing_keys"]) & buffers, key=_order):
         notices.append(f"{name}: the weights lack {_some(absent)}: buffers, which start at their defaults")
     return notices + _untied(model, name)
+
+
+EXPERT = re.compile(r"(.*\bexperts)\.(\d+)\.(.+)")
+
+
+def lacking_experts(folder: Path) -> str | None:
+    """What transformers does not say where it cannot stack the experts of a layer: which of them the files lack.
+
+    None where each layer's experts have the same tensors, and where the folder has no safetensors that can be read.
+    """
+    layers: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for file in folder.glob("*.safetensors"):
+        try:
+            with safe_open(file, framework="pt") as tensors:
+                keys = list(tensors.keys())
+        except (OSError, SafetensorError):
+            return None
+        for layer, expert, part in (found.groups() for key in keys if (found := EXPERT.fullmatch(key))):
+            layers[layer][part].add(expert)
+    lacking = []
+    for layer, parts in layers.items():
+        known = set().union(*parts.values())
+        lacking += [f"{layer}.{expert}.{part}" for part, those in parts.items() for expert in known - those]
+    return f"the weights lack {_some(sorted(lacking, key=_order))}, which other experts have" if lacking else None
 
 
 def _untied(model: Any, name: str) -> list[str]:

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from harness.cli import main
 from harness.models.loading import load_model, save_model, silenced
 from harness.rewards.reward_model import from_policy, load
-from tests.harness.tiny_models import build, letters
+from tests.harness.tiny_models import GATED, build, letters
 
 Tensors = dict[str, torch.Tensor]
 LAYER = "model.layers.1."
@@ -166,6 +166,54 @@ def test_a_reward_model_that_is_not_whole_is_refused(
     with pytest.raises(ValueError, match=r"^reward_model.name: ") as caught:
         load(str(folder), letters())
     assert part in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("harm", ["cut", "gone", "empty", "noise"])
+def test_files_that_cannot_be_read_are_one_line(tmp_path: Path, harm: str, form: str) -> None:
+    """The last file of the weights; where it is the only one and gone, there are none."""
+    _, folder = folder_of(tmp_path, "llama", lambda x: x, {}, form)
+    file = max([*folder.glob("*.safetensors"), *folder.glob("*.bin")])
+    if harm == "gone":
+        file.unlink()
+    else:
+        content = file.read_bytes()
+        file.write_bytes({"cut": content[: len(content) // 2], "empty": b"", "noise": b"\xff" * len(content)}[harm])
+    with pytest.raises(ValueError, match=f"^model: .*{folder}") as caught:
+        load_model(str(folder))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("form", ["safetensors", "sharded safetensors"])
+@pytest.mark.parametrize(
+    "lost", ["0.mlp.experts.3.gate_proj.weight", "1.mlp.experts.0.down_proj.weight", "1.mlp.experts.2."]
+)
+def test_an_expert_that_is_not_whole_is_named(tmp_path: Path, lost: str, form: str) -> None:
+    """Files hold a tensor for each expert, which are stacked as they are read."""
+    from transformers import AutoModelForCausalLM, Qwen3MoeConfig
+
+    sizes = {"moe_intermediate_size": 16, "num_experts": 4, "num_experts_per_tok": 2, "head_dim": 8}
+    with silenced():
+        model = AutoModelForCausalLM.from_config(Qwen3MoeConfig(**{**GATED, **sizes, "num_key_value_heads": 2}))
+    folder = tmp_path / "model"
+    save_model(model, letters(), folder)
+    tensors = load_file(folder / "model.safetensors")
+    write(folder, tensors, form)
+    load_model(str(folder))
+    write(folder, without(f"model.layers.{lost}")(tensors), form)
+    with pytest.raises(ValueError, match=f"^model: {folder}: the weights ") as caught:
+        load_model(str(folder))
+    layer = lost.partition(".")[0]
+    assert f"model.layers.{lost}" in str(caught.value) or f"model.layers.{layer}.mlp.experts" in str(caught.value)
+
+
+def test_an_adapter_is_no_model(tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft")
+    model, _ = folder_of(tmp_path, "llama", lambda x: x, {}, "safetensors")
+    adapted = peft.get_peft_model(model, peft.LoraConfig(target_modules=["q_proj"], task_type="CAUSAL_LM"))
+    adapted.save_pretrained(tmp_path / "model")
+    with pytest.raises(ValueError, match=f"^model: {tmp_path / 'model'}: it is an adapter on another model"):
+        load_model(str(tmp_path / "model"))
 
 
 def test_a_run_of_such_a_model_ends_before_it_begins(
