@@ -15,6 +15,7 @@ from harness.config.run_config import resolve
 from harness.models.loading import accelerator
 from harness.records import variables
 from harness.records.environment import environment
+from harness.training.evaluation import evaluate_checkpoint
 from harness.training.setup import prepare
 from tests.helpers import ROOT
 
@@ -93,6 +94,15 @@ def test_what_a_run_cannot_do_is_refused(name: str, monkeypatch: pytest.MonkeyPa
     with pytest.raises(ValueError, match=f"^{name}={REFUSED[name]} in the environment ") as caught:
         accelerator("cpu", "float32")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("scorer", ["ours", "hf"])
+def test_no_checkpoint_is_scored_in_a_group_of_processes(
+    scorer: str, taught: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="^WORLD_SIZE=2 in the environment "):
+        evaluate_checkpoint(resolve({"model": str(taught), "eval_limit": 1}, [], None), scorer)
 
 
 @pytest.mark.parametrize("name", RECORDED)

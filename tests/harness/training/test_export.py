@@ -26,7 +26,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "beams that like length": {"num_beams": 4, "length_penalty": 5.0},
     "no repeated pairs": {"no_repeat_ngram_size": 1},
     "a minimum of new tokens": {"min_new_tokens": 7},
-    "a minimum length": {"min_length": 40},
+    "a minimum length": {"min_length": 15},
     "fewer new tokens": {"max_new_tokens": 2},
     "bad words": {"bad_words_ids": [["first"]]},
     "suppressed tokens": {"suppress_tokens": ["first"]},
