@@ -33,11 +33,8 @@ def hash_inputs(
     config, inputs = experiment.config, {"training problems": problems_sha256(problems)}
     inputs |= {f"evaluation set {s.name}": problems_sha256(s.problems) for s in eval_sets}
     inputs |= {f"prompts of {name}, as the model reads them": digest for name, digest in prompts.items()}
-    if config.algo_name.endswith(".py"):
-        inputs[f"algorithm {config.algo_name}"] = source_sha256(Path(config.algo_name))
-    file = config.reward.rpartition(":")[0]
-    if file.endswith(".py"):
-        inputs[f"reward {file}"] = source_sha256(Path(file))
+    own = {"algorithm": config.algo_name, "task": config.task_name, "reward": config.reward.rpartition(":")[0]}
+    inputs |= {f"{what} {file}": source_sha256(Path(file)) for what, file in own.items() if file.endswith(".py")}
     named = experiment.reward_model.name if experiment.reward_model else None
     folders = {"model": embedded(config.model) or Path(config.model), "reward model": Path(named) if named else None}
     for what, folder in folders.items():
