@@ -7,7 +7,8 @@
 
 Training restarts from the initial policy, which has sampled everything: pi_ref = pi_init is the sampler, and the
 log-probabilities that it stored *are* the reference's (as closely as sampler and trainer agree, which every record
-says).  So no reference model is held, read or charged.
+says).  So no reference model is held, read or charged.  Both are the model's own, at temperature 1, whatever the
+temperature that completions were drawn at.
 
 DeepSeekMath divides each sum by its |o| (2402.03300 eq. 12, `loss_aggregation=sequence`).  A prompt that is always or
 never solved has no pair; what is left over of the more frequent kind leaves the update.  No pair at all: nothing to
@@ -57,7 +58,10 @@ class DPO(Algorithm):
                 raise ValueError(f"algo.{name}: must be at least 1, not {getattr(self, name)}")
 
     def schedule(self, base: Schedule) -> Schedule:
-        return replace(base, source="initial", rounds=1, epochs=self.epochs, sampling_fraction=self.sampling_fraction)
+        share = self.sampling_fraction
+        return replace(
+            base, source="initial", likelihood="plain", rounds=1, epochs=self.epochs, sampling_fraction=share
+        )
 
     def credit(self, rollouts: Rollouts) -> Credit:
         r = rollouts

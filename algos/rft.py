@@ -51,7 +51,10 @@ class RFT(Algorithm):
                 raise ValueError(f"algo.{name}: must be at least 1, not {getattr(self, name)}")
 
     def schedule(self, base: Schedule) -> Schedule:
-        return replace(base, source="initial", rounds=1, epochs=self.epochs, sampling_fraction=self.sampling_fraction)
+        share = self.sampling_fraction
+        return replace(
+            base, source="initial", likelihood="plain", rounds=1, epochs=self.epochs, sampling_fraction=share
+        )
 
     def credit(self, rollouts: Rollouts) -> Credit:
         r = rollouts

@@ -3,7 +3,8 @@
     grad J = E_{q, o ~ the SFT set} (1/|o|) sum_t 1 grad log pi(o_t)                                   (eq. 6, 7)
 
 The coefficient is 1 and there is no reward: what is in the set counts as right.  Nothing is sampled, so a budget in
-generated tokens means nothing here.  With a set that is the initial policy's own correct completions this is RFT.
+generated tokens means nothing here.  The likelihood is the model's own, at temperature 1, whatever the temperature that
+others sample at.  With a set that is the initial policy's own correct completions this is RFT.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class SFT(Algorithm):
     loss_aggregation: aggregate.Aggregation = "sequence"  # eq. 6: 1/|o|; `token` is the usual cross-entropy
 
     def schedule(self, base: Schedule) -> Schedule:
-        return replace(base, source="dataset", group_size=1)
+        return replace(base, source="dataset", likelihood="plain", group_size=1)
 
     def credit(self, rollouts: Rollouts) -> Credit:
         ones_NT = torch.where(rollouts.completion_mask_NT, torch.ones_like(rollouts.logp_NT), 0)

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
+
+# A suite that a shell has sent to the background would ignore Ctrl-C, and so would every process that a test starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Read by torch, datasets and tokenizers when they are imported, which is after this file.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -25,7 +25,8 @@ class Policy(ABC):
     def forward(self, batch: Batch, needs: frozenset[Requirement]) -> PolicyOutputs:
         """Log-probabilities of the batch's completions under the live policy, with gradient.
 
-        They are those of the distribution that was sampled from, temperature included, dropout off: on an
+        They are those of the distribution that was sampled from, temperature included (at temperature 1 where
+        Schedule.likelihood is plain), dropout off: on an
         untouched policy they equal `batch.rollouts.logp_NT`.
         """
 

@@ -19,6 +19,7 @@ __all__ = [
     "Batch",
     "Credit",
     "Critic",
+    "Likelihood",
     "Metrics",
     "PolicyOutputs",
     "Requirement",
@@ -31,6 +32,7 @@ __all__ = [
 Requirement = Literal["reference", "values", "entropy", "steps"]
 Critic = Literal["none", "shared", "separate"]
 Source = Literal["live", "initial", "dataset"]  # of completions
+Likelihood = Literal["sampler", "plain"]  # at the temperature that was sampled at, or at 1
 Metrics = Mapping[str, Tensor]
 
 
@@ -54,7 +56,7 @@ class Rollouts:
     tokens_NS: Tensor  # int64
     attention_mask_NS: Tensor  # bool, 1 at every real token, prompt and completion alike
     completion_mask_NT: Tensor  # bool
-    logp_NT: Tensor  # the sampler's own log-probabilities, under the distribution it sampled from; 0 at mask 0
+    logp_NT: Tensor  # the sampler's own log-probabilities, at the temperature of Schedule.likelihood; 0 at mask 0
     group_N: Tensor  # int64, 0..P-1
     entropy_NT: Tensor | None = None  # of the distribution each token was drawn from, in nats; 0 at mask 0
     reward_N: Tensor | None = None  # set by the reward stage
@@ -105,7 +107,7 @@ class Batch:
 class PolicyOutputs:
     """The live policy's view of a batch, with gradient: what `loss` differentiates."""
 
-    logp_NT: Tensor  # under the behaviour policy's temperature; 0 at mask 0
+    logp_NT: Tensor  # at the temperature of Schedule.likelihood; 0 at mask 0
     entropy_NT: Tensor  # of the same distribution, in nats; gradient only where an algorithm needs "entropy"
     value_NT: Tensor | None = None
 
@@ -128,6 +130,9 @@ class Schedule:
     minibatches: int = 1  # updates per pass, by whole groups
     rounds: int | None = None  # None: as many as the budget pays for
     source: Source = "live"  # where completions come from
+    likelihood: Likelihood = (
+        "sampler"  # of log-probabilities: a ratio's is the sampler's, maximum likelihood's is plain
+    )
     sampling_fraction: float = 1.0  # of a budget that sampling and training both draw on; source="initial"
     critic: Critic = "none"  # shared: a head on the policy's backbone; separate: a model of its own
     critic_lr: float = 1.0  # the value model's learning rate over the policy's

@@ -14,11 +14,18 @@ from typing import Any
 
 
 def _attention(config: Any) -> float:
-    """4 x layers x heads x head size: queries times keys and weights times values, for one token attended to."""
+    """4 x layers x heads x head size: queries times keys and weights times values, for one token attended to.
+
+    Of layers that attend: a hybrid model names its others, and one without heads (mamba) has none.
+    """
     config = config.get_text_config()
-    heads = config.num_attention_heads
+    heads = getattr(config, "num_attention_heads", None)
+    if not heads:
+        return 0.0
     size = getattr(config, "head_dim", None) or config.hidden_size // heads
-    return 4.0 * config.num_hidden_layers * heads * size
+    kinds = getattr(config, "layer_types", None) or ["attention"] * config.num_hidden_layers
+    attending = sum("attention" in kind and "linear" not in kind for kind in kinds)
+    return 4.0 * attending * heads * size
 
 
 @dataclass(frozen=True)

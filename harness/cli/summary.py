@@ -50,8 +50,10 @@ def rows(record: Record) -> dict[str, list[Row]]:
         "phases": _phase_rows(record.get("phases") or {}),
         "memory": _memory_rows(record.get("memory") or {}, device),
         "checks": _check_rows(
-            record.get("checks") or {}, 1e-3 if exact else 0.5
-        ),  # as `harness.training.metrics.warnings`
+            record.get("checks") or {},
+            1e-3 if exact else 0.5,  # as `harness.training.metrics.warnings`
+            (record.get("spend") or {}).get("updates", 0),
+        ),
     }
 
 
@@ -158,11 +160,23 @@ def _memory_rows(memory: dict[str, Any], device: str) -> list[Row]:
     return [{"part": name, "size": size(x), "how": how} for name, x, how in sizes]
 
 
-def _check_rows(checks: dict[str, float], allowed: float) -> list[Row]:
-    table_rows = []
+FIRST_UPDATE = "first_update_max_abs_logratio"
+SELF_CHECKS = {
+    "self_check_sampler": "the sampler's log-probabilities",
+    "self_check_trainer": "the trainer's log-probabilities",
+    "self_check_checkpointed_gradient": "the gradient of layers that are computed again",
+}
+
+
+def _check_rows(checks: dict[str, float], allowed: float, updates: float) -> list[Row]:
+    table_rows: list[Row] = []
+    if updates and FIRST_UPDATE not in checks:
+        table_rows.append({"check": "first update", "result": "no completion was read again: nothing was checked"})
     for name, value in checks.items():
         result = f"{value:.3g}" if isinstance(value, int | float) else str(value)
-        if name == "first_update_max_abs_logratio":
+        if what := SELF_CHECKS.get(name):
+            name, result = "self-check", f"{what} within {result} of the model's own, each row alone"
+        if name == FIRST_UPDATE:
             verdict = "agree, log-probabilities within" if value <= allowed else "DISAGREE, log-probabilities apart by"
             name, result = "first update", f"sampler and trainer {verdict} {result} ({allowed:g} allowed)"
         table_rows.append({"check": name.replace("_", " "), "result": result})

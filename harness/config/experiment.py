@@ -75,6 +75,8 @@ def with_defaults(old: Mapping[str, Any], algo: str, task: str) -> dict[str, Any
     such a field is what its default does."""
     defaults = resolve_experiment(RunConfig(algo_name=algo, task_name=task)).as_dict()
     inner = {name: {**defaults[name], **old.get(name, {})} for name in ("algo", "schedule")}
+    if "likelihood" not in old.get("schedule", {}) and old.get("temperature", 1.0) != 1.0:
+        inner["schedule"]["likelihood"] = "sampler"  # of every algorithm, before there was such a field
     return {**defaults, **old, **inner}
 
 

@@ -1,8 +1,9 @@
 """Language models.
 
 loading          `load_model`, `save_model`, `accelerator`: from a name or a folder to a model on a device
-weights          `check_weights`: no tensor is made up or passed over without a word
-causal_lm        `CausalLM`, `Backbone`: log-probabilities of completion tokens from one packed forward pass
+files            what a model's files must hold: whole weights that fit their configuration
+backbone         `Backbone`: the states in which completion tokens were chosen; gradient checkpointing
+causal_lm        `CausalLM`: log-probabilities of completion tokens from one packed forward pass
 packing          `Packed`: the layout of prompts and completions without padding
 attention        attention over a packed layout, in any transformers model
 microbatching    `cut`: rows in micro-batches

@@ -47,13 +47,17 @@ def _forward(
     value: Tensor,
     attention_mask: Tensor | None,
     scaling: float | None = None,
-    sliding_window: int | None = None,
     softcap: float | None = None,
     **rest: Any,
 ) -> tuple[Tensor, None]:
     if rest.get("s_aux") is not None or rest.get("position_bias") is not None:
         raise NotImplementedError("attention sinks and position biases are not read by the packed pass")
-    params, dtype = AttentionParams(scaling, sliding_window, softcap), value.dtype
+    kinds = getattr(getattr(module, "config", None), "layer_types", None)
+    if kinds and kinds[module.layer_idx] not in ("full_attention", "sliding_attention"):  # type: ignore[index]
+        raise NotImplementedError(f"{kinds[module.layer_idx]} is not read by the packed pass")  # type: ignore[index]
+    # some layers (qwen2_moe's) leave the window to the mask, which is not built here: theirs is an attribute
+    window = rest["sliding_window"] if "sliding_window" in rest else getattr(module, "sliding_window", None)
+    params, dtype = AttentionParams(scaling, window, softcap), value.dtype
     query, key = query.to(dtype), key.to(dtype)  # under autocast the rotary embedding leaves them in fp32, and they
     # would be cast at every product: once is enough, half as much to keep, and what a kernel in 16 bits takes
     return _current[-1].attend(int(module.layer_idx), query, key, value, params), None  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from harness.models.causal_lm import Autocast
+from harness.models.backbone import Autocast
 
 
 def autocast_dtype(autocast: Autocast, device: torch.device) -> torch.dtype | None:

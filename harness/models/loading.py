@@ -19,7 +19,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Genera
 from transformers.utils import logging as hf_logging
 
 from harness.config.start_models import embedded, embedded_models
-from harness.models.weights import check_weights, lacking_experts
+from harness.models.files.weights import check_weights, lacking_experts
 from harness.records import variables
 
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")

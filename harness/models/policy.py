@@ -13,7 +13,8 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from algos import Batch, Critic, Policy, PolicyOutputs, Requirement, Rollouts
-from harness.models.causal_lm import Backbone, CausalLM, SelectedTokens, checkpointed
+from harness.models.backbone import Backbone, SelectedTokens, checkpointed
+from harness.models.causal_lm import CausalLM
 from harness.models.half_precision import autocast_dtype, to_half_precision
 from harness.models.microbatching import cut
 from harness.models.optimizer import OptimizerSettings
@@ -51,6 +52,7 @@ class LMPolicy(Policy):
         groups: list[dict[str, Any]] = [{"params": list(model.parameters()), "scale": 1.0, "taken": 0}]
         if self.critic is not None:
             groups.append({"params": list(self.critic.parameters()), "scale": critic_lr, "taken": 0})
+        self.checkpointed = gradient_checkpointing
         if gradient_checkpointing:
             for trunk in filter(None, (model, self.critic and self.critic.trunk)):
                 checkpointed(trunk)

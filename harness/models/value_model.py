@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from algos import Critic, ValueHead
+from harness.models.backbone import backbone_of
 
 
 class ValueModel(nn.Module):
@@ -19,7 +20,7 @@ class ValueModel(nn.Module):
 
     def __init__(self, model: Any, kind: Critic) -> None:
         super().__init__()
-        self.trunk = copy.deepcopy(model.base_model) if kind == "separate" else None
+        self.trunk = copy.deepcopy(backbone_of(model)) if kind == "separate" else None
         weight = model.get_output_embeddings().weight
         self.head = ValueHead(weight.shape[1], weight.dtype)
 

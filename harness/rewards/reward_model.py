@@ -20,10 +20,11 @@ from torch import Tensor
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from algos import Rollouts
-from harness.models.causal_lm import Autocast, Backbone, CausalLM
+from harness.models.backbone import Autocast, Backbone
+from harness.models.causal_lm import CausalLM
+from harness.models.files.weights import check_weights
 from harness.models.loading import silenced
 from harness.models.microbatching import cut
-from harness.models.weights import check_weights
 
 
 class RewardModel:

@@ -11,20 +11,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
-from transformers import DynamicCache
 
-from algos import Rollouts
 from harness.models.attention import attending
-from harness.models.causal_lm import Autocast, CausalLM, positions
+from harness.models.backbone import Autocast
+from harness.models.causal_lm import CausalLM
 from harness.models.half_precision import autocast_dtype, half_precision_copy, matrix_bytes, refresh
 from harness.models.limits import COLUMN_MULTIPLE, bucket
 from harness.models.packing import Packed
 from harness.rollout.kv_cache import Cache, Prefill
-from harness.rollout.token_sampling import SampledToken, sample_token
+from harness.rollout.padded_decoding import CachedDecoder, UncachedDecoder, as_rollouts
+from harness.rollout.token_sampling import Draw, SampledToken
+
+Decoding = Literal["packed", "cached", "uncached"]  # by a cache of our own, by transformers', by whole passes
 
 SYNC_EVERY = 16  # tokens between two looks for rows that have ended, where a look makes the host wait for the device
 
@@ -61,6 +63,7 @@ class Engine:
         self.device: torch.device = model.get_output_embeddings().weight.device
         on_cuda = self.device.type == "cuda"
         self.lm = CausalLM(model, autocast)
+        self.decoding: Decoding = "packed" if self.lm.packs else self._try()
         self.static = self.lm.packs and (on_cuda if static is None else static)
         self.sync_every = SYNC_EVERY if self.static else 1
         self.graphs = CudaGraphCache(capture=on_cuda)
@@ -87,16 +90,51 @@ class Engine:
         finally:
             self.model.train(training)
 
+    def fall_back(self, decoding: Decoding) -> None:
+        """Decode in rows with padding from now on: slower, and no less right."""
+        self.decoding, self.lm = decoding, CausalLM(self.model, self.autocast)
+        self.lm.packs = self.lm.varlen = self.static = False
+        self.sync_every, self.memory, self.half_precision = 1, None, None
+
+    def _try(self) -> Decoding:
+        """Does transformers' cache give what whole passes give, a few tokens on?"""
+        prompts, owner_B = [[3, 4, 5, 6, 7], [8, 9]], torch.tensor([0, 0, 1, 1], device=self.device)
+        read: list[tuple[Tensor, Tensor]] = []
+        training = self.model.training
+        self.model.eval()
+        try:
+            with torch.inference_mode():
+                for kind in ("uncached", "cached"):
+                    decoder = self._padded(kind, prompts, owner_B, 4, Draw(0.0), 0)  # type: ignore[arg-type]
+                    drawn = [decoder.step(t, torch.full_like(owner_B, 10 + t), None) for t in range(4)]
+                    read.append((torch.stack([d[0] for d in drawn]), torch.stack([d[1] for d in drawn])))
+        except Exception:  # a cache of the architecture's own may fail in any way
+            return "uncached"
+        finally:
+            self.model.train(training)
+        (token, logp), (cached_token, cached_logp) = read
+        apart = float((logp - cached_logp).abs().max())
+        if autocast_dtype(self.autocast, self.device) is not None:  # in 16 bits two tokens may be as likely
+            return "cached" if apart <= 0.3 else "uncached"
+        return "cached" if apart <= 1e-3 and torch.equal(token, cached_token) else "uncached"
+
+    def _padded(
+        self, decoding: Decoding, prompts: list[list[int]], owner_B: Tensor, horizon: int, draw: Draw, pad: int
+    ) -> CachedDecoder | UncachedDecoder:
+        if decoding == "cached":
+            return CachedDecoder(self.model, self.autocast, prompts, owner_B, pad, draw)
+        return UncachedDecoder(self.lm, prompts, owner_B, horizon, pad, draw)
+
     def bucket(self, rows: int) -> int:
         """The rows that a step for so many has."""
         return bucket(rows) if self.static else rows
 
     def start(
-        self, prompts: list[list[int]], owner_B: Tensor, horizon: int, temperature: float, pad: int
+        self, prompts: list[list[int]], owner_B: Tensor, horizon: int, draw: Draw, pad: int
     ) -> tuple[Decoder, Tensor, Tensor | None]:
         """A decoder whose row i goes on from prompt owner_B[i]; the logits after each prompt, (P, V), and its value."""
-        if not self.lm.packs:
-            padded = PaddedDecoder(self.model, self.autocast, prompts, owner_B, pad, temperature)
+        if self.decoding != "packed":
+            padded = self._padded(self.decoding, prompts, owner_B, horizon, draw, pad)
             return padded, padded.logits_PV, None
         layout, state_PH = prefill(self.lm, prompts, pad, self.device)
         with self.autocast():
@@ -104,7 +142,7 @@ class Engine:
         value_P = None if self.critic is None else self.critic(state_PH)
         if not self.static:
             cache = Cache(layout, owner_B, horizon)
-            return PackedDecoder(self.lm, cache, temperature, critic=self.critic), logits_PV, value_P
+            return PackedDecoder(self.lm, cache, draw, critic=self.critic), logits_PV, value_P
         if self.memory is None or not self.memory.fits(layout, owner_B, horizon):
             self.memory, self.graphs = (
                 Cache(layout, owner_B, horizon, COLUMN_MULTIPLE),
@@ -112,7 +150,7 @@ class Engine:
             )
         else:
             self.memory.refill(layout, owner_B)
-        return PackedDecoder(self.lm, self.memory, temperature, self.graphs, self.critic), logits_PV, value_P
+        return PackedDecoder(self.lm, self.memory, draw, self.graphs, self.critic), logits_PV, value_P
 
 
 def prefill(lm: CausalLM, prompts: list[list[int]], pad: int, device: torch.device) -> tuple[Prefill, Tensor]:
@@ -126,17 +164,6 @@ def prefill(lm: CausalLM, prompts: list[list[int]], pad: int, device: torch.devi
     return layout, states.index_select(0, packed.state_M)
 
 
-def as_rollouts(prompts: list[list[int]], pad: int, device: torch.device) -> Rollouts:
-    """Prompts before a completion of one token, which is not read."""
-    width = max(map(len, prompts))
-    tokens = torch.tensor([[pad] * (width - len(p)) + p + [pad] for p in prompts], device=device)
-    attend = torch.tensor([[False] * (width - len(p)) + [True] * (len(p) + 1) for p in prompts], device=device)
-    mask_PT = attend[:, width:]
-    return Rollouts(
-        tokens, attend, mask_PT, torch.zeros(mask_PT.shape, device=device), torch.arange(len(prompts), device=device)
-    )
-
-
 class PackedDecoder:
     """The rows of one rollout and the step that moves them all."""
 
@@ -144,11 +171,11 @@ class PackedDecoder:
         self,
         lm: CausalLM,
         cache: Cache,
-        temperature: float,
+        draw: Draw,
         graphs: CudaGraphCache | None = None,
         critic: nn.Module | None = None,
     ) -> None:
-        self.lm, self.cache, self.temperature, self.graphs, self.critic = lm, cache, temperature, graphs, critic
+        self.lm, self.cache, self.draw, self.graphs, self.critic = lm, cache, draw, graphs, critic
 
     def step(self, t: int, token_B: Tensor, uniform_B: Tensor | None) -> SampledToken:
         """Read every row's token t, and draw what follows it."""
@@ -158,7 +185,7 @@ class PackedDecoder:
             return self._move(*inputs)
         width = min(-(-(t + 1) // COLUMN_MULTIPLE) * COLUMN_MULTIPLE, self.cache.room)
         self.cache.open(t, width)
-        return self.graphs.replay((len(token_B), width, self.temperature), self._move, inputs)
+        return self.graphs.replay((len(token_B), width, self.draw), self._move, inputs)
 
     def select(self, rows: Tensor) -> None:
         self.cache.select(rows)
@@ -174,7 +201,7 @@ class PackedDecoder:
                 input_ids=token_B[:, None], position_ids=place_B[:, None], use_cache=False
             ).last_hidden_state[:, 0]
             logits = self.lm.logits(states)
-        drawn = sample_token(logits, self.temperature, uniform_B)
+        drawn = self.draw(logits, uniform_B)
         return drawn if self.critic is None else (*drawn, self.critic(states))
 
 
@@ -212,50 +239,3 @@ class CudaGraphCache:
         with torch.cuda.graph(graph, pool=self.pool):  # they run one after another, and leave nothing there
             run()
         return graph.replay, buffers, outputs
-
-
-class PaddedDecoder:
-    """Any causal LM by its own forward and transformers' cache: the way for architectures that cannot be read packed.
-
-    Every prompt must own the same number of rows, in the order of the prompts."""
-
-    def __init__(
-        self, model: Any, autocast: Autocast, prompts: list[list[int]], owner_B: Tensor, pad: int, temperature: float
-    ) -> None:
-        self.model, self.autocast, self.temperature = model, autocast, temperature
-        r = as_rollouts(prompts, pad, owner_B.device)
-        tokens_PL, attend_PL = r.tokens_NS[:, :-1], r.attention_mask_NS[:, :-1]
-        self.attend, self.cache = attend_PL, DynamicCache(config=model.config)
-        self.logits_PV = self._forward(tokens_PL, positions(attend_PL))
-        self.cache.batch_repeat_interleave(len(owner_B) // len(prompts))
-        self.attend = attend_PL[owner_B]
-        self.most = self._bytes()
-
-    def step(self, t: int, token_B: Tensor, uniform_B: Tensor | None) -> SampledToken:
-        self.attend = torch.cat([self.attend, self.attend.new_ones(len(self.attend), 1)], 1)
-        logits = self._forward(token_B[:, None], self.attend.sum(1, keepdim=True) - 1)
-        self.most = max(self.most, self._bytes())
-        return sample_token(logits, self.temperature, uniform_B)
-
-    def select(self, rows: Tensor) -> None:
-        self.cache.batch_select_indices(rows)
-        self.attend = self.attend[rows]
-
-    def _forward(self, tokens: Tensor, places: Tensor) -> Tensor:
-        with self.autocast():
-            return self.model(  # type: ignore[no-any-return]
-                input_ids=tokens,
-                attention_mask=self.attend.long(),
-                position_ids=places,
-                past_key_values=self.cache,
-                use_cache=True,
-                logits_to_keep=1,
-            ).logits[:, -1]
-
-    @property
-    def peak_bytes(self) -> int:
-        return self.most
-
-    def _bytes(self) -> int:
-        held = [getattr(layer, name, None) for layer in self.cache.layers for name in ("keys", "values")]
-        return sum(x.nbytes for x in held if isinstance(x, Tensor))

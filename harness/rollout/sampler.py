@@ -20,10 +20,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from harness.models.causal_lm import Autocast
+from harness.models.backbone import Autocast
 from harness.rollout import rng
 from harness.rollout.engine import Decoder, Engine
-from harness.rollout.token_sampling import SampledToken, sample_token
+from harness.rollout.token_sampling import Draw, SampledToken
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class Sampling:
     seed: int = 0
     stream: str = "train"
     stop: tuple[str, ...] = ()
+    plain: bool = False  # log-probabilities at temperature 1, whatever tokens are drawn at
 
 
 @dataclass(frozen=True)
@@ -114,13 +115,14 @@ class Sampler:
         self, prompts: list[list[int]], group_size: int, sampling: Sampling, ordinals: list[int]
     ) -> Completions:
         engine, rows, horizon = self.engine, len(prompts) * group_size, sampling.max_new_tokens
+        draw = Draw(sampling.temperature, sampling.plain)
         u_TN = self._uniforms(sampling, ordinals, group_size)
         owner_N = torch.arange(len(prompts), device=engine.device).repeat_interleave(group_size)
         live = torch.arange(rows, device=engine.device)
         live = torch.cat([live, live.new_full((engine.bucket(rows) - rows,), rows)])  # idle rows write to a spare one
         owner_B = torch.cat([owner_N, owner_N[:1]])[live]
-        decoder, logits_PV, value_P = engine.start(prompts, owner_B, horizon, sampling.temperature, self.pad)
-        drawn = sample_token(logits_PV[owner_B], sampling.temperature, None if u_TN is None else u_TN[0, live])
+        decoder, logits_PV, value_P = engine.start(prompts, owner_B, horizon, draw, self.pad)
+        drawn = draw(logits_PV[owner_B], None if u_TN is None else u_TN[0, live])
         if value_P is not None:
             drawn = (*drawn, value_P[owner_B])
         written = OutputBuffer(rows, horizon, self.pad, drawn)

@@ -5,6 +5,8 @@ Shapes: B rows, V vocabulary, cut into K blocks of S.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
@@ -13,8 +15,21 @@ SampledToken = tuple[
 ]  # next token, its log-probability, the entropy it was drawn at; from engines also its value
 
 
-def sample_token(logits_BV: Tensor, temperature: float, uniform_B: Tensor | None) -> SampledToken:
+@dataclass(frozen=True)
+class Draw:
+    """How tokens are drawn: called with logits and uniforms.  `plain`: log-probabilities are at temperature 1."""
+
+    temperature: float
+    plain: bool = False
+
+    def __call__(self, logits_BV: Tensor, uniform_B: Tensor | None) -> SampledToken:
+        return sample_token(logits_BV, self.temperature, uniform_B, self.plain)
+
+
+def sample_token(logits_BV: Tensor, temperature: float, uniform_B: Tensor | None, plain: bool = False) -> SampledToken:
     """Next token, its log-probability under the distribution it was drawn from, and that one's entropy.  (B,) each.
+
+    `plain`: its log-probability at temperature 1, whatever it was drawn at.
 
     token = min{v : cdf(v) > u}.  The cdf is summed in float64, so that its rounding does not move with the batch: first
     over blocks of the vocabulary, then inside the block that u falls into.
@@ -29,6 +44,8 @@ def sample_token(logits_BV: Tensor, temperature: float, uniform_B: Tensor | None
     else:
         assert uniform_B is not None
         token_B = inverse_cdf(p_BV, uniform_B)
+    if plain and temperature not in (0.0, 1.0):
+        logp_BV = torch.log_softmax(logits_BV, dim=-1)
     return token_B, logp_BV.gather(1, token_B[:, None])[:, 0], entropy_B
 
 

@@ -32,6 +32,7 @@ from harness.rewards.base import RewardSource
 from harness.rewards.factory import reward_model_fingerprint, reward_source_of
 from harness.rollout.prompts import PromptStream
 from harness.rollout.sampler import Sampler, Sampling
+from harness.rollout.self_check import self_check
 from harness.rollout.tokenization import PromptTokenizer
 from harness.training.completions import (
     CompletionSource,
@@ -47,6 +48,8 @@ from harness.training.offline import OfflineLoop
 from harness.training.resume.inputs import hash_inputs
 from harness.training.resume.same import check_same
 from harness.training.trainer import Trainer, TrainingLoop
+
+CHECKED = 64  # training prompts among which the self-check finds a short, a middling and a long one
 
 
 @dataclass
@@ -80,24 +83,34 @@ def prepare(config: RunConfig) -> PreparedRun:
         problems, left_out = with_solutions(task, problems, tokenizer)
     if experiment.reward_model:
         check_problem_count(config, experiment.reward_model, len(problems))
-    longest, read = read_prompts(tokenizer, task.name, (p.prompt for p in problems))
-    prompts = {"the training problems": read}
-    for s in eval_sets:
-        prompts[s.name] = read_prompts(tokenizer, s.name, (p.prompt for p in s.problems))[1]
+    read = {"the training problems": read_prompts(tokenizer, task.name, (p.prompt for p in problems))}
+    read |= {s.name: read_prompts(tokenizer, s.name, (p.prompt for p in s.problems)) for s in eval_sets}
+    longest = read["the training problems"][0]
 
-    trainer = build_trainer(experiment, device, model, tokenizer, problems, longest)
+    policy = policy_of(experiment, device, model)
+    shared_head = policy.critic if schedule.critic == "shared" else None
+    sampler = Sampler(
+        policy.lm.model, hf_tokenizer, config.rollout_batch_size, policy.accelerator.autocast, shared_head
+    )
+    prompts = [tokenizer.ids(tokenizer.render(p.prompt)) for p in problems[:CHECKED]]
+    checked = self_check(policy, sampler, prompts, max(n for n, _ in read.values()) + config.max_new_tokens)
+    trainer = build_trainer(experiment, policy, sampler, tokenizer, problems, longest)
+    trainer.checks.update({f"self_check_{name}": gap for name, gap in checked.gaps.items()})
     loop = OfflineLoop(trainer) if schedule.source == "initial" else trainer
     names, repeated = eval_names(config, eval_sets), {s.name: s.samples for s in eval_sets if s.samples > 1}
     evaluator = Evaluator(
         trainer.sampler, tokenizer, folder / "tasks", names, config.seed, repeated, config.keep_outcomes
     )
     record = new_record(experiment, identity, eval_sets, str(trainer.policy.device))
-    record["environment"]["inputs"] = hash_inputs(experiment, problems, eval_sets, prompts)
+    record["environment"]["inputs"] = hash_inputs(
+        experiment, problems, eval_sets, {name: digest for name, (_, digest) in read.items()}
+    )
     if config.resume:
         check_same(folder, record)
     notices = [
         *variables.notices(os.environ),
         *loaded,
+        *filter(None, [checked.notice]),
         *task.notices(),
         *left_out,
         *unused_settings(config, "steps" in experiment.algo.needs),
@@ -110,24 +123,22 @@ def prepare(config: RunConfig) -> PreparedRun:
 
 def build_trainer(
     experiment: Experiment,
-    device: str,
-    model: Any,
+    policy: LMPolicy,
+    sampler: Sampler,
     tokenizer: PromptTokenizer,
     problems: Sequence[Problem],
     longest: int,
 ) -> Trainer:
     """The trainer of an experiment; `longest` prompt in tokens."""
     config, algo, schedule, task = experiment.config, experiment.algo, experiment.schedule, experiment.task
-    policy = _policy_of(experiment, device, model)
     reward_source = reward_source_of(experiment, policy, tokenizer.tokenizer)
     flops = flops_of(policy, reward_source, "reference" in algo.needs)
-    budget, spend, profiler = experiment.budget, Spend(), PhaseProfiler(device)
+    budget, spend, profiler = experiment.budget, Spend(), PhaseProfiler(str(policy.device))
     offline = schedule.source == "initial"
     drawn = sampling_budget(budget, schedule.prompts, schedule.sampling_fraction) if offline else budget
     bound = group_bound(drawn.unit, schedule, config.max_new_tokens, flops, longest)
-    autocast, critic = policy.accelerator.autocast, policy.critic if schedule.critic == "shared" else None
-    sampler = Sampler(policy.lm.model, tokenizer.tokenizer, config.rollout_batch_size, autocast, critic)
-    sampling = Sampling(config.temperature, config.max_new_tokens, config.seed, "train", task.stop)
+    plain = schedule.likelihood == "plain"
+    sampling = Sampling(config.temperature, config.max_new_tokens, config.seed, "train", task.stop, plain)
     stream = PromptStream(problems, config.seed)
     completions: CompletionSource
     if schedule.source == "dataset":
@@ -158,13 +169,13 @@ def build_trainer(
     )
 
 
-def _policy_of(experiment: Experiment, device: str, model: Any) -> LMPolicy:
+def policy_of(experiment: Experiment, device: str, model: Any) -> LMPolicy:
     config, schedule = experiment.config, experiment.schedule
     return LMPolicy(
         model,
         accelerator(device, config.dtype),
         OptimizerSettings(config.lr, config.warmup, config.decay, name=config.optimizer),
-        config.temperature,
+        1.0 if schedule.likelihood == "plain" else config.temperature,
         reference="reference" in experiment.algo.needs or config.log_reference_kl,
         micro_batch_tokens=config.micro_batch_tokens,
         critic=schedule.critic,

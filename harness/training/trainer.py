@@ -192,7 +192,7 @@ class Trainer:
         trained, taken, first = 0, 0, {}
         sums: defaultdict[str, float] = defaultdict(float)
         for micro_batches in parts:
-            largest_gap = 0.0
+            largest_gap: float | None = None  # None: nothing that was sampled has been read again
             for batch in micro_batches:
                 gradient_free = batch.zero_gradient
                 for outputs in (
@@ -201,11 +201,13 @@ class Trainer:
                     loss, metrics = self.algo.loss(batch, outputs)
                     if not gradient_free:
                         self.policy.backward(loss)
-                gap_NT = (outputs.logp_NT.detach() - batch.rollouts.logp_NT).abs()
-                largest_gap = max(largest_gap, float(torch.where(batch.rollouts.completion_mask_NT, gap_NT, 0).max()))
+                if not gradient_free and batch.totals.sequences:
+                    gap_NT = (outputs.logp_NT.detach() - batch.rollouts.logp_NT).abs()
+                    gap = float(torch.where(batch.rollouts.completion_mask_NT, gap_NT, 0).max())
+                    largest_gap = max(largest_gap or 0.0, gap)
                 _add(sums, {"loss": loss.detach(), **metrics})
             _add(sums, self.policy.step())
-            if on_policy and taken == 0:
+            if on_policy and taken == 0 and largest_gap is not None:
                 first = {"sampling/max_abs_logratio": largest_gap}
                 self.checks.setdefault("first_update_max_abs_logratio", largest_gap)
             totals, taken = micro_batches[0].totals, taken + 1

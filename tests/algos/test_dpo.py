@@ -221,9 +221,9 @@ def test_sft_keeps_what_the_judge_could_not_read() -> None:
 
 
 def test_schedules() -> None:
-    wanted = replace(BASE, source="initial", rounds=1, epochs=2, sampling_fraction=0.25)
+    wanted = replace(BASE, source="initial", likelihood="plain", rounds=1, epochs=2, sampling_fraction=0.25)
     assert DPO(epochs=2, sampling_fraction=0.25).schedule(BASE) == wanted
-    assert SFT().schedule(BASE) == replace(BASE, source="dataset", group_size=1)
+    assert SFT().schedule(BASE) == replace(BASE, source="dataset", likelihood="plain", group_size=1)
     assert DPO().needs == SFT().needs == frozenset()  # the sampler has said what a reference would
 
 

@@ -274,7 +274,7 @@ def test_needs_nothing_but_the_samples() -> None:
 
 
 def test_rft_samples_its_start_model_once_and_trains_it() -> None:
-    wanted = replace(BASE, source="initial", rounds=1, epochs=3, sampling_fraction=0.5)
+    wanted = replace(BASE, source="initial", likelihood="plain", rounds=1, epochs=3, sampling_fraction=0.5)
     assert RFT().schedule(BASE) == wanted
     algo = RFT(epochs=2, sampling_fraction=0.25)
     assert algo.schedule(BASE) == replace(wanted, epochs=2, sampling_fraction=0.25)

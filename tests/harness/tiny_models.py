@@ -122,6 +122,17 @@ def letters() -> PreTrainedTokenizerFast:
     )
 
 
+@functools.cache
+def byte_tokenizer() -> PreTrainedTokenizerFast:
+    """Reads any text: one token a byte, behind the pad and the end token."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {word: i for i, word in enumerate(["<pad>", "<eos>", *alphabet])}
+    tokenizer = Tokenizer(models.BPE(vocabulary, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>")
+
+
 def sampler_of(kind: str, rows: int = 2048, dtype: torch.dtype = torch.float32) -> Sampler:
     return Sampler(shared(kind, dtype), letters(), rows)
 

@@ -6,6 +6,7 @@ import pytest
 
 from harness.accounting.flops import FlopsModel, RunFlops
 from harness.models.value_model import ValueModel
+from tests.harness.architectures import tiny
 from tests.harness.tiny_models import VOCABULARY, build
 from tests.helpers import close
 
@@ -136,3 +137,12 @@ def test_an_update_is_three_readings_of_what_learns_and_one_of_a_frozen_policy(
     """The reference has been read when the round was explored; it has no part in an update."""
     found = RunFlops(MODEL, reference, critic).update(LENGTHS, frozen)
     close(found, policies * read(MODEL) + critics * read(CRITIC))
+
+
+@pytest.mark.parametrize(
+    ("name", "layers"),
+    [("llama", 2), ("mistral", 2), ("gemma2", 2), ("lfm2", 1), ("qwen3_next", 1), ("minimax", 1), ("mamba", 0)],
+)
+def test_layers_that_do_not_attend_are_no_attention(name: str, layers: int) -> None:
+    """Of two layers each; hidden size 64, four heads of 16."""
+    assert FlopsModel.of(tiny(name)).attention == 4 * layers * 64

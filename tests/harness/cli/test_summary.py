@@ -149,6 +149,18 @@ def test_checks_in_plain_words(device: str, dtype: str, value: float, says: str)
     assert rows(record)["checks"] == [{"check": "first update", "result": f"sampler and trainer {says}"}]
 
 
+def test_what_was_not_checked_is_not_called_agreement() -> None:
+    """A first update in which every group has one reward reads nothing again."""
+    record = a_record()
+    record["checks"] = {"self_check_sampler": 2e-6}
+    first, own = rows(record)["checks"]
+    assert "nothing was checked" in first["result"] and "agree" not in first["result"]
+    assert own == {
+        "check": "self-check",
+        "result": "the sampler's log-probabilities within 2e-06 of the model's own, each row alone",
+    }
+
+
 def test_only_the_start() -> None:
     record = a_record((0.0,), status="interrupted", reason="interrupted by the user")
     assert all((r["at_last"], r["change"], r["strict_last"]) == ("", "-", "-") for r in rows(record)["evals"])

@@ -218,16 +218,16 @@ def test_a_wrong_packing_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not CausalLM(model_of("llama")).packs
 
 
-def test_logits_that_are_not_the_heads_are_refused() -> None:
+def test_logits_that_are_not_the_heads_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     model = model_of("llama")
-    forward = model.forward
+    forward = type(model).forward
 
-    def shifted(**given: Any) -> Any:
-        out = forward(**given)
+    def shifted(self: Any, **given: Any) -> Any:
+        out = forward(self, **given)
         out.logits = out.logits + torch.arange(VOCABULARY)
         return out
 
-    model.forward = shifted
+    monkeypatch.setattr(type(model), "forward", shifted)
     with pytest.raises(ValueError, match="LlamaForCausalLM makes more of its head's output"):
         CausalLM(model)
 

@@ -1,4 +1,4 @@
-"""The numbers of a run as they were written down; `python -m tests.harness.golden` writes them anew."""
+"""The numbers of a run as they were written down; `python -m tests.harness.golden_runs` writes them anew."""
 
 from __future__ import annotations
 

@@ -137,7 +137,7 @@ RECORD = {
         "peak_bytes": int,
         "parts": dict.fromkeys(("policy", "reference", "gradients", "optimizer", "kv_cache", "activations"), PART),
     },
-    "checks": {"first_update_max_abs_logratio": float},
+    "checks": dict.fromkeys(("self_check_sampler", "self_check_trainer", "first_update_max_abs_logratio"), float),
     "evals": list,
     "environment": {
         "python": str,

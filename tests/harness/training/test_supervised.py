@@ -113,7 +113,8 @@ def test_a_solution_of_just_the_limit_fits(taught: Path, out: Path) -> None:
 
 
 def test_a_round_reads_the_solutions(taught: Path, out: Path) -> None:
-    """Behind their prompts, ended, with the log-probabilities that the policy gives them."""
+    """Behind their prompts, ended, with the log-probabilities that the policy gives them: the model's own, whatever
+    the temperature that other arms sample at."""
     trainer = prepared(taught, out, LONG, "temperature=0.7").trainer
     assert isinstance(trainer.completions, WrittenSolutions)
     explored = trainer.collect_rollouts(4)
@@ -128,7 +129,7 @@ def test_a_round_reads_the_solutions(taught: Path, out: Path) -> None:
         prompt = tokenizer(problems[i].prompt)["input_ids"]
         solution = [*tokenizer(task.solution(problems[i]))["input_ids"], tokenizer.eos_token_id]
         assert (row, start) == (prompt + solution, len(prompt))
-        logp_TV = plain_logp(load(taught), row, start, 0.7)
+        logp_TV = plain_logp(load(taught), row, start, 1.0)
         chosen = logp_TV[torch.arange(len(solution)), torch.tensor(solution)]
         close(r.logp_NT[i][r.completion_mask_NT[i]], chosen, rtol=0, atol=1e-5)
     spend = {unit: x for unit, x in trainer.spend.as_dict().items() if x}
