@@ -36,9 +36,9 @@ def hash_inputs(
     own = {"algorithm": config.algo_name, "task": config.task_name, "reward": config.reward.rpartition(":")[0]}
     inputs |= {f"{what} {file}": source_sha256(Path(file)) for what, file in own.items() if file.endswith(".py")}
     named = experiment.reward_model.name if experiment.reward_model else None
-    folders = {"model": embedded(config.model) or Path(config.model), "reward model": Path(named) if named else None}
+    folders = {"model": embedded(config.model) or Path(config.model), f"reward model {named}": Path(named or "-")}
     for what, folder in folders.items():
-        if folder and folder.is_dir():  # what comes from the hub has a revision
+        if folder.is_dir():  # what comes from the hub has a revision
             inputs[f"configuration and tokenizer of the {what}"] = files_sha256(folder)
     return inputs
 
