@@ -45,8 +45,8 @@ class RunConfig:
     warmup: int = 0  # updates
     decay: Literal["constant", "linear"] = "constant"
     temperature: float = 1.0
-    # A run is what its configuration says, and the arms of a study, which run on several days, read the same prompts: so
-    # the day is not the clock's.  Templates of Llama 3 write this one where they have no clock.
+    # A run is what its configuration says, and the arms of a study, which run on several days, read the same prompts:
+    # so the day is not the clock's.  Templates of Llama 3 write this one where they have no clock.
     chat_date: str = "2024-07-26"  # the day that a chat template takes for today's, where it writes one
     # evaluation
     eval_fractions: tuple[float, ...] = (0.0, 0.5, 1.0)  # of the budget
