@@ -104,7 +104,10 @@ def restore(trainer: Trainer, loop: TrainingLoop, folder: Path, notices: list[st
         return list(state["evals"])
     if faults:
         reasons = "; ".join(f"{checkpoint.name}: {fault}" for checkpoint, fault in faults.items())
-        raise CannotResume(f"resume: {folder} has no checkpoint that is whole ({reasons}); begin under another --name")
+        raise CannotResume(
+            f"resume: {folder} has no checkpoint that is whole ({reasons}); begin under another --name "
+            "(keep_checkpoints=2 keeps one to fall back on)"
+        )
     if logs.begun(folder):
         notices.append("there is no checkpoint: the run begins anew")
     logs.rewind(folder, 0, None)
