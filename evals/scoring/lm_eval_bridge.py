@@ -100,6 +100,7 @@ def score_hf(
         hf_logging.disable_progress_bar()
         try:
             model = Hf(str(checkpoint), device=device, dtype=dtype, batch_size=batch_size, max_length=max_length)
+            _decode_as_asked(model.model)
             for file in files.values():
                 _check_fits(file, model)
             return _evaluate(model, _ours(folder, list(files)), files, outcomes)
@@ -107,6 +108,15 @@ def score_hf(
             hf_logging.set_verbosity(verbosity)
             if bars:
                 hf_logging.enable_progress_bar()
+
+
+def _decode_as_asked(model: Any) -> None:
+    """Of the checkpoint's generation_config the token ids alone: the sets say how they are decoded, and its beams,
+    penalties or forced tokens would change the text."""
+    from transformers import GenerationConfig
+
+    ids = ("bos_token_id", "eos_token_id", "pad_token_id")
+    model.generation_config = GenerationConfig(**{name: getattr(model.generation_config, name, None) for name in ids})
 
 
 def _check_fits(file: TaskFile, model: Any) -> None:

@@ -42,7 +42,7 @@ from harness.cli.options import (
 )
 from harness.cli.plan import plan
 from harness.cli.study import ablate, calibrate, compare, report
-from harness.config.errors import RunFailed
+from harness.config.errors import CannotResume, RunFailed
 
 if TYPE_CHECKING:
     from harness.records.schema import Record
@@ -103,8 +103,9 @@ def run(
     from harness.config.run_config import resolve
 
     resolved = resolve(flags, set_ or [], config)
+    from harness.training.resume.same import finished
     from harness.training.run import execute
-    from harness.training.setup import check_free, finished, prepare
+    from harness.training.setup import check_free, prepare
 
     prepared = prepare(resolved)
     if dry_run:
@@ -195,7 +196,7 @@ def _guarded(execute: Callable[[], Record], folder: Path) -> Record:
     """Run, and turn any exception into one line, with the traceback in the run's folder."""
     try:
         return execute()
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, CannotResume):
         raise
     except Exception as error:
         import traceback

@@ -7,6 +7,7 @@ algorithm from the algorithm's own file.  An unknown field is an error that list
 from __future__ import annotations
 
 import dataclasses
+import datetime
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -44,6 +45,9 @@ class RunConfig:
     warmup: int = 0  # updates
     decay: Literal["constant", "linear"] = "constant"
     temperature: float = 1.0
+    # A run is what its configuration says, and the arms of a study, which run on several days, read the same prompts:
+    # so the day is not the clock's.  Templates of Llama 3 write this one where they have no clock.
+    chat_date: str = "2024-07-26"  # the day that a chat template takes for today's, where it writes one
     # evaluation
     eval_fractions: tuple[float, ...] = (0.0, 0.5, 1.0)  # of the budget
     eval_tasks: tuple[str, ...] = ()  # lm-eval's stock tasks, as further columns
@@ -121,6 +125,10 @@ def check(config: RunConfig) -> RunConfig:
     for name in ("temperature", "lr"):
         if not getattr(config, name) > 0:
             raise ValueError(f"{name}: must be positive, not {getattr(config, name)}")
+    try:
+        datetime.date.fromisoformat(config.chat_date)
+    except ValueError as error:
+        raise ValueError(f"chat_date: must be a day as in 2024-07-26, not {config.chat_date!r}") from error
     if config.iterations == 1 and (config.reset_reference or config.refresh_reward):
         raise ValueError("iterations: reset_reference and refresh_reward act between iterations: ask for 2 or more")
     if config.refresh_reward and not config.reward.endswith("-model"):

@@ -1,6 +1,7 @@
 """Language models.
 
 loading          `load_model`, `save_model`, `accelerator`: from a name or a folder to a model on a device
+files            what a model's files must hold: whole weights that fit their configuration
 backbone         `Backbone`: the states in which completion tokens were chosen; gradient checkpointing
 causal_lm        `CausalLM`: log-probabilities of completion tokens from one packed forward pass
 packing          `Packed`: the layout of prompts and completions without padding

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,13 +11,16 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState, PartialState
+from accelerate.state import AcceleratorState, GradientState, PartialState
 from accelerate.utils import AutocastKwargs
 from huggingface_hub.utils import logging as hub_logging
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from tokenizers.processors import TemplateProcessing
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from transformers.utils import logging as hf_logging
 
 from harness.config.start_models import embedded, embedded_models
+from harness.models.files.weights import check_weights, lacking_experts
+from harness.records import variables
 
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 
@@ -37,15 +41,21 @@ def pick_device(name: str) -> str:
 
 
 def accelerator(device: str, dtype: str) -> Accelerator:
-    """Device placement and precision: fp32 weights, computed in bf16 on CUDA unless told otherwise."""
+    """Device placement and precision: fp32 weights, computed in bf16 on CUDA unless told otherwise.
+
+    The environment has no say in it.  Raises ValueError, one line, where it asks for what a run cannot do.
+    """
+    variables.check(os.environ)
     mixed = dtype == "bfloat16" or (dtype == "auto" and device.startswith("cuda"))
     if device.startswith("cuda:"):
         torch.cuda.set_device(device)
     AcceleratorState._reset_state()  # one run, one precision: a process may hold several runs after one another
     PartialState._reset_state()
+    GradientState._reset_state()
     # A weight is cast once a pass anyway: the cache would only keep every layer's copy until the pass ends.
     precision = AutocastKwargs(cache_enabled=False)
-    return Accelerator(cpu=device == "cpu", mixed_precision="bf16" if mixed else "no", kwargs_handlers=[precision])
+    with variables.hidden():
+        return Accelerator(cpu=device == "cpu", mixed_precision="bf16" if mixed else "no", kwargs_handlers=[precision])
 
 
 @contextmanager
@@ -65,17 +75,46 @@ def silenced() -> Iterator[None]:
             hf_logging.enable_progress_bar()
 
 
-def save_model(model: Any, tokenizer: Any, folder: Path) -> None:
-    """A folder that `from_pretrained` loads as it is."""
+def save_model(model: Any, tokenizer: Any, folder: Path, generation: GenerationConfig | None = None) -> None:
+    """A folder that `from_pretrained` loads as it is; `generation` is how it generates there, by default as here."""
+    own = getattr(model, "generation_config", None)
     with silenced():
-        model.save_pretrained(folder)
+        try:
+            if generation is not None:
+                model.generation_config = generation
+            model.save_pretrained(folder)
+        finally:
+            if generation is not None:
+                model.generation_config = own
         tokenizer.save_pretrained(folder)
 
 
-def load_model(name: str, dtype: str = "auto") -> tuple[Any, Any, dict[str, str]]:
+NO_SAMPLING = (
+    "bos_token_id", "eos_token_id", "pad_token_id", "use_cache", "max_length", "transformers_version", "do_sample",
+)  # fmt: skip
+NEUTRAL = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "repetition_penalty": 1.0, "num_beams": 1}
+
+
+def _unused_generation(model: Any, name: str) -> list[str]:
+    """A notice of what the model's generation_config.json sets beside token ids: a run samples in its own way."""
+    fields = model.generation_config.to_diff_dict() if model.generation_config is not None else {}
+    others = [
+        f"{name}={value}"
+        for name, value in fields.items()
+        if name not in NO_SAMPLING and not name.startswith("_") and value not in (None, False, NEUTRAL.get(name))
+    ]
+    if not others:
+        return []
+    return [
+        f"{name}: generation_config.json is not used ({', '.join(others)}): a run draws from the whole distribution"
+    ]
+
+
+def load_model(name: str, dtype: str = "auto", notices: list[str] | None = None) -> tuple[Any, Any, dict[str, str]]:
     """(model, tokenizer, identity), the weights in fp32 (fp64 where asked), on the CPU.
 
-    Raises ValueError with one line where there is no such model, or no weights or tokenizer in its folder.
+    Raises ValueError with one line where there is no such model, no weights or tokenizer in its folder, or weights that
+    do not fit its configuration.  What the user should know of them is added to `notices`.
     """
     path = embedded(name) or Path(name)
     local = path.is_dir()
@@ -89,17 +128,54 @@ def load_model(name: str, dtype: str = "auto") -> tuple[Any, Any, dict[str, str]
         with silenced():
             tokenizer = AutoTokenizer.from_pretrained(where)
             config = AutoConfig.from_pretrained(where)
-            model = AutoModelForCausalLM.from_pretrained(where, config=config, dtype=weights)
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                where, config=config, dtype=weights, output_loading_info=True, ignore_mismatched_sizes=True
+            )
     except Exception as error:  # transformers raises many kinds; the user needs the model's name and the reason
+        if local and (lacking := lacking_experts(path)):
+            raise ValueError(f"model: {name}: {lacking}") from error
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         known = f"embedded: {', '.join(embedded_models())}"
         raise ValueError(f"model: cannot load '{name}' ({known}; a local folder; a hub id): {reason}") from error
+    model, info = loaded
+    what = f"model: {name}"
+    found = [*check_weights(model, info, what), *append_nothing(tokenizer, what), *_unused_generation(model, what)]
+    if notices is not None:
+        notices += found
     identity = {"name": name}
     if local:
         identity["sha256"] = weights_sha256(path)
     else:
         identity["revision"] = str(getattr(model.config, "_commit_hash", None))
     return model, tokenizer, identity
+
+
+def append_nothing(tokenizer: Any, name: str) -> list[str]:
+    """Have the tokenizer put nothing behind a text, whatever it puts before it.
+
+    With add_eos_token=true it puts the end token there: a prompt would be over before the model writes a word.  A
+    notice says so.  Where its post-processor cannot be changed, prompts that end so are refused as they are read.
+    """
+    for probe in ("a", "0", "the", *sorted(tokenizer.get_vocab())[:100]):
+        whole, bare = (list(tokenizer(probe, add_special_tokens=special)["input_ids"]) for special in (True, False))
+        places = [i for i in range(len(whole)) if bare and whole[i : i + len(bare)] == bare]
+        if len(places) == 1:
+            break
+    else:
+        return []
+    before, after = whole[: places[0]], whole[places[0] + len(bare) :]
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if not after or backend is None:
+        return []
+    words = tokenizer.convert_ids_to_tokens(before)
+    parts = [f"{word}:0" for word in words]
+    backend.post_processor = TemplateProcessing(
+        single=[*parts, "$A:0"], pair=[*parts, "$A:0", "$B:1"], special_tokens=list(zip(words, before, strict=True))
+    )
+    if hasattr(tokenizer, "_add_eos_token"):
+        tokenizer._add_eos_token = False  # else the next change of a special token would bring it back
+    ends = " ".join(tokenizer.convert_ids_to_tokens(after))
+    return [f"{name}: its tokenizer puts {ends} behind every text: not behind prompts, and not in what is saved"]
 
 
 def _check_folder(path: Path, name: str) -> None:

@@ -4,7 +4,9 @@ schema        `Record`: the fields of a record; `check_record`
 io            `read_record`, `write_json`: complete files or none
 recorder      `Recorder`: writes record, metrics and outcomes during a run
 environment   versions, machine and commit
+variables     environment variables that could change a run: ignored, refused or recorded
 fingerprint   hash and differences of configurations
 upgrade       reads records and checkpoints of earlier versions
+checksums     the sha256 of every file of a folder
 lock          one process per run folder
 """

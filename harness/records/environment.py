@@ -9,12 +9,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from harness.records.variables import recorded
+
 PACKAGES = ("torch", "transformers", "accelerate", "lm_eval", "datasets", "tokenizers", "numpy", "math-verify")
 
 
 def environment(device: str, threads: int) -> dict[str, Any]:
-    """Versions, machine and commit: what a number needs beside it.  A copy without its repository is told its commit
-    (HARNESS_COMMIT), and whether it has changes is then not known."""
+    """Versions, machine, commit, and variables of the environment that act on numbers (variables.py).  A copy without
+    its repository is told its commit (HARNESS_COMMIT), and whether it has changes is then not known."""
     packages, commit = {}, _git("rev-parse", "HEAD")
     for name in PACKAGES:
         try:
@@ -27,6 +29,7 @@ def environment(device: str, threads: int) -> dict[str, Any]:
         "device": device,
         "threads": threads,
         "cpu": _cpu(),
+        "variables": recorded(os.environ),
         "commit": commit or os.environ.get("HARNESS_COMMIT") or None,
         "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")) if commit else None,  # None: no repository
     }

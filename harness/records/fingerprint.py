@@ -1,8 +1,9 @@
-"""When two configurations are the same: the hash of one, and the fields in which two differ."""
+"""When two runs are of one kind: the hash of a configuration, and the fields and inputs in which two differ."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from harness.records.io import sha256
@@ -28,3 +29,15 @@ def config_differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "
         elif a != b:
             differences.append(f"{prefix}{name}: {a} -> {b}")
     return differences
+
+
+def inputs_of_both(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """(name, its hash in record a, in record b) of the inputs that both hold, and that must agree in one study.
+
+    Training problems go by the seed, and by where completions are from (without a written solution there is none).
+    """
+    inputs = [record["environment"].get("inputs", {}) for record in (a, b)]
+    kinds = [(record["seed"], record["config"].get("schedule", {}).get("source")) for record in (a, b)]
+    for name in sorted(set(inputs[0]) & set(inputs[1])):
+        if "training" not in name or kinds[0] == kinds[1]:
+            yield f"the hash of '{name}'", inputs[0][name][:12], inputs[1][name][:12]

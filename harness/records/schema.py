@@ -61,12 +61,14 @@ class EnvironmentTable(TypedDict):
     device: str
     threads: int
     cpu: NotRequired[str]
+    variables: NotRequired[dict[str, str]]  # of the process's environment: harness/records/variables.py
     commit: str | None
     dirty: bool | None
     model: dict[str, Any]
     reward_model: NotRequired[dict[str, Any]]
     data: list[DataSet]
     prompt_sha256: NotRequired[str]
+    inputs: NotRequired[dict[str, str]]  # what the run was given -> its sha256: harness/training/resume/inputs.py
 
 
 class Record(TypedDict):

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from harness.config.run_config import RunConfig
-from harness.records.fingerprint import config_differences
+from harness.records.fingerprint import config_differences, inputs_of_both
 from harness.records.io import read_record
 from harness.records.schema import Record, check_record
 from harness.studies.storage import stored_study
@@ -242,7 +242,7 @@ def _runs(arm: str, folder: Path) -> dict[int, RunRecord]:
     return dict(sorted(runs.items()))
 
 
-SHARED = ("task_name", "task", "model", "eval_split", "max_new_tokens", "temperature")  # of the configuration
+SHARED = ("task_name", "task", "model", "chat_date", "eval_split", "max_new_tokens", "temperature")  # of the config
 
 
 def check(results: Results, folder: Path) -> None:
@@ -290,5 +290,6 @@ def _must_agree(a: RunRecord, b: RunRecord) -> Iterator[tuple[str, Any, Any]]:
     data = [{d["name"]: d["sha256"][:12] for d in run.record["environment"]["data"]} for run in (a, b)]
     for name in dict.fromkeys([*data[0], *data[1]]):
         yield f"the evaluation data of '{name}'", data[0].get(name), data[1].get(name)
+    yield from inputs_of_both(a.record, b.record)
     versions_a, versions_b = ({r["task"]: r["version"] for r in run.record["evals"]} for run in (a, b))
     yield "the tasks' versions", versions_a, versions_b

@@ -22,6 +22,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from algos import Rollouts
 from harness.models.backbone import Autocast, Backbone
 from harness.models.causal_lm import CausalLM
+from harness.models.files.weights import check_weights
 from harness.models.loading import silenced
 from harness.models.microbatching import cut
 
@@ -97,8 +98,8 @@ def from_policy(model: Any) -> Any:
 def load(name: str, tokenizer: Any, dtype: torch.dtype = torch.float32) -> Any:
     """A classifier with one label, by folder or hub id, its weights in the policy's precision, however they were saved.
 
-    Raises ValueError, one line, where it cannot be had, has no trained head or more than one label, or reads other
-    tokens than the policy writes.
+    Raises ValueError, one line, where it cannot be had, has no trained head or more than one label, lacks another of
+    its tensors, or reads other tokens than the policy writes.
     """
     if (Path(name).exists() or name.startswith((".", "/"))) and not Path(name, "config.json").is_file():
         raise ValueError(f"reward_model.name: {name} is not a folder with a config.json")
@@ -106,13 +107,14 @@ def load(name: str, tokenizer: Any, dtype: torch.dtype = torch.float32) -> Any:
         with silenced():
             theirs = AutoTokenizer.from_pretrained(name)
             classifier, info = AutoModelForSequenceClassification.from_pretrained(
-                name, output_loading_info=True, dtype=dtype
+                name, output_loading_info=True, ignore_mismatched_sizes=True, dtype=dtype
             )
     except Exception as error:  # transformers raises many kinds
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ValueError(f"reward_model.name: cannot load '{name}': {reason}") from error
     if not hasattr(classifier, "score") or any(key.startswith("score.") for key in info["missing_keys"]):
         raise ValueError(f"reward_model.name: '{name}' has no head of its own (score.weight): it is not a reward model")
+    check_weights(classifier, info, f"reward_model.name: {name}")
     if (labels := classifier.score.weight.shape[0]) != 1:
         raise ValueError(f"reward_model.name: '{name}' has {labels} labels, where 1 is needed")
     if theirs.get_vocab() != tokenizer.get_vocab():

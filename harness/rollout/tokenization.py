@@ -2,25 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
+
+from transformers.utils import chat_template_utils
+
+from harness.config.run_config import RunConfig
 
 
 class PromptTokenizer:
     """Prompt text -> token ids, as lm-eval's `hf` model does it: `tokenizer(text)`, without special tokens where
     the text begins with the BOS token already.
 
-    A tokenizer with a chat template gets the prompt as one user turn.
+    A tokenizer with a chat template gets the prompt as one user turn.  A template that asks for the time is told the
+    beginning of `chat_date`, whenever it asks.
     """
 
-    def __init__(self, tokenizer: Any, context: int, max_new_tokens: int) -> None:
+    def __init__(self, tokenizer: Any, context: int, max_new_tokens: int, chat_date: str = RunConfig.chat_date) -> None:
         self.tokenizer, self.context, self.max_new_tokens = tokenizer, context, max_new_tokens
         self.chat = bool(getattr(tokenizer, "chat_template", None))
+        self.now = datetime.fromisoformat(chat_date)
+        self._check_clock()
+
+    def _check_clock(self) -> None:
+        """Raises ValueError where templates read another clock than the one that is set here."""
+        if self.chat and "strftime_now" in str(self.tokenizer.chat_template):
+            template = "{{ strftime_now('%Y-%m-%d %H:%M') }}"
+            with _clock_at(self.now):
+                read = self.tokenizer.apply_chat_template([{"content": ""}], chat_template=template, tokenize=False)
+            if read != f"{self.now:%Y-%m-%d %H:%M}":
+                raise ValueError("chat_date: the chat template reads a clock that this version of transformers hides")
 
     def render(self, prompt: str) -> str:
         if not self.chat:
             return prompt
         turns = [{"role": "user", "content": prompt}]
-        return str(self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+        with _clock_at(self.now):
+            return str(self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
 
     def encode(self, rendered: str) -> list[int]:
         bos = self.tokenizer.bos_token
@@ -29,18 +49,45 @@ class PromptTokenizer:
 
     def solution(self, text: str) -> list[int]:
         """A written solution as the policy would write it behind its prompt (a chat template ends in its own space),
-        the end token appended."""
-        text = text.lstrip() if self.chat else text
-        return [*self.tokenizer(text, add_special_tokens=False)["input_ids"], self.tokenizer.eos_token_id]
+        with one end token, whether the text brings its own or not."""
+        text, end = text.lstrip() if self.chat else text, self.tokenizer.eos_token_id
+        ids = list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        while ids and ids[-1] == end:
+            ids.pop()
+        return [*ids, end]
 
     def ids(self, rendered: str, name: str = "prompt") -> list[int]:
-        """Raises ValueError, naming the prompt, where it leaves no room for a completion or is empty."""
+        """Raises ValueError, naming the prompt, where it leaves no room for a completion, is empty, or is at its end
+        before the model writes a word."""
         ids = self.encode(rendered)
         if not ids:
             raise ValueError(f"{name}: the prompt is empty after tokenisation: {rendered[:60]!r}")
+        if len(ids) > 1 and ids[-1] == self.tokenizer.eos_token_id:
+            raise ValueError(
+                f"{name}: the prompt ends in the end token {self.tokenizer.eos_token}, so that nothing is left to "
+                f"write; see the tokenizer's post-processor and chat template: ...{rendered[-60:]!r}"
+            )
         if len(ids) + self.max_new_tokens > self.context:
             raise ValueError(
                 f"{name}: a prompt of {len(ids)} tokens and max_new_tokens={self.max_new_tokens} do not fit the "
                 f"model's context of {self.context}; lower --max-new-tokens or drop the row: {rendered[:60]!r}"
             )
         return ids
+
+
+@contextmanager
+def _clock_at(now: datetime) -> Iterator[None]:
+    """While this holds it is `now` for chat templates: transformers gives them a function of the clock, and no way to
+    hand in another."""
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Clock:
+            return cls.fromisoformat(now.isoformat())
+
+    module: Any = chat_template_utils
+    before, module.datetime = module.datetime, Clock
+    try:
+        yield
+    finally:
+        module.datetime = before

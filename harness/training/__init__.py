@@ -9,6 +9,7 @@ batching       a round's updates and their micro-batches
 iterations     resetting the reference and refreshing the reward during a run
 metrics        `Round`: one line of metrics.jsonl; warnings
 evaluation     `Evaluator`: points of the learning curve; `harness eval`
+resume         is a run that is resumed the run that was begun?
 checkpoint     the complete state of a run
 memory_check   the largest micro-batch, tried before the first round
 interrupt      Ctrl-C at the end of a round

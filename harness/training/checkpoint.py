@@ -6,9 +6,13 @@
         optimizer.pt                                                      moments, rates, counts of updates
         replay.safetensors                                                completions that are to be trained on again
         state.json                                                        ledger, controller, meter, evaluations so far
+        checksums.json                                                    the sha256 of each file above
 
 There is no generator to save: every draw of noise and of prompts is a function of the seed and of counters
 that the ledger holds (harness/rollout/rng.py).
+
+A checkpoint is used only where its checksums hold and the logs hold what had been logged then.  One that is not is set
+aside (`aside-round-00010`), and the one before it is used.
 """
 
 from __future__ import annotations
@@ -23,21 +27,29 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, load_model, save_file, save_model
 
+from harness.config.errors import CannotResume
+from harness.records import checksums
 from harness.records.io import write_json
 from harness.records.schema import SCHEMA
 from harness.records.upgrade import upgrade_state, upgrade_tensors
+from harness.training.resume import logs
 from harness.training.trainer import Trainer, TrainingLoop
 
 
 def _rounds(folder: Path) -> list[Path]:
-    return sorted(folder.glob("round-*"))
+    return sorted(folder.glob("round-*"), key=_round)
+
+
+def _round(checkpoint: Path) -> int:
+    number = checkpoint.name.removeprefix("round-")
+    return int(number) if number.isdecimal() else -1
 
 
 def save(trainer: Trainer, loop: TrainingLoop, evals: list[Any], folder: Path, keep: int) -> None:
     """Write checkpoint `round-<n>` and drop all but the newest `keep`; the old ones go after the new one stands.
 
-    Where it cannot be written (a full disk) what was written of it is removed, the old ones stand, and OSError
-    says why.
+    `folder` lies in the run's own, beside its logs.  Where it cannot be written (a full disk) what was written of it is
+    removed, the old ones stand, and OSError says why.
     """
     folder.mkdir(parents=True, exist_ok=True)
     target, temporary = folder / f"round-{trainer.rounds:05d}", folder / ".writing"
@@ -46,7 +58,7 @@ def save(trainer: Trainer, loop: TrainingLoop, evals: list[Any], folder: Path, k
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir()
-        _write(trainer, loop, evals, temporary)
+        _write(trainer, loop, evals, temporary, logs.mark(folder.parent))
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
@@ -55,40 +67,101 @@ def save(trainer: Trainer, loop: TrainingLoop, evals: list[Any], folder: Path, k
         shutil.rmtree(old)
 
 
-def _write(trainer: Trainer, loop: TrainingLoop, evals: list[Any], folder: Path) -> None:
+def _write(trainer: Trainer, loop: TrainingLoop, evals: list[Any], folder: Path, marks: logs.Marks) -> None:
     for name, module in trainer.modules().items():
         save_model(module, str(folder / f"{name}.safetensors"))
     torch.save(trainer.policy.optimizer.state_dict(), folder / "optimizer.pt")
     numbers, tensors = loop.state()
     if tensors:
         save_file({name: x.contiguous() for name, x in tensors.items()}, folder / "replay.safetensors")
-    write_json(folder / "state.json", {"schema": SCHEMA, **numbers, "evals": evals})
+    state = {"schema": SCHEMA, **numbers, "evals": evals, "logs": marks}
+    write_json(folder / "state.json", state)
+    checksums.write_checksums(folder)
     for file in folder.iterdir():  # on the disk before the name is: a power cut leaves the old checkpoint
         with file.open("rb") as written:
             os.fsync(written.fileno())
 
 
-def restore(trainer: Trainer, loop: TrainingLoop, folder: Path) -> list[Any] | None:
-    """Bring `trainer` to the newest checkpoint of `folder`; returns the evaluations so far, None without one."""
-    checkpoints = _rounds(folder)
-    if not checkpoints:
-        return None
-    newest, policy = checkpoints[-1], trainer.policy
-    for name, module in trainer.modules().items():
-        load_model(module, newest / f"{name}.safetensors", device=str(policy.device))
-    policy.optimizer.load_state_dict(torch.load(newest / "optimizer.pt", map_location=policy.device, weights_only=True))
-    state = json.loads((newest / "state.json").read_text())
-    replay = newest / "replay.safetensors"
-    known = [field.name for field in fields(trainer.algo)]
-    loop.load(upgrade_state(state, known), upgrade_tensors(load_file(replay)) if replay.exists() else {})
-    return list(state["evals"])
+def restore(trainer: Trainer, loop: TrainingLoop, folder: Path, notices: list[str]) -> list[Any]:
+    """Bring `trainer` and the logs of the run in `folder` to its newest whole checkpoint, or to the beginning where
+    there never was one; returns the evaluations so far.
+
+    What the user should know is added to `notices`.  Raises CannotResume, one line, and changes no file, where there
+    are checkpoints and none is whole.
+    """
+    found, faults = _rounds(folder / "checkpoints")[::-1], dict[Path, str]()
+    for checkpoint in found:
+        if fault := _fault(checkpoint, folder) or _load(trainer, loop, checkpoint):
+            faults[checkpoint] = fault
+            continue
+        state = _state(checkpoint)
+        for unused in faults:
+            aside = _set_aside(unused)
+            notices.append(f"checkpoint {unused.name} is not used: {faults[unused]}; it is set aside as {aside.name}")
+        if faults:
+            notices.append(f"resumed from checkpoint {checkpoint.name}, the newest that is whole")
+        logs.rewind(folder, trainer.rounds, state.get("logs"))
+        return list(state["evals"])
+    if faults:
+        reasons = "; ".join(f"{checkpoint.name}: {fault}" for checkpoint, fault in faults.items())
+        raise CannotResume(
+            f"resume: {folder} has no checkpoint that is whole ({reasons}); begin under another --name "
+            "(keep_checkpoints=2 keeps one to fall back on)"
+        )
+    if logs.begun(folder):
+        notices.append("there is no checkpoint: the run begins anew")
+    logs.rewind(folder, 0, None)
+    return []
 
 
-def rewind(folder: Path, rounds: int) -> None:
-    """Cut the per-round files of a run's folder back to their first `rounds` rounds."""
-    for name in ("metrics.jsonl", "samples.jsonl"):
-        file = folder / name
-        if file.is_file():
-            lines = [line for line in file.read_text().splitlines() if line.endswith("}")]
-            kept = [line for line in lines if json.loads(line)["round"] <= rounds]
-            file.write_text("".join(line + "\n" for line in kept))
+def _state(checkpoint: Path) -> dict[str, Any]:
+    return dict(json.loads((checkpoint / "state.json").read_text()))
+
+
+def _fault(checkpoint: Path, folder: Path) -> str | None:
+    """Why a checkpoint is not whole, or the logs do not go as far; None where all is well."""
+    try:
+        fault, marked = checksums.fault(checkpoint), True
+    except FileNotFoundError:  # written before there were any, or lost
+        fault, marked = None, False
+    if fault:
+        return fault
+    try:
+        state = _state(checkpoint)
+        if "logs" in state and not marked:
+            return f"{checksums.NAME} is missing"
+        return logs.fault(folder, int(state["rounds"]), state.get("logs"))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return f"state.json cannot be read: {_reason(error)}"
+
+
+def _load(trainer: Trainer, loop: TrainingLoop, checkpoint: Path) -> str | None:
+    """Bring `trainer` there.  Returns why that cannot be; what was loaded until then is loaded over by the next."""
+    policy, replay = trainer.policy, checkpoint / "replay.safetensors"
+    try:
+        for name, module in trainer.modules().items():
+            load_model(module, checkpoint / f"{name}.safetensors", device=str(policy.device))
+        moments = torch.load(checkpoint / "optimizer.pt", map_location=policy.device, weights_only=True)
+        policy.optimizer.load_state_dict(moments)
+        known = [field.name for field in fields(trainer.algo)]
+        tensors = upgrade_tensors(load_file(replay)) if replay.exists() else {}
+        loop.load(upgrade_state(_state(checkpoint), known), tensors)
+    except (torch.OutOfMemoryError, MemoryError):
+        raise
+    except Exception as error:  # safetensors, torch and json raise many kinds on a file that was cut
+        if (checkpoint / checksums.NAME).is_file():  # the file is as it was written: it is not the one to set aside
+            raise CannotResume(f"resume: {checkpoint} is whole, but cannot be loaded: {_reason(error)}") from error
+        return f"it cannot be loaded: {_reason(error)}"
+    return None
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+
+
+def _set_aside(checkpoint: Path) -> Path:
+    """Under a name that no checkpoint has."""
+    names = (f"aside-{checkpoint.name}{end}" for end in ("", *(f"-{k}" for k in range(2, 10**6))))
+    target = next(path for name in names if not (path := checkpoint.with_name(name)).exists())
+    os.replace(checkpoint, target)
+    return target

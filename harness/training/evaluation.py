@@ -7,6 +7,7 @@ reseeding is undone by the bridge.
 from __future__ import annotations
 
 import math
+import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from harness.accounting.profiler import PhaseProfiler
 from harness.config.coercion import build
 from harness.config.run_config import RunConfig
 from harness.models.loading import accelerator, context_of, load_model, pick_device
+from harness.records import variables
 from harness.records.recorder import Recorder
 from harness.records.schema import EvaluationRow
 from harness.rollout.sampler import Sampler, Sampling
@@ -122,11 +124,12 @@ def evaluate_checkpoint(config: RunConfig, scorer: str) -> str:
     """
     if scorer not in ("ours", "hf"):
         raise ValueError(f"scorer: unknown '{scorer}'; valid: ours, hf")
+    variables.check(os.environ)
     task = build(tasks.load(config.task_name), config.task, "task.")
     eval_sets = sets_of(task, config)
     device = pick_device(config.device)
     model, hf_tokenizer, _ = load_model(config.model, config.dtype)
-    tokenizer = PromptTokenizer(hf_tokenizer, context_of(model), config.max_new_tokens)
+    tokenizer = PromptTokenizer(hf_tokenizer, context_of(model), config.max_new_tokens, config.chat_date)
     for s in eval_sets:
         for p in s.problems:
             tokenizer.ids(tokenizer.render(p.prompt), s.name)
@@ -138,7 +141,8 @@ def evaluate_checkpoint(config: RunConfig, scorer: str) -> str:
         if scorer == "hf":
             from evals.scoring.lm_eval_bridge import score_hf
 
-            scored = score_hf(config.model, folder, names, device=device, max_length=tokenizer.context)
+            with variables.hidden():  # lm-eval's model makes an accelerator of its own
+                scored = score_hf(config.model, folder, names, device=device, max_length=tokenizer.context)
             rows = scored.rows
             for name, samples in repeated.items():
                 rows = with_repeats(rows, name, scored.outcomes[name], samples)

@@ -6,6 +6,8 @@ import shutil
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from transformers import GenerationConfig
+
 from evals.scoring import task_files
 from harness.config.start_models import defaults_file
 from harness.models.loading import save_model
@@ -15,6 +17,7 @@ from harness.training import checkpoint
 from harness.training.interrupt import Interrupt
 from harness.training.memory_check import probe
 from harness.training.metrics import warnings
+from harness.training.resume.same import earlier_notices
 from harness.training.setup import PreparedRun
 from harness.training.trainer import Trainer
 
@@ -41,8 +44,8 @@ class RunListener(Protocol):
 def execute(run: PreparedRun, listener: RunListener) -> Record:
     """Run it.  The record says `finished`, `interrupted` or `failed` (with a reason) whatever happens."""
     if run.config.resume:
-        run.record["evals"] = checkpoint.restore(run.trainer, run.loop, run.folder / "checkpoints") or []
-        checkpoint.rewind(run.folder, run.trainer.rounds)
+        run.notices += [notice for notice in earlier_notices(run.folder) if notice not in run.notices]
+        run.record["evals"] = checkpoint.restore(run.trainer, run.loop, run.folder, run.notices)
     recorder = Recorder(run.folder, run.record)
     _begin(run, recorder, listener)
     with Interrupt(listener.message) as interrupt:
@@ -86,10 +89,24 @@ def _checkpoint(run: PreparedRun) -> None:
 
 
 def _export(run: PreparedRun) -> None:
-    """`final/`: the trained model as `from_pretrained` loads it, with the defaults of the model that it began as."""
+    """`final/`: the trained model as `from_pretrained` loads it, with the defaults of the model that it began as.
+
+    It generates as the run sampled.  Beams, penalties and forced tokens of the model that it began as would give other
+    texts than the run has scored wherever they are not switched off one by one.
+    """
     trainer, final = run.trainer, run.folder / "checkpoints" / "final"
+    sampler, tokenizer = trainer.sampler, trainer.tokenizer.tokenizer
+    generation = GenerationConfig(
+        do_sample=True,
+        temperature=run.config.temperature,
+        top_k=0,
+        top_p=1.0,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=sampler.ends,
+        pad_token_id=sampler.pad,
+    )
     with trainer.profiler("checkpoint"):
-        save_model(trainer.policy.modules()["policy"], trainer.tokenizer.tokenizer, final)
+        save_model(trainer.policy.modules()["policy"], tokenizer, final, generation)
         for name, module in trainer.reward_source.modules().items():
             save_model(module, trainer.tokenizer.tokenizer, run.folder / "checkpoints" / name)
         if profile := defaults_file(run.config.model):  # its scale settings hold for what became of it

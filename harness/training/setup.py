@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,18 +17,17 @@ from harness.accounting.budget import Spend, sampling_budget
 from harness.accounting.flops import FlopsModel, RunFlops
 from harness.accounting.profiler import PhaseProfiler
 from harness.accounting.round_sizing import RoundSizer
-from harness.config.experiment import Experiment, resolve_experiment, with_defaults
+from harness.config.experiment import Experiment, resolve_experiment
 from harness.config.rewards import check_problem_count, unused_settings
 from harness.config.run_config import RunConfig
 from harness.models.loading import accelerator, context_of, load_model, pick_device
 from harness.models.optimizer import OptimizerSettings
 from harness.models.policy import LMPolicy
-from harness.records import lock
+from harness.records import lock, variables
 from harness.records.environment import environment
-from harness.records.fingerprint import config_differences, config_sha256
+from harness.records.fingerprint import config_sha256
 from harness.records.io import sha256
-from harness.records.schema import SCHEMA, EnvironmentTable, Record, check_shape
-from harness.records.upgrade import upgrade_own, upgrade_record
+from harness.records.schema import SCHEMA, EnvironmentTable, Record
 from harness.rewards.base import RewardSource
 from harness.rewards.factory import reward_model_fingerprint, reward_source_of
 from harness.rollout.prompts import PromptStream
@@ -46,6 +45,8 @@ from harness.training.completions import (
 from harness.training.evaluation import Evaluator, sets_of
 from harness.training.iterations import Iterations
 from harness.training.offline import OfflineLoop
+from harness.training.resume.inputs import hash_inputs
+from harness.training.resume.same import check_same
 from harness.training.trainer import Trainer, TrainingLoop
 
 CHECKED = 64  # training prompts among which the self-check finds a short, a middling and a long one
@@ -72,17 +73,19 @@ def prepare(config: RunConfig) -> PreparedRun:
     schedule, task = experiment.schedule, experiment.task
     folder = run_folder(config, task.name)
     device = pick_device(config.device)
-    model, hf_tokenizer, identity = load_model(config.model, config.dtype)
+    loaded: list[str] = []
+    model, hf_tokenizer, identity = load_model(config.model, config.dtype, loaded)
     if hf_tokenizer.eos_token_id is None:
         raise ValueError(f"model: the tokenizer of '{config.model}' has no end token")
-    tokenizer = PromptTokenizer(hf_tokenizer, context_of(model), config.max_new_tokens)
+    tokenizer = PromptTokenizer(hf_tokenizer, context_of(model), config.max_new_tokens, config.chat_date)
     problems, eval_sets, left_out = task.train(config.seed), sets_of(task, config), list[str]()
     if schedule.source == "dataset":
         problems, left_out = with_solutions(task, problems, tokenizer)
     if experiment.reward_model:
         check_problem_count(config, experiment.reward_model, len(problems))
-    longest = longest_prompt(tokenizer, task.name, (p.prompt for p in problems))
-    evaluated = [longest_prompt(tokenizer, s.name, (p.prompt for p in s.problems)) for s in eval_sets]
+    read = {"the training problems": read_prompts(tokenizer, task.name, (p.prompt for p in problems))}
+    read |= {s.name: read_prompts(tokenizer, s.name, (p.prompt for p in s.problems)) for s in eval_sets}
+    longest = read["the training problems"][0]
 
     policy = policy_of(experiment, device, model)
     shared_head = policy.critic if schedule.critic == "shared" else None
@@ -90,7 +93,7 @@ def prepare(config: RunConfig) -> PreparedRun:
         policy.lm.model, hf_tokenizer, config.rollout_batch_size, policy.accelerator.autocast, shared_head
     )
     prompts = [tokenizer.ids(tokenizer.render(p.prompt)) for p in problems[:CHECKED]]
-    checked = self_check(policy, sampler, prompts, max(longest, *evaluated) + config.max_new_tokens)
+    checked = self_check(policy, sampler, prompts, max(n for n, _ in read.values()) + config.max_new_tokens)
     trainer = build_trainer(experiment, policy, sampler, tokenizer, problems, longest)
     trainer.checks.update({f"self_check_{name}": gap for name, gap in checked.gaps.items()})
     loop = OfflineLoop(trainer) if schedule.source == "initial" else trainer
@@ -99,9 +102,14 @@ def prepare(config: RunConfig) -> PreparedRun:
         trainer.sampler, tokenizer, folder / "tasks", names, config.seed, repeated, config.keep_outcomes
     )
     record = new_record(experiment, identity, eval_sets, str(trainer.policy.device))
+    record["environment"]["inputs"] = hash_inputs(
+        experiment, problems, eval_sets, {name: digest for name, (_, digest) in read.items()}
+    )
     if config.resume:
         check_same(folder, record)
     notices = [
+        *variables.notices(os.environ),
+        *loaded,
         *filter(None, [checked.notice]),
         *task.notices(),
         *left_out,
@@ -219,47 +227,15 @@ def check_free(folder: Path) -> None:
         raise ValueError(f"name: {folder} already holds another run; choose another --name, or --resume it")
 
 
-def check_same(folder: Path, record: Record) -> None:
-    """A run is resumed only under the configuration that it began with.  Raises ValueError, showing the fields that
-    differ."""
-    file = folder / "record.json"
-    if not file.exists():
-        return  # cut off before its first word: it starts from the beginning
-    old = _begun(file)
-    new = json.loads(json.dumps(record))  # as it would read from a file: tuples are lists
-    config = new["config"]
-    began = {**old["config"], "algo": upgrade_own(old["config"].get("algo", {}), config["algo"])}
-    differ = config_differences(with_defaults(began, config["algo_name"], config["task_name"]), config)
-    if old["environment"]["model"] != new["environment"]["model"]:
-        differ.append(f"model: {old['environment']['model']} -> {new['environment']['model']}")
-    named = [r["environment"].get("reward_model") for r in (old, new)]
-    if named[0] != named[1]:
-        differ.append(f"reward_model: {named[0]} -> {named[1]}")
-    if differ:
-        raise ValueError(f"resume: {folder} was begun with another configuration: {'; '.join(differ)}")
-
-
-def _begun(file: Path) -> dict[str, Any]:
-    """Raises ValueError naming the record, and the field of it that no run would have written."""
-    try:
-        record = json.loads(file.read_text())
-        record = upgrade_record(record) if isinstance(record, dict) else record
-        check_shape(record, "begun")
-    except (OSError, ValueError) as error:
-        fault = f"{file}: not the record of a run: {error}; move it away, or choose another --name"
-        raise ValueError(f"resume: {fault}") from error
-    return dict(record)
-
-
-def finished(folder: Path) -> bool:
-    """Does the folder hold a run that has come to its end?"""
-    file = folder / "record.json"
-    return file.is_file() and bool(_begun(file)["status"] == "finished")
-
-
-def longest_prompt(tokenizer: PromptTokenizer, name: str, prompts: Iterator[str]) -> int:
-    """In tokens.  Raises ValueError, naming the set, where a prompt leaves no room for a completion."""
-    return max(len(tokenizer.ids(tokenizer.render(prompt), name)) for prompt in prompts)
+def read_prompts(tokenizer: PromptTokenizer, name: str, prompts: Iterator[str]) -> tuple[int, str]:
+    """(tokens of the longest, sha256 of all their ids).  Raises ValueError, naming the set, where a prompt leaves no
+    room for a completion."""
+    longest, digest = 0, hashlib.sha256()
+    for prompt in prompts:
+        ids = tokenizer.ids(tokenizer.render(prompt), name)
+        longest = max(longest, len(ids))
+        digest.update(f"{ids}\n".encode())
+    return longest, digest.hexdigest()
 
 
 def new_record(experiment: Experiment, identity: dict[str, str], eval_sets: list[EvalSet], device: str) -> Record:

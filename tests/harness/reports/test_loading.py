@@ -186,6 +186,7 @@ CHANGES: dict[str, tuple[Callable[[dict[str, Any]], object], list[str]]] = {
     "another split": (configured("eval_split", "selection"), ["eval_split is selection", "test"]),
     "another token limit": (configured("max_new_tokens", 9), ["max_new_tokens is 9", "512"]),
     "another temperature": (configured("temperature", 0.5), ["temperature is 0.5", "1.0"]),
+    "another day": (configured("chat_date", "2026-11-30"), ["chat_date is 2026-11-30", "2024-07-26"]),
     "another limit": (lambda r: r["budget"].update(limit=9), ["budget is ", "9", "160"]),
     "another unit": (lambda r: r["budget"].update(unit="flops"), ["budget is ", "flops", "completions"]),
     "another start model": (surrounded("model", {"sha256": "dead"}), ["the start model is ", "dead", "feed"]),
@@ -211,6 +212,31 @@ def test_runs_that_cannot_be_compared(what: str, folder: Path) -> None:
     message = refused(folder)
     assert message.startswith(f"{folder}/a/seed1/record.json: ") and [f for f in fragments if f not in message] == []
     assert len(message) < 500, "nobody reads that"
+
+
+@pytest.mark.parametrize(
+    ("run", "name", "agrees"),
+    [
+        ("b/seed0", "training problems", False),
+        ("b/seed1", "training problems", True),  # another seed than that of the run that all are compared with
+        ("b/seed1", "evaluation set sorting", False),
+        ("b/seed1", "prompts of sorting, as the model reads them", False),
+        ("a/seed1", "configuration and tokenizer of the model", False),
+        ("a/seed1", "reward mine.py", False),
+        ("a/seed1", "reward other.py", True),
+    ],
+)
+def test_runs_that_were_given_other_files_under_the_same_names(run: str, name: str, agrees: bool, folder: Path) -> None:
+    names = ["training problems", "evaluation set sorting", "prompts of sorting, as the model reads them"]
+    names += ["configuration and tokenizer of the model", "reward mine.py"]
+    for file in folder.glob("*/seed*"):
+        change(file, lambda r: r["environment"].update(inputs=dict.fromkeys(names, "feed")))
+    change(folder / run, lambda r: r["environment"]["inputs"].update({name: "dead"}))
+    if agrees:
+        load_results(folder)
+    else:
+        message = refused(folder)
+        assert f"the hash of '{name}' is " in message and "dead" in message and "feed" in message
 
 
 def test_what_may_differ(folder: Path) -> None:

@@ -33,7 +33,7 @@ from harness.studies.planned_run import PlannedRun, label
 from harness.studies.status import describe, endpoint_of, select_trial, select_trials, state_of
 from harness.studies.storage import stored_study
 from harness.studies.study import Study, parse
-from harness.training.setup import check_same
+from harness.training.resume.same import check_same
 from tests.harness.record_factory import Type, a_record, change, rows, typist, write
 from tests.helpers import close
 

@@ -494,7 +494,8 @@ def test_a_checkpoint_holds_every_model_of_the_run(call: Call, tmp_path: Path) -
     for arm in ("grpo", "ppo", "rft"):
         assert call(arm, arm)[0] == 0
         [newest] = (tmp_path / arm / "checkpoints").glob("round-*")
-        held[arm] = {p.name for p in newest.iterdir()} - {"policy.safetensors", "optimizer.pt", "state.json"}
+        always = {"policy.safetensors", "optimizer.pt", "state.json", "checksums.json"}
+        held[arm] = {p.name for p in newest.iterdir()} - always
     models = {"reference.safetensors"}
     assert held == {
         "grpo": models,

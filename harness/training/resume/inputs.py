@@ -1,0 +1,88 @@
+"""What a run is given, hashed: the same names in a configuration may come to hold something else.
+
+A record keeps the hashes under `environment.inputs`; a run is resumed only where they hold.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+
+from evals.tasks import EvalSet, Problem
+from harness.config.experiment import Experiment
+from harness.config.start_models import embedded
+from harness.records.io import sha256
+
+OURS = ("algos", "evals", "harness")  # the record's commit and versions say what these are
+# Of a model's folder, what decides on its numbers and its tokens beside the weights.
+MODEL_FILES = (
+    "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+    "added_tokens.json", "tokenizer.model", "vocab.json", "merges.txt", "chat_template.jinja", "chat_template.json",
+)  # fmt: skip
+
+
+def hash_inputs(
+    experiment: Experiment, problems: Sequence[Problem], eval_sets: Iterable[EvalSet], prompts: dict[str, str]
+) -> dict[str, str]:
+    """What -> sha256.  `prompts` are those of the token ids that the model reads, by set (`read_prompts`)."""
+    config, inputs = experiment.config, {"training problems": problems_sha256(problems)}
+    inputs |= {f"evaluation set {s.name}": problems_sha256(s.problems) for s in eval_sets}
+    inputs |= {f"prompts of {name}, as the model reads them": digest for name, digest in prompts.items()}
+    own = {"algorithm": config.algo_name, "task": config.task_name, "reward": config.reward.rpartition(":")[0]}
+    inputs |= {f"{what} {file}": source_sha256(Path(file)) for what, file in own.items() if file.endswith(".py")}
+    named = experiment.reward_model.name if experiment.reward_model else None
+    folders = {"model": embedded(config.model) or Path(config.model), f"reward model {named}": Path(named or "-")}
+    for what, folder in folders.items():
+        if folder.is_dir():  # what comes from the hub has a revision
+            inputs[f"configuration and tokenizer of the {what}"] = files_sha256(folder)
+    return inputs
+
+
+def problems_sha256(problems: Sequence[Problem]) -> str:
+    """Of ids, prompts, golds and sources (which hold written solutions), in their order."""
+    digest = hashlib.sha256()
+    for p in problems:
+        digest.update(json.dumps([p.id, p.prompt, p.gold, p.source], sort_keys=True, default=repr).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def files_sha256(folder: Path) -> str:
+    """Of those MODEL_FILES that a folder has."""
+    digests = {name: sha256((folder / name).read_bytes()) for name in MODEL_FILES if (folder / name).is_file()}
+    return sha256(json.dumps(digests, sort_keys=True).encode())
+
+
+def source_sha256(file: Path) -> str:
+    """Of a user's own FILE.py and of the modules beside it, or below, that it imports."""
+    seen: dict[Path, str] = {}
+    _add_source(file.resolve(), file.resolve().parent, seen)
+    named = {str(path.relative_to(file.resolve().parent)): digest for path, digest in seen.items()}
+    return sha256(json.dumps(named, sort_keys=True).encode())
+
+
+def _add_source(file: Path, root: Path, seen: dict[Path, str]) -> None:
+    source = file.read_bytes()
+    seen[file] = sha256(source)
+    for module in _imported(source):
+        other = Path(getattr(module, "__file__", None) or "").resolve()
+        if other.suffix == ".py" and other.is_relative_to(root) and other not in seen:
+            _add_source(other, root, seen)
+
+
+def _imported(source: bytes) -> Iterator[ModuleType]:
+    """The modules that are loaded under the names that a source imports, wherever in it."""
+    for node in ast.walk(ast.parse(source)):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        for name in names:
+            top = name.partition(".")[0]
+            if top not in OURS and top not in sys.stdlib_module_names and name in sys.modules:
+                yield sys.modules[name]

@@ -1,0 +1,76 @@
+"""A run is resumed only as the run that it began as: the same configuration, and the same behind its names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from harness.config.experiment import with_defaults
+from harness.records.fingerprint import config_differences
+from harness.records.schema import Record, check_shape
+from harness.records.upgrade import upgrade_own, upgrade_record
+
+
+def check_same(folder: Path, record: Record) -> None:
+    """Raises ValueError, one line, showing the fields and inputs that differ from those of the record in `folder`.
+
+    What an old record does not hold cannot be compared.
+    """
+    file = folder / "record.json"
+    if not file.exists():
+        return  # cut off before its first word: it starts from the beginning
+    old = _begun(file)
+    new = json.loads(json.dumps(record))  # as it would read from a file: tuples are lists
+    config = new["config"]
+    began = {**old["config"], "algo": upgrade_own(old["config"].get("algo", {}), config["algo"])}
+    began.setdefault("chat_date", config["chat_date"])  # runs of before it read the clock's, which may be given now
+    differ = config_differences(with_defaults(began, config["algo_name"], config["task_name"]), config)
+    if old["environment"]["model"] != new["environment"]["model"]:
+        differ.append(f"model: {old['environment']['model']} -> {new['environment']['model']}")
+    named = [r["environment"].get("reward_model") for r in (old, new)]
+    if named[0] != named[1]:
+        differ.append(f"reward_model: {named[0]} -> {named[1]}")
+    if differ:
+        raise ValueError(f"resume: {folder} was begun with another configuration: {'; '.join(differ)}")
+    if changed := input_differences(_inputs(old["environment"]), _inputs(new["environment"])):
+        raise ValueError(
+            f"resume: {folder} was begun with other inputs; since then there have changed: {'; '.join(changed)}"
+        )
+
+
+def input_differences(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
+    """What has another hash, or is gone.  What only the new run has was not recorded then."""
+    return [name for name in old if old[name] != new.get(name)]
+
+
+def _inputs(environment: Mapping[str, Any]) -> dict[str, str]:
+    """A record's own table; of records that have none, what they hold of their evaluation sets."""
+    sets = {f"ids and golds of {s['name']}": s["sha256"] for s in environment.get("data", [])}
+    prompts = {"evaluation prompts": sha} if (sha := environment.get("prompt_sha256")) else {}
+    return {**sets, **prompts, **environment.get("inputs", {})}
+
+
+def _begun(file: Path) -> dict[str, Any]:
+    """Raises ValueError naming the record, and the field of it that no run would have written."""
+    try:
+        record = json.loads(file.read_text())
+        record = upgrade_record(record) if isinstance(record, dict) else record
+        check_shape(record, "begun")
+    except (OSError, ValueError) as error:
+        fault = f"{file}: not the record of a run: {error}; move it away, or choose another --name"
+        raise ValueError(f"resume: {fault}") from error
+    return dict(record)
+
+
+def earlier_notices(folder: Path) -> list[str]:
+    """What the run in a folder has told so far, e.g. that it was resumed from another checkpoint than its newest."""
+    file = folder / "record.json"
+    return [str(notice) for notice in _begun(file).get("notices") or []] if file.is_file() else []
+
+
+def finished(folder: Path) -> bool:
+    """Does the folder hold a run that has come to its end?"""
+    file = folder / "record.json"
+    return file.is_file() and bool(_begun(file)["status"] == "finished")
