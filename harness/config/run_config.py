@@ -14,7 +14,7 @@ from typing import Any, Literal
 from harness.accounting.budget import Budget
 from harness.config.coercion import build
 from harness.config.overrides import GROUPS, flatten_names, parse_setting, set_field
-from harness.config.start_models import defaults_of, load_toml
+from harness.config.start_models import defaults_file, defaults_of, load_toml
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +96,7 @@ def merge(layers: list[tuple[str, dict[str, Any]]]) -> RunConfig:
     model = next((layer["model"] for _, layer in reversed(layers) if "model" in layer), RunConfig.model)
     if not isinstance(model, str):
         raise ValueError(f"model: must be an embedded model's name, a folder or a hub id, not {model!r}")
-    layers.insert(0, ("profile", flatten_names(defaults_of(model))))
+    layers.insert(0, ("profile", _defaults_layer(model)))
     merged: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for source, layer in layers:
@@ -108,6 +108,16 @@ def merge(layers: list[tuple[str, dict[str, Any]]]) -> RunConfig:
                 merged[name], sources[name] = value, source
     merged["sources"] = sources
     return check(build(RunConfig, merged, ""))
+
+
+def _defaults_layer(model: str) -> dict[str, Any]:
+    """The fields of a model's defaults file.  Raises ValueError naming the file where one of them is wrong."""
+    fields = defaults_of(model)
+    try:
+        check(build(RunConfig, fields, ""))
+    except ValueError as error:
+        raise ValueError(f"{defaults_file(model)}: {error}") from error
+    return fields
 
 
 def check(config: RunConfig) -> RunConfig:

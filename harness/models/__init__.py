@@ -1,6 +1,7 @@
 """Language models.
 
 loading          `load_model`, `save_model`, `accelerator`: from a name or a folder to a model on a device
+foreign_code     code and token ids that a model may not bring along
 causal_lm        `CausalLM`, `Backbone`: log-probabilities of completion tokens from one packed forward pass
 packing          `Packed`: the layout of prompts and completions without padding
 attention        attention over a packed layout, in any transformers model

@@ -17,6 +17,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as hf_logging
 
 from harness.config.start_models import embedded, embedded_models
+from harness.models.foreign_code import check_kernels, check_vocabulary, reason_of
 
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 
@@ -87,13 +88,16 @@ def load_model(name: str, dtype: str = "auto") -> tuple[Any, Any, dict[str, str]
     weights = torch.float64 if dtype == "float64" else torch.float32
     try:
         with silenced():
-            tokenizer = AutoTokenizer.from_pretrained(where)
-            config = AutoConfig.from_pretrained(where)
-            model = AutoModelForCausalLM.from_pretrained(where, config=config, dtype=weights)
+            tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False)
+            config = AutoConfig.from_pretrained(where, trust_remote_code=False)
+            check_kernels(config)
+            model = AutoModelForCausalLM.from_pretrained(where, config=config, dtype=weights, trust_remote_code=False)
     except Exception as error:  # transformers raises many kinds; the user needs the model's name and the reason
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         known = f"embedded: {', '.join(embedded_models())}"
-        raise ValueError(f"model: cannot load '{name}' ({known}; a local folder; a hub id): {reason}") from error
+        raise ValueError(
+            f"model: cannot load '{name}' ({known}; a local folder; a hub id): {reason_of(error)}"
+        ) from error
+    check_vocabulary(tokenizer, model, name)
     identity = {"name": name}
     if local:
         identity["sha256"] = weights_sha256(path)

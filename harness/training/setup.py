@@ -20,6 +20,7 @@ from harness.accounting.round_sizing import RoundSizer
 from harness.config.experiment import Experiment, resolve_experiment, with_defaults
 from harness.config.rewards import check_problem_count, unused_settings
 from harness.config.run_config import RunConfig
+from harness.config.start_models import defaults_notice
 from harness.models.loading import accelerator, context_of, load_model, pick_device
 from harness.models.optimizer import OptimizerSettings
 from harness.models.policy import LMPolicy
@@ -92,6 +93,7 @@ def prepare(config: RunConfig) -> PreparedRun:
     if config.resume:
         check_same(folder, record)
     notices = [*task.notices(), *left_out, *unused_settings(config, "steps" in experiment.algo.needs)]
+    notices += defaults_notice(config.model, config.sources)
     if trainer.round_sizer.groups(trainer.spend) == 0:
         notices.append(f"the budget {config.budget} does not pay for one group: nothing will be trained")
     record["notices"] = notices
