@@ -14,6 +14,7 @@ from typing import Any, Literal
 from harness.accounting.budget import Budget
 from harness.config.coercion import build
 from harness.config.overrides import GROUPS, flatten_names, parse_setting, set_field
+from harness.config.paths import check_name
 from harness.config.start_models import defaults_file, defaults_of, load_toml
 
 
@@ -123,6 +124,8 @@ def _defaults_layer(model: str) -> dict[str, Any]:
 def check(config: RunConfig) -> RunConfig:
     """Check what a type cannot express.  Raises ValueError naming the field."""
     Budget.parse(config.budget)
+    if config.name is not None:
+        check_name(config.name, "name")
     sizes = ("prompts", "group_size", "max_new_tokens", "micro_batch_tokens", "rollout_batch_size", "checkpoint_every")
     for least, names in ((1, (*sizes, "iterations")), (0, ("warmup", "keep_checkpoints"))):
         for name in names:

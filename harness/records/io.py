@@ -16,7 +16,9 @@ def write_json(path: Path, value: Any) -> None:
     """Whole or not at all: a crash leaves the old file."""
     temporary = path.with_suffix(path.suffix + ".tmp")
     try:
-        temporary.write_text(spread(value) + "\n")
+        temporary.unlink(missing_ok=True)  # of a crash, or a link: a new file is written, not what it leads to
+        with temporary.open("x") as file:
+            file.write(spread(value) + "\n")
         os.replace(temporary, path)
     except OSError:
         temporary.unlink(missing_ok=True)

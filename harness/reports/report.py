@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from harness.config.paths import check_targets
 from harness.reports.analysis.summary import Findings, summarize
 from harness.reports.loading import load_results
 from harness.reports.render import figures, tables
@@ -19,10 +20,13 @@ from harness.reports.render.provenance import commands, samples, versions
 from harness.reports.render.reward_models import reward_model_table
 from harness.reports.render.table import Table
 
+TEXTS = ("report.md", "report.html", "table.csv", "table.tex")
+
 
 def write_report(folder: Path) -> Findings:
     """Write the report of a study (or of one run).  Raises ValueError, one line, if records cannot be compared."""
     findings = summarize(load_results(folder))
+    check_targets(folder, [*TEXTS, *(f"{name}{kind}" for name in figures.CAPTIONS for kind in (".svg", ".png"))])
     svg = figures.draw(findings, folder)
     texts = {
         "report.md": markdown(findings, svg),
@@ -30,6 +34,7 @@ def write_report(folder: Path) -> Findings:
         "table.csv": tables.csv(findings),
         "table.tex": "\n\n".join(tables.accuracy(findings, block).latex() for block in findings.blocks) + "\n",
     }
+    assert texts.keys() == {*TEXTS}, "what is checked is what is written"
     for name, text in texts.items():
         (folder / name).write_bytes(text.encode("utf-8", "replace"))  # completions may hold lone surrogates
     return findings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,7 +22,8 @@ def stored_study(folder: Path) -> Study | None:
     try:
         table = dict(json.loads(file.read_text()))
         old = check_schema(table.pop("schema", 1)) == 1
-        return parse(folder.name, {**(_upgrade(table) if old else table), "name": folder.name})
+        name = Path(os.path.abspath(folder)).name  # of `.` too
+        return parse(name, {**(_upgrade(table) if old else table), "name": name})
     except (TypeError, ValueError) as error:
         raise ValueError(f"{file}: {error}") from error
 
