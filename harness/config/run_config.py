@@ -30,6 +30,7 @@ class RunConfig:
     reward: str = "rule"
     reward_model: dict[str, Any] = field(default_factory=dict)  # its fields: config/rewards.py
     reward_weights: dict[str, float] = field(default_factory=dict)  # by term (rewards/shaping.py)
+    reward_timeout: float = 60.0  # seconds that a FILE.py:function may take for one completion; 0: no limit
     reward_noise: float = 0.0  # share of the rule's labels that are flipped, 0 to 0.5
     iterations: int = 1  # equal shares of the budget, between which the next two act (2402.03300, Algorithm 1)
     reset_reference: bool = False  # the reference becomes the policy
@@ -138,6 +139,8 @@ def check(config: RunConfig) -> RunConfig:
         raise ValueError("iterations: reset_reference and refresh_reward act between iterations: ask for 2 or more")
     if config.refresh_reward and not config.reward.endswith("-model"):
         raise ValueError(f"refresh_reward: reward={config.reward} has no model to refresh")
+    if config.reward_timeout < 0:
+        raise ValueError(f"reward_timeout: must be a number of seconds, or 0 for no limit, not {config.reward_timeout}")
     if not 0 <= config.reward_noise <= 0.5:
         raise ValueError(f"reward_noise: must lie in 0..0.5, not {config.reward_noise}")
     if config.reward_noise and config.reward != "rule":

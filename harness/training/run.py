@@ -53,13 +53,15 @@ def execute(run: PreparedRun, listener: RunListener) -> Record:
             _export(run)
             run.record["status"] = "finished"
         except KeyboardInterrupt:
-            run.record["status"], run.record["reason"] = "interrupted", "interrupted by the user"
+            run.record["status"], run.record["reason"] = "interrupted", f"interrupted by {interrupt.by}"
             if interrupt.whole:
                 _checkpoint(run)
             raise
-        except Exception as error:
+        except BaseException as error:  # sys.exit() in a user's code too: it ends a run, and does not finish it
             run.record["status"], run.record["reason"] = "failed", f"{type(error).__name__}: {error}"
-            raise
+            if isinstance(error, Exception):
+                raise
+            raise RuntimeError(run.record["reason"]) from error
         finally:
             _settle(run)
             recorder.save()
