@@ -24,7 +24,7 @@ SCALE_OF_GROUPS = {"reward_model": ("lr",)}
 def defaults_file(model: str) -> Path | None:
     """The model_defaults.toml of an embedded model (by name) or of a model's folder, where it has one."""
     files = (folder / name for folder in (MODELS / model, Path(model)) for name in (DEFAULTS, FORMER))
-    return next((file for file in files if file.is_file()), None)
+    return next((file for file in files if file.exists()), None)
 
 
 def defaults_of(model: str) -> dict[str, Any]:
@@ -76,9 +76,16 @@ def embedded(model: str) -> Path | None:
 
 
 def load_toml(path: Path) -> dict[str, Any]:
-    """Raises ValueError naming the file where it is missing or not TOML."""
+    """Raises ValueError naming the file where it is missing or not TOML.
+
+    A pipe on the disk may have nobody who writes to it, and would be waited for; one of the shell's, `<(...)`, is read.
+    """
+    if path.is_fifo() and not path.is_relative_to("/dev"):
+        raise ValueError(f"config: cannot read {path}: it is a pipe, not a file")
     try:
         return tomllib.loads(path.read_text())
+    except RecursionError:
+        raise ValueError(f"config: {path} is nested too deeply") from None
     except OSError as error:
         raise ValueError(f"config: cannot read {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

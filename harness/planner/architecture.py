@@ -184,7 +184,7 @@ def read(model: str) -> Architecture:
     if file.is_file():
         try:
             table = json.loads(file.read_text())
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise ValueError(f"model: {file} is not a config.json: {str(error).splitlines()[0]}") from error
         if not isinstance(table, dict):
             raise ValueError(f"model: {file} is not a config.json: it holds no table")

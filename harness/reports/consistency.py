@@ -6,6 +6,7 @@
 | a number of a set at a fraction                       | be there once                                            |
 | an accuracy, a rate, pass@K whose outcomes are kept   | be theirs                                                |
 | the spend in the budget's unit, less a reward model's | be at most TWICE the budget, once two rounds are drawn   |
+| `status`; names of sets and metrics                   | be one of STATUS; be printable                           |
 | `seed`, `algo`, `budget`                              | be those of the configuration                            |
 | `config_sha256`                                       | be the configuration's, under the names it was made with |
 
@@ -30,6 +31,8 @@ from harness.records.io import check_is_file, json_tables
 from harness.records.schema import EvaluationRow, Record
 
 TWICE = 2.0
+NAME = re.compile(r"[^\x00-\x1f\x7f-\x9f`<>|]{0,255}")  # of a set, a metric and so on: they stand in tables and figures
+STATUS = ("running", "finished", "interrupted", "failed")
 RATES = ("unparseable", "truncated", "verifier_error")
 EXACT = 1e-6  # a mean of 0s and 1s, as it is rounded on the way into a file
 
@@ -56,6 +59,9 @@ def check_consistent(record: Record, folder: Path) -> None:
 def _evaluations(record: Record) -> Iterator[str]:
     seen = set()
     for i, row in enumerate(record["evals"]):
+        for name in ("task", "filter", "metric", "domain", "decoding"):
+            if not NAME.fullmatch(text := row[name]):  # type: ignore[literal-required]
+                yield f"evals.{i}.{name}: must be a name of at most 255 printable characters, not {text[:60]!r}"
         metric, value, place = row["metric"], row["value"], f"evals.{i}.value"
         if not math.isfinite(value):
             yield f"{place}: must be finite, not {value}"
@@ -83,6 +89,8 @@ def _k(metric: str) -> int:
 
 
 def _origin(record: Record) -> Iterator[str]:
+    if record["status"] not in STATUS:
+        yield f"status: must be one of {', '.join(STATUS)}, not {record['status'][:60]!r}"
     config, budget = record["config"], record["budget"]
     for name, field in (("seed", "seed"), ("algo", "algo_name")):
         if field in config and record[name] != config[field]:  # type: ignore[literal-required]

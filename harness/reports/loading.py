@@ -56,11 +56,15 @@ class RunRecord:
         file = self.folder / "metrics.jsonl"
         try:
             check_is_file(file)
-            return json_tables(file.read_text())
+            rounds = json_tables(file.read_text())
         except FileNotFoundError:
             return []
         except (OSError, ValueError) as error:
             raise ValueError(f"{file}: not one JSON object per line: {error}") from error
+        for number, metrics in enumerate(rounds, 1):
+            if wrong := [name for name, x in metrics.items() if type(x) not in (int, float)]:
+                raise ValueError(f"{file}:{number}: {wrong[0]!r}: must be a number, not {metrics[wrong[0]]!r:.40}")
+        return rounds
 
     def outcomes(self, task: str, fraction: float) -> list[dict[str, Any]]:
         """One dict per problem; empty if they were not kept.  Raises ValueError naming the file if it is broken."""

@@ -17,10 +17,15 @@ class PromptTokenizer:
         self.chat = bool(getattr(tokenizer, "chat_template", None))
 
     def render(self, prompt: str) -> str:
+        """Raises ValueError where the model's chat template cannot be applied: it is a program that came with it."""
         if not self.chat:
             return prompt
         turns = [{"role": "user", "content": prompt}]
-        return str(self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+        try:
+            return str(self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+        except Exception as error:  # whatever it raises, or jinja2 of it
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            raise ValueError(f"model: its chat template fails on a single user turn: {reason}") from error
 
     def encode(self, rendered: str) -> list[int]:
         bos = self.tokenizer.bos_token

@@ -28,7 +28,7 @@ from harness.models.policy import LMPolicy
 from harness.records import lock
 from harness.records.environment import environment
 from harness.records.fingerprint import config_differences, config_sha256
-from harness.records.io import sha256
+from harness.records.io import read_json, sha256
 from harness.records.schema import SCHEMA, EnvironmentTable, Record, check_shape
 from harness.records.upgrade import upgrade_own, upgrade_record
 from harness.rewards.base import RewardSource
@@ -232,7 +232,7 @@ def check_same(folder: Path, record: Record) -> None:
 def _begun(file: Path) -> dict[str, Any]:
     """Raises ValueError naming the record, and the field of it that no run would have written."""
     try:
-        record = json.loads(file.read_text())
+        record = read_json(file)
         record = upgrade_record(record) if isinstance(record, dict) else record
         check_shape(record, "begun")
     except (OSError, ValueError) as error:

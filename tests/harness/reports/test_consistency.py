@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from harness.records.fingerprint import config_sha256
+from harness.reports.analysis.summary import summarize
 from harness.reports.loading import load_results
 from tests.harness.record_factory import LIMIT, N, a_record, change, rows, write
 
@@ -182,3 +183,26 @@ def test_what_is_no_file_is_named(name: str, kind: str, run: Path) -> None:
     with pytest.raises(ValueError, match=rf"{file}: ") as error:
         load_results(study).example.metrics()
     assert "\n" not in str(error.value) and len(str(error.value)) < 500
+
+
+BAD_ROUNDS = {
+    # a line of metrics.jsonl -> what the message must say
+    "a word": (
+        '{"round": 1, "frac_reward_zero_std": "high"}',
+        "metrics.jsonl:1: 'frac_reward_zero_std': must be a number",
+    ),
+    "nothing": ('{"round": 1, "reward": null}', "metrics.jsonl:1: 'reward': must be a number, not None"),
+    "no place": ('{"round": 1, "frac_reward_zero_std": 0.5}', "metrics.jsonl: a round with .* has no budget/fraction"),
+    "no number of a place": ('{"frac_reward_zero_std": 0.5, "budget/fraction": NaN}', "has no budget/fraction"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_ROUNDS)
+def test_a_round_that_is_none_is_named(case: str, run: Path) -> None:
+    line, expected = BAD_ROUNDS[case]
+    (run / "metrics.jsonl").write_text(line + "\n")
+    (run.parent.parent / "study.json").write_text(
+        json.dumps({"arms": {"grpo": {}}, "seeds": [0], "report": {"logged": ["frac_reward_zero_std"]}})
+    )
+    with pytest.raises(ValueError, match=rf"^{run}/{expected}|^{run}/.*{expected}"):
+        summarize(load_results(run.parent.parent))
