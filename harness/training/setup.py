@@ -93,8 +93,8 @@ def prepare(config: RunConfig) -> PreparedRun:
     record = new_record(experiment, identity, eval_sets, str(trainer.policy.device))
     if config.resume:
         check_same(folder, record)
-    notices = [*task.notices(), *left_out, *unused_settings(config, "steps" in experiment.algo.needs)]
-    notices += defaults_notice(config.model, config.sources)
+    notices = [*defaults_notice(config.model, config.sources), *task.notices(), *left_out]
+    notices += unused_settings(config, "steps" in experiment.algo.needs)
     if trainer.round_sizer.groups(trainer.spend) == 0:
         notices.append(f"the budget {config.budget} does not pay for one group: nothing will be trained")
     record["notices"] = notices
