@@ -28,7 +28,7 @@ from evals.statistics.pass_at_k import pass_at_k
 from harness.accounting.budget import Budget
 from harness.records.fingerprint import config_sha256
 from harness.records.io import check_is_file, json_tables
-from harness.records.schema import EvaluationRow, Record
+from harness.records.schema import EvaluationRow, Record, check_shape
 
 TWICE = 2.0
 NAME = re.compile(r"[^\x00-\x1f\x7f-\x9f`<>|]{0,255}")  # of a set, a metric and so on: they stand in tables and figures
@@ -46,7 +46,7 @@ def check_hash(raw: Mapping[str, Any], file: Path) -> None:
 
 def check_consistent(record: Record, folder: Path) -> None:
     """Raises ValueError, one line that names the file, where a record contradicts itself or its outcomes."""
-    for fault in (*_evaluations(record), *_origin(record), *_spend(record)):
+    for fault in (*_evaluations(record), *_origin(record), *_trainings(record), *_spend(record)):
         raise ValueError(f"{folder / 'record.json'}: {fault}")
     kept: dict[str, list[EvaluationRow]] = {}
     for row in record["evals"]:
@@ -102,6 +102,22 @@ def _origin(record: Record) -> Iterator[str]:
         return
     if not same:
         yield f"budget: is {budget['unit']}={budget['limit']:g}, in its config {config['budget']}"
+
+
+def _trainings(record: Record) -> Iterator[str]:
+    """Of its own reward model, in their order."""
+    for i, training in enumerate(record.get("reward_model", [])):
+        if "skipped" in training:
+            continue
+        try:
+            check_shape(training, "training")
+        except ValueError as error:
+            yield f"reward_model.{i}.{error}"
+            return
+        for target, quality in training["held_out"].items():
+            for name in ("base_rate", "accuracy", "auc", "calibration_error"):
+                if quality[name] is not None and not 0 <= quality[name] <= 1:
+                    yield f"reward_model.{i}.held_out.{target}.{name}: must lie in 0..1, not {quality[name]:g}"
 
 
 def _spend(record: Record) -> Iterator[str]:

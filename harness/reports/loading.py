@@ -75,8 +75,8 @@ class RunRecord:
         text = read_outcomes(file, task)
         try:
             outcomes = json_tables(text)
-            verdicts = [o["strict"] for o in outcomes]
-        except (LookupError, ValueError) as error:
+            verdicts = [o["strict"] + "" for o in outcomes]  # each is text
+        except (LookupError, TypeError, ValueError) as error:
             raise ValueError(f"{file}: cannot read the outcomes of '{task}': {error}") from error
         if len(verdicts) != rows[0]["n"]:
             raise ValueError(f"{file}: {len(outcomes)} outcomes, but the record counts {rows[0]['n']}")

@@ -33,6 +33,12 @@ def spend(unit: str, x: float) -> Change:
     return lambda record: record["spend"].update({unit: x})
 
 
+def training(**quality: Any) -> dict[str, Any]:
+    """Of a reward model."""
+    held_out = {"n": 8, "base_rate": 0.5, "accuracy": 0.75, "auc": None, "brier": 0.2, "calibration_error": 0.1}
+    return {"fraction": 0.0, "held_out": {"outcome": {**held_out, **quality}}, "spend": {"completions": 4 * LIMIT}}
+
+
 CONTRADICTIONS: dict[str, tuple[Change, str]] = {
     # what is wrong -> (how, what the line must say)
     "an accuracy of seven": (value(STRICT, 7.0), "evals.0.value: exact_match must lie in 0..1, not 7"),
@@ -62,6 +68,18 @@ CONTRADICTIONS: dict[str, tuple[Change, str]] = {
     "a negative spend at a point": (
         lambda r: r["evals"][3]["spend"].update(updates=-1),
         "evals.3.spend.updates: must be finite and not negative",
+    ),
+    "a reward model that nobody measured": (
+        lambda r: r.update(reward_model=[{"fraction": 0.0, "spend": {}}]),
+        "reward_model.0.held_out: missing",
+    ),
+    "a reward model's quality that is none": (
+        lambda r: r.update(reward_model=[training(auc="good")]),
+        "reward_model.0.held_out.outcome.auc.*: must be a number, not 'good'",
+    ),
+    "a reward model of seven": (
+        lambda r: r.update(reward_model=[{"skipped": "no flops"}, training(accuracy=7.0)]),
+        "reward_model.1.held_out.outcome.accuracy: must lie in 0..1, not 7",
     ),
     "another seed": (lambda r: r["config"].update(seed=5), "seed: is 0, in its config 5"),
     "another algorithm": (lambda r: r["config"].update(algo_name="ppo"), "algo: is grpo, in its config ppo"),
@@ -103,7 +121,7 @@ SOUND: dict[str, Change] = {
     ),
     "a reward model that is paid for whole": lambda r: (
         r["spend"].update(completions=5 * LIMIT),
-        r.update(reward_model=[{"spend": {"completions": 4 * LIMIT}}, {"skipped": "no completions left for it"}]),
+        r.update(reward_model=[training(), {"skipped": "no completions left for it"}]),
     ),
     "the right hash": lambda r: r.update(config_sha256=config_sha256(r["config"])),
     "the right hash of schema 1, under its names": lambda r: (
