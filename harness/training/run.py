@@ -73,6 +73,7 @@ def _begin(run: PreparedRun, recorder: Recorder, listener: RunListener) -> None:
     """The evaluation sets as files, the first state of the record, and what the user should know."""
     render = run.trainer.tokenizer.render if run.trainer.tokenizer.chat else None
     folder = run.folder / "tasks"
+    shutil.rmtree(folder / "__pycache__", ignore_errors=True)  # of a folder from elsewhere: lm-eval would run it
     task_files.write(run.trainer.task.spec(), run.eval_sets, folder, run.config.max_new_tokens, render)
     recorder.save()
     listener.start(title(run))

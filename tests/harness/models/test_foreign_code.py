@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from harness.models.foreign_code import check_vocabulary
 from harness.models.loading import load_model
@@ -117,6 +118,32 @@ def test_code_beside_a_known_architecture_is_ignored(tmp_path: Path, agreeing: N
     model, _, _ = load_model(str(folder))
     assert type(model).__name__ == "LlamaForCausalLM" and not (tmp_path / "ran").exists()
     assert type(reward_model.from_policy(model)).__name__ == "LlamaForSequenceClassification"
+
+
+class Runs:
+    """Unpickled, it touches a file."""
+
+    def __init__(self, mark: str) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (Path(self.mark),)
+
+
+@pytest.mark.parametrize("loader", ["policy", "reward model"])
+def test_pickled_weights_run_nothing(loader: str, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(ROOT / "harness" / "models" / "embedded" / "nano", folder)
+    (folder / "model.safetensors").unlink()
+    torch.save({"model.norm.weight": Runs(str(tmp_path / "ran"))}, folder / "pytorch_model.bin")
+    with pytest.raises(ValueError, match=f"cannot load '{folder}'"):
+        if loader == "policy":
+            load_model(str(folder))
+        else:
+            reward_model.load(str(folder), letters())
+    assert not (tmp_path / "ran").exists()
+    torch.load(folder / "pytorch_model.bin", weights_only=False)
+    assert (tmp_path / "ran").exists(), "it would have run"
 
 
 # --- tokens without a row ------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import py_compile
 import signal
 import subprocess
 import sys
@@ -149,3 +150,18 @@ def test_a_process_that_is_ended_says_so(taught: Path, tmp_path: Path) -> None:
     process.terminate()
     assert process.wait(60) == 130
     assert record_of(tmp_path / "x")["status"] == "interrupted"
+
+
+def test_compiled_code_in_a_resumed_folder_is_not_run(call: Call, taught: Path, tmp_path: Path) -> None:  # noqa: F811
+    """Python takes an unchecked .pyc for the file beside it: of a folder that came from elsewhere it would be run."""
+    pytest.importorskip("lm_eval")
+    folder = tmp_path / "x" / "tasks"
+    folder.mkdir(parents=True)
+    (folder / "task_functions.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nfrom sys import *\n")
+    py_compile.compile(
+        str(folder / "task_functions.py"), invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH
+    )
+    assert list((folder / "__pycache__").iterdir())
+    words = [*words_of(taught, tmp_path), "--budget", "completions=16", "--set", "eval_fractions=1", "--resume"]
+    code, _, error = call(*words)
+    assert not (tmp_path / "ran").exists() and code == 0, error
