@@ -28,7 +28,7 @@ def import_file(path: Path, field: str) -> ModuleType:
     sys.modules[spec.name] = module  # dataclasses look their annotations up there
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # a user's file may raise anything: name the file and the reason
+    except (Exception, SystemExit) as error:  # a user's file may raise anything: name the file and the reason
         del sys.modules[spec.name]
         raise ValueError(f"{field}: {path} cannot be imported: {type(error).__name__}: {error}") from error
     return module

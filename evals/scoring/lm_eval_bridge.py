@@ -99,7 +99,8 @@ def score_hf(
         hf_logging.set_verbosity_error()
         hf_logging.disable_progress_bar()
         try:
-            model = Hf(str(checkpoint), device=device, dtype=dtype, batch_size=batch_size, max_length=max_length)
+            sizes: dict[str, Any] = {"batch_size": batch_size, "max_length": max_length}
+            model = Hf(str(checkpoint), device=device, dtype=dtype, trust_remote_code=False, **sizes)
             _decode_as_asked(model.model)
             for file in files.values():
                 _check_fits(file, model)

@@ -41,6 +41,7 @@ KNOWN_COLUMNS = (
     ("problem", "solution"),  # MATH
     ("extra_info.question", "reward_model.ground_truth"),  # what verl prepares
 )
+LONGEST_NAME = 200  # bytes: files of a run are called by it and by the point of an evaluation
 # Fields that verification does not need.
 DATA_FIELDS = {"question", "answer", "train_file", "test_file", "eval_files", "eval_columns", "selection_percent"}
 DATA_FIELDS |= {"hub", "hub_config", "hub_revision"}
@@ -88,6 +89,8 @@ class QuestionAnswer(Task):
             raise DataError(f"task.selection_percent {self.selection_percent}: valid are 0 to 50")
         if wrong := [name for name in self.eval_files if not re.fullmatch(r"\w[\w.-]*", name)]:
             raise DataError(f"eval file {wrong[0]!r}: a name is made of letters, digits, '_', '-' and '.'")
+        if wrong := [name for name in self.eval_files if len(name.encode()) > LONGEST_NAME]:
+            raise DataError(f"eval file '{wrong[0][:20]}...': its name is longer than {LONGEST_NAME} bytes")
         if clash := {self.name, f"{self.name}_t1"} & set(self.eval_files):
             raise DataError(f"eval file {clash.pop()!r}: the task's own evaluation has that name; choose another")
         if unknown := set(self.eval_columns) - set(self.eval_files):

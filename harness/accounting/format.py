@@ -1,9 +1,35 @@
-"""Numbers as a reader wants them: three or four digits and a unit; "-" for what is not there."""
+"""Numbers as a reader wants them: three or four digits and a unit; "-" for what is not there.  And texts as a screen
+may show them."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
+
+ESCAPE = re.compile(  # of a terminal: control sequences, strings up to their end, and single escapes
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?"
+    r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x80-\x9f\n]*(?:\x07|\x1b\\|\x9c)"
+    r"|\x1b[ -~]?"
+)
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # and what reverses the order of text
+
+
+def visible(text: str) -> str:
+    """One text without escape sequences of terminals, control characters (but line ends and tabs) and characters that
+    reverse the order of what follows: what a model or a file says may not act on a screen.
+
+    Of a page of several texts see `without_controls`: a sequence may begin in one text and end in another.
+
+    >>> visible("a\\x1b[31mb\\x1b]0;title\\x07c\\x00d")
+    'abcd'
+    """
+    return without_controls(ESCAPE.sub("", text))
+
+
+def without_controls(text: str) -> str:
+    """The same of single characters alone, so that nothing else is lost."""
+    return CONTROL.sub("", text)
 
 
 def _scaled(x: float | None, step: float, units: Sequence[str]) -> str:

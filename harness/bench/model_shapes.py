@@ -69,7 +69,7 @@ def parameters(name: str) -> int:
 
     check(name)
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**SHAPES[name]))
+        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**SHAPES[name]), trust_remote_code=False)
     return sum(p.numel() for p in model.parameters())
 
 
@@ -115,6 +115,7 @@ def folder(name: str, where: Path) -> Path:
         ends = {"bos_token_id": None, "eos_token_id": words.eos_token_id, "pad_token_id": words.pad_token_id}
         torch.manual_seed(SEED)
         with silenced():
-            model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**SHAPES[name], **ends))
+            config = AutoConfig.for_model(**SHAPES[name], **ends)
+            model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     save_model(model, words, where)
     return where

@@ -39,6 +39,7 @@ from harness.cli.options import (
     TestFile,
     TrainFile,
     named,
+    say,
 )
 from harness.cli.plan import plan
 from harness.cli.study import ablate, calibrate, compare, report
@@ -111,7 +112,7 @@ def run(
     if dry_run:
         import json
 
-        typer.echo(json.dumps(prepared.record["config"], indent=1))
+        say(json.dumps(prepared.record["config"], indent=1))
         return
     from harness.cli.progress import Progress
     from harness.records.lock import held
@@ -120,7 +121,7 @@ def run(
         if not resolved.resume:
             check_free(prepared.folder)  # again, under the lock: another process may have been faster
         elif finished(prepared.folder):
-            typer.echo(f"{prepared.folder} is finished")
+            say(f"{prepared.folder} is finished")
             return
         with Progress(quiet=quiet) as progress:
             record = _guarded(lambda: execute(prepared, progress), prepared.folder)
@@ -143,7 +144,7 @@ def list_(
     """Algorithms, tasks, models and studies, with their fields."""
     from harness.cli import catalog
 
-    typer.echo(catalog.paradigm() if paradigm else catalog.listing(what))
+    say(catalog.paradigm() if paradigm else catalog.listing(what))
 
 
 @app.command()
@@ -160,8 +161,8 @@ def pretrain(
     """Rebuild an embedded starting model from its recipe, or make a small one from a task's training data."""
     from harness.models.pretraining import recipes
 
-    folder = recipes.pretrain(model, task, train_file, out, updates, device, typer.echo)
-    typer.echo(f"written to {folder}")
+    folder = recipes.pretrain(model, task, train_file, out, updates, device, say)
+    say(f"written to {folder}")
 
 
 @app.command("eval")
@@ -189,7 +190,7 @@ def eval_(
     from harness.config.run_config import resolve
     from harness.training.evaluation import evaluate_checkpoint
 
-    typer.echo(evaluate_checkpoint(resolve(flags, set_ or [], None), scorer))
+    say(evaluate_checkpoint(resolve(flags, set_ or [], None), scorer))
 
 
 def _guarded(execute: Callable[[], Record], folder: Path) -> Record:
@@ -231,18 +232,22 @@ def main() -> None:
         code = _fail(message, 2)
     except ValueError as error:
         code = _fail(_with_new_name(str(error)), 2)
+    except OSError as error:  # a name that is too long, a folder for a file, a full disk: outside a run
+        code = _fail(f"{f'{error.filename}: ' if error.filename else ''}{error.strerror or error}", 2)
+    except RecursionError:
+        code = _fail("a file that was read is nested too deeply", 2)
     except RunFailed as error:
         code = _fail(f"the run failed: {error}", 1)
     except (KeyboardInterrupt, typer.Abort):
         code = 130
     if code == 130:  # Typer may turn the interrupt into a code itself
-        typer.echo("interrupted", err=True)
+        say("interrupted", err=True)
     sys.exit(code if isinstance(code, int) else 0)
 
 
 def _fail(message: str, code: int) -> int:
     """Print the error as one line on stderr."""
-    typer.echo(f"error: {' '.join(message.split())}", err=True)
+    say(f"error: {' '.join(message.split())}", err=True)
     return code
 
 

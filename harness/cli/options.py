@@ -1,10 +1,13 @@
-"""Options that several commands share."""
+"""Options that several commands share, and how all of them print."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
+import typer
 from typer import Option as Opt
+
+from harness.accounting.format import visible
 
 Algo = Annotated[str | None, Opt(help="Algorithm, or FILE.py that defines one. [grpo]")]
 GroupSize = Annotated[int | None, Opt(help="G, completions per prompt. [the model's default]")]
@@ -33,6 +36,11 @@ DryRun = Annotated[bool, Opt("--dry-run", help="Check everything, print what wou
 Quiet = Annotated[bool, Opt("--quiet", help="Print only errors.")]
 Workers = Annotated[int, Opt(help="Parallel runs: CUDA devices are assigned in turn, CPU cores divided.")]
 Retry = Annotated[bool, Opt("--retry", help="Run failed runs again; without it they are kept and reported.")]
+
+
+def say(text: str, err: bool = False) -> None:
+    """Print a text, of which parts may come from a model or a file, as a terminal may have it."""
+    typer.echo(visible(text), err=err)
 
 
 def named(texts: list[str] | None, flag: str) -> dict[str, str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
 from typer import Option as Opt
 
 from harness.cli.options import (
@@ -20,6 +19,7 @@ from harness.cli.options import (
     ProfileName,
     Set,
     Temperature,
+    say,
 )
 
 
@@ -52,4 +52,4 @@ def plan(
     from harness.studies import scale_profiles
 
     under = scale_profiles.load(profile).of(Path(algo or RunConfig.algo_name).stem) if profile else None
-    typer.echo(plan_text(resolve(flags, set_ or [], config, under), prompt_tokens, limit_gib, json_))
+    say(plan_text(resolve(flags, set_ or [], config, under), prompt_tokens, limit_gib, json_))

@@ -16,7 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from harness.accounting.format import clock, percent, point, size
+from harness.accounting.format import clock, percent, point, size, visible
 from harness.cli.summary import WIDE, Tables, eval_rows
 from harness.records.schema import EvaluationRow
 
@@ -185,7 +185,7 @@ class Progress:
     def _print(self, text: str, style: str = "") -> None:
         """Print a line unchanged: no markup, no line breaks at the console's width."""
         if not self.quiet:
-            self.console.print(Text(text, style=style), soft_wrap=True)
+            self.console.print(Text(visible(text), style=style), soft_wrap=True)
 
     def _line(self) -> str:
         c = cells(self.metrics)
@@ -271,5 +271,5 @@ class Progress:
         grid.add_row(*(Text(x, style="dim", justify="right" if i else "left")
                        for i, x in enumerate(["strict accuracy", *map(point, shown)])))  # fmt: skip
         for task in dict.fromkeys(t for p in self.points.values() for t in reversed(p)):
-            grid.add_row(task, *(Text(self.points[f].get(task, "-"), justify="right") for f in shown))
+            grid.add_row(Text(visible(task)), *(Text(self.points[f].get(task, "-"), justify="right") for f in shown))
         return grid

@@ -35,6 +35,7 @@ from harness.cli.options import (
     TrainFile,
     Workers,
     named,
+    say,
 )
 from harness.config.errors import RunFailed
 
@@ -105,7 +106,7 @@ def ablate(
     if list_:
         from harness.cli.study_catalog import list_studies
 
-        typer.echo("\n".join(list_studies(out or "results", workers)))
+        say("\n".join(list_studies(out or "results", workers)))
         return
     if study is None:
         raise ValueError("study: which one?  `harness ablate --list` names them")
@@ -122,24 +123,24 @@ def _launch(study: Study, out: str | None, workers: int, retry: bool, dry_run: b
 
     out = out or "results"
     if dry_run:
-        typer.echo("\n".join(launcher.dry_run(study, out, workers)))
+        say("\n".join(launcher.dry_run(study, out, workers)))
         return
-    say: Callable[[str], None] = (lambda _: None) if quiet else typer.echo
-    failures = launcher.launch(study, out, workers, retry, say)
-    _report_finished(Path(out, study.name), say)
+    tell: Callable[[str], None] = (lambda _: None) if quiet else say
+    failures = launcher.launch(study, out, workers, retry, tell)
+    _report_finished(Path(out, study.name), tell)
     if failures:
         count = "1 run" if len(failures) == 1 else f"{len(failures)} runs"
         raise RunFailed(f"{count} did not finish: {'; '.join(failures)}")
 
 
-def _report_finished(folder: Path, say: Callable[[str], None]) -> None:
+def _report_finished(folder: Path, tell: Callable[[str], None]) -> None:
     """Write the study's report, where any of its runs has finished."""
     from harness.records.io import status_of
 
     if any(status_of(file.parent) == "finished" for file in folder.glob("*/seed*/record.json")):
         for line in _write_report(folder):
-            say(line)
-        say(f"report: {folder / 'report.html'}")
+            tell(line)
+        tell(f"report: {folder / 'report.html'}")
 
 
 def _write_report(folder: Path) -> list[str]:
@@ -170,7 +171,7 @@ def report(
         from harness.reports.includes import update_includes
 
         into.write_text(update_includes(_read_document(into), into.parent), encoding="utf-8")
-    typer.echo("\n".join(lines))
+    say("\n".join(lines))
 
 
 def _read_document(into: Path) -> str:
@@ -193,4 +194,4 @@ def calibrate(
     """Are the intervals as wide as they say?  Simulation, A/A, positive and negative controls, as one page."""
     from harness.reports.calibration.calibrate import calibrate as calibrated
 
-    calibrated(folder, trials, typer.echo)
+    calibrated(folder, trials, say)

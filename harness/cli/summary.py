@@ -15,7 +15,7 @@ from rich.text import Text
 
 from evals.statistics.comparison import wilson
 from harness.accounting.budget import UNITS
-from harness.accounting.format import count, flops, percent, point, size
+from harness.accounting.format import count, flops, percent, point, size, visible
 from harness.accounting.profiler import CHARGED, PARTS, PHASES
 
 Row = dict[str, str]
@@ -201,8 +201,11 @@ class Tables:
     """The tables of a record as a rich renderable, for any console width from 80."""
 
     def __init__(self, record: Record) -> None:
-        self.heading, self.good = heading(record), record.get("status") in ("finished", "running")
-        self.rows = rows(record)
+        self.heading, self.good = visible(heading(record)), record.get("status") in ("finished", "running")
+        self.rows = {
+            name: [{key: visible(text) for key, text in row.items()} for row in table]
+            for name, table in rows(record).items()
+        }
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         tables, wide = self.rows, options.max_width >= WIDE

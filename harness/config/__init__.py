@@ -6,5 +6,6 @@ rewards        the reward of a run: names, shaping terms, fields of a reward mod
 overrides      fields by dotted name
 coercion       `build`: values as their declared types
 start_models   models that ship with the package, and a model's default settings
+paths          names that stay under OUT, and no writing through links
 errors         `RunFailed`, `CannotResume`
 """

@@ -15,7 +15,8 @@ from typing import Any, Literal
 from harness.accounting.budget import Budget
 from harness.config.coercion import build
 from harness.config.overrides import GROUPS, flatten_names, parse_setting, set_field
-from harness.config.start_models import defaults_of, load_toml
+from harness.config.paths import check_name
+from harness.config.start_models import defaults_file, defaults_of, load_toml
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,7 @@ class RunConfig:
     reward: str = "rule"
     reward_model: dict[str, Any] = field(default_factory=dict)  # its fields: config/rewards.py
     reward_weights: dict[str, float] = field(default_factory=dict)  # by term (rewards/shaping.py)
+    reward_timeout: float = 60.0  # seconds that a FILE.py:function may take for one completion; 0: no limit
     reward_noise: float = 0.0  # share of the rule's labels that are flipped, 0 to 0.5
     iterations: int = 1  # equal shares of the budget, between which the next two act (2402.03300, Algorithm 1)
     reset_reference: bool = False  # the reference becomes the policy
@@ -100,7 +102,7 @@ def merge(layers: list[tuple[str, dict[str, Any]]]) -> RunConfig:
     model = next((layer["model"] for _, layer in reversed(layers) if "model" in layer), RunConfig.model)
     if not isinstance(model, str):
         raise ValueError(f"model: must be an embedded model's name, a folder or a hub id, not {model!r}")
-    layers.insert(0, ("profile", flatten_names(defaults_of(model))))
+    layers.insert(0, ("profile", _defaults_layer(model)))
     merged: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for source, layer in layers:
@@ -114,9 +116,21 @@ def merge(layers: list[tuple[str, dict[str, Any]]]) -> RunConfig:
     return check(build(RunConfig, merged, ""))
 
 
+def _defaults_layer(model: str) -> dict[str, Any]:
+    """The fields of a model's defaults file.  Raises ValueError naming the file where one of them is wrong."""
+    fields = defaults_of(model)
+    try:
+        check(build(RunConfig, fields, ""))
+    except ValueError as error:
+        raise ValueError(f"{defaults_file(model)}: {error}") from error
+    return fields
+
+
 def check(config: RunConfig) -> RunConfig:
     """Check what a type cannot express.  Raises ValueError naming the field."""
     Budget.parse(config.budget)
+    if config.name is not None:
+        check_name(config.name, "name")
     sizes = ("prompts", "group_size", "max_new_tokens", "micro_batch_tokens", "rollout_batch_size", "checkpoint_every")
     for least, names in ((1, (*sizes, "iterations")), (0, ("warmup", "keep_checkpoints"))):
         for name in names:
@@ -133,6 +147,8 @@ def check(config: RunConfig) -> RunConfig:
         raise ValueError("iterations: reset_reference and refresh_reward act between iterations: ask for 2 or more")
     if config.refresh_reward and not config.reward.endswith("-model"):
         raise ValueError(f"refresh_reward: reward={config.reward} has no model to refresh")
+    if config.reward_timeout < 0:
+        raise ValueError(f"reward_timeout: must be a number of seconds, or 0 for no limit, not {config.reward_timeout}")
     if not 0 <= config.reward_noise <= 0.5:
         raise ValueError(f"reward_noise: must lie in 0..0.5, not {config.reward_noise}")
     if config.reward_noise and config.reward != "rule":

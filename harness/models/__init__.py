@@ -4,6 +4,7 @@ loading          `load_model`, `save_model`, `accelerator`: from a name or a fol
 files            what a model's files must hold: whole weights that fit their configuration
 backbone         `Backbone`: the states in which completion tokens were chosen; gradient checkpointing
 causal_lm        `CausalLM`: log-probabilities of completion tokens from one packed forward pass
+foreign_code     code and token ids that a model may not bring along
 packing          `Packed`: the layout of prompts and completions without padding
 attention        attention over a packed layout, in any transformers model
 microbatching    `cut`: rows in micro-batches

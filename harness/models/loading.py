@@ -20,6 +20,7 @@ from transformers.utils import logging as hf_logging
 
 from harness.config.start_models import embedded, embedded_models
 from harness.models.files.weights import check_weights, lacking_experts
+from harness.models.foreign_code import check_kernels, check_vocabulary, reason_of
 from harness.records import variables
 
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
@@ -126,20 +127,24 @@ def load_model(name: str, dtype: str = "auto", notices: list[str] | None = None)
     weights = torch.float64 if dtype == "float64" else torch.float32
     try:
         with silenced():
-            tokenizer = AutoTokenizer.from_pretrained(where)
-            config = AutoConfig.from_pretrained(where)
+            tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False)
+            config = AutoConfig.from_pretrained(where, trust_remote_code=False)
+            check_kernels(config)
+            how: dict[str, Any] = {"output_loading_info": True, "ignore_mismatched_sizes": True}
             loaded: Any = AutoModelForCausalLM.from_pretrained(
-                where, config=config, dtype=weights, output_loading_info=True, ignore_mismatched_sizes=True
+                where, config=config, dtype=weights, trust_remote_code=False, **how
             )
     except Exception as error:  # transformers raises many kinds; the user needs the model's name and the reason
         if local and (lacking := lacking_experts(path)):
             raise ValueError(f"model: {name}: {lacking}") from error
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         known = f"embedded: {', '.join(embedded_models())}"
-        raise ValueError(f"model: cannot load '{name}' ({known}; a local folder; a hub id): {reason}") from error
+        raise ValueError(
+            f"model: cannot load '{name}' ({known}; a local folder; a hub id): {reason_of(error)}"
+        ) from error
     model, info = loaded
     what = f"model: {name}"
     found = [*check_weights(model, info, what), *append_nothing(tokenizer, what), *_unused_generation(model, what)]
+    check_vocabulary(tokenizer, model, name)
     if notices is not None:
         notices += found
     identity = {"name": name}

@@ -184,7 +184,7 @@ def read(model: str) -> Architecture:
     if file.is_file():
         try:
             table = json.loads(file.read_text())
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise ValueError(f"model: {file} is not a config.json: {str(error).splitlines()[0]}") from error
         if not isinstance(table, dict):
             raise ValueError(f"model: {file} is not a config.json: it holds no table")
@@ -197,14 +197,14 @@ def read(model: str) -> Architecture:
 def _from_hub(model: str) -> dict[str, Any]:
     from transformers import AutoConfig
 
+    from harness.models.foreign_code import reason_of
     from harness.models.loading import silenced
 
     try:
         with silenced():
-            return dict(AutoConfig.from_pretrained(model).to_dict())
+            return dict(AutoConfig.from_pretrained(model, trust_remote_code=False).to_dict())
     except Exception as error:  # transformers raises many kinds; the user needs the model's name and the reason
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         valid = f"embedded: {', '.join(embedded_models())}"
         raise ValueError(
-            f"model: no configuration of '{model}' ({valid}; a folder; a file; a hub id): {reason}"
+            f"model: no configuration of '{model}' ({valid}; a folder; a file; a hub id): {reason_of(error)}"
         ) from error

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,7 +18,9 @@ def write_json(path: Path, value: Any) -> None:
     """Whole or not at all: a crash leaves the old file."""
     temporary = path.with_suffix(path.suffix + ".tmp")
     try:
-        temporary.write_text(spread(value) + "\n")
+        temporary.unlink(missing_ok=True)  # of a crash, or a link: a new file is written, not what it leads to
+        with temporary.open("x") as file:
+            file.write(spread(value) + "\n")
         os.replace(temporary, path)
     except OSError:
         temporary.unlink(missing_ok=True)
@@ -56,14 +60,40 @@ def sha256(data: bytes) -> str:
 NEEDED = ("status", "algo", "seed", "config", "budget", "spend", "evals", "environment")  # in every record
 
 
-def read_record(folder: Path) -> Record | None:
+def check_is_file(path: Path) -> None:
+    """Raises OSError where a folder, a pipe or a device lies in its place: reading a pipe would wait for ever."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError("it is not a file")
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds.  Raises OSError where it cannot be read, ValueError where it is not JSON."""
+    check_is_file(path)
+    try:
+        return json.loads(path.read_text())
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def json_tables(text: str) -> list[dict[str, Any]]:
+    """One JSON object per line.  Raises ValueError."""
+    try:
+        rows = [json.loads(line) for line in text.splitlines()]
+    except RecursionError:
+        raise ValueError("a line is nested too deeply") from None
+    if not all(isinstance(row, dict) for row in rows):
+        raise ValueError("a line is not a JSON object")
+    return rows
+
+
+def read_record(folder: Path, check: Callable[[dict[str, Any], Path], None] | None = None) -> Record | None:
     """The record in a run's folder, with today's names; None where there is none.
 
-    Raises ValueError, naming the file, where it is not the record of a run.
+    Raises ValueError, naming the file, where it is not the record of a run.  `check` sees it as it lies in the file.
     """
     file = folder / "record.json"
     try:
-        record = json.loads(file.read_text())
+        record = read_json(file)
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
@@ -71,6 +101,8 @@ def read_record(folder: Path) -> Record | None:
     missing = [name for name in NEEDED if not isinstance(record, dict) or name not in record]
     if missing:
         raise ValueError(f"{file}: not the record of a run: it has no '{missing[0]}'")
+    if check is not None:
+        check(record, file)
     try:
         return cast(Record, upgrade_record(record))
     except ValueError as error:

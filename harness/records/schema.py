@@ -176,6 +176,22 @@ class _Reported(TypedDict):
     environment: _Environment
 
 
+class _Quality(TypedDict):
+    n: int
+    base_rate: float
+    accuracy: float
+    auc: float | None
+    calibration_error: float
+
+
+class _Training(TypedDict):
+    """Of a reward model, where it was not skipped."""
+
+    fraction: float
+    held_out: dict[str, _Quality]
+    spend: dict[str, float]
+
+
 class _FullMemory(TypedDict):
     peak_bytes: float
     parts: dict[str, MemoryPart]
@@ -201,7 +217,10 @@ class _Cost(TypedDict):
     phases: dict[str, _Phase]
 
 
-_SHAPES: Mapping[str, Any] = {"begun": _Begun, "reported": _Reported, "finished": _Finished, "cost": _Cost}
+_SHAPES: Mapping[str, Any] = {
+    "begun": _Begun, "reported": _Reported, "finished": _Finished, "cost": _Cost, "training": _Training,
+}  # fmt: skip
+Shape = Literal["begun", "reported", "finished", "cost", "training"]
 _KINDS = {
     "string_type": "must be text", "int_type": "must be a whole number", "int_from_float": "must be a whole number",
     "float_type": "must be a number", "dict_type": "must be a table", "list_type": "must be a list",
@@ -216,7 +235,7 @@ def _adapter(shape: str) -> Any:
     return TypeAdapter(with_config(ConfigDict(strict=True))(_SHAPES[shape]))
 
 
-def check_shape(value: Any, shape: Literal["begun", "reported", "finished", "cost"]) -> None:
+def check_shape(value: Any, shape: Shape) -> None:
     """Raises ValueError, naming the first field that is missing or of the wrong kind.
 
     >>> check_shape({"status": "running", "config": {}, "environment": {"model": 3}}, "begun")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from harness.records.io import status_of
 from harness.reports.analysis.hypotheses import HypothesisResult, evaluate_hypotheses, progress
 from harness.reports.analysis.summary import Findings, summarize
 from harness.reports.loading import Results, load_results
+from harness.reports.render.escape import inert
 from harness.reports.render.table import Table
 from harness.reports.render.text import amount, bracket, comparison_text, headline, points, unit
 from harness.studies.storage import stored_study
@@ -54,13 +56,13 @@ def hypotheses(collection: list[CollectedStudy], folder: str) -> Table:
         h, n = result.hypothesis, result.comparison.pair.n
         verdict = f"**{result.verdict}**" if n else result.verdict
         row = [h.id, h.says, comparison_text(result), _effect(result), verdict, _scale(s, n)]
-        rows.append([*row, h.settle, _link(s, folder)])
+        rows.append([*map(inert, [*row, h.settle]), _link(s, folder)])
     columns = ["", "claim", "comparison", "difference, 95 %", "verdict", "scale"]
     note = (
         "Differences in points, paired by seed; intervals are simultaneous over all hypotheses of a study.  Not "
         "reproduced: significantly in the opposite direction, or equivalent within the study's margin."
     )
-    return Table("Hypotheses", [*columns, "what would settle it", "study"], rows, note)
+    return Table("Hypotheses", [*columns, "what would settle it", "study"], rows, note, marked=True)
 
 
 def claims(collection: list[CollectedStudy], folder: str) -> Table:
@@ -74,15 +76,17 @@ def claims(collection: list[CollectedStudy], folder: str) -> Table:
         verdict = result.verdict.removeprefix(words[column]) if column < len(words) else ""
         more = verdict.strip(",; ")  # within the margin, failed seeds
         entry = f"{result.hypothesis.says}: {_effect(result)}{f', {more}' if more else ''}"
-        rows.setdefault(claim, [[] for _ in range(len(words) + 1)])[column].append(entry)
+        rows.setdefault(claim, [[] for _ in range(len(words) + 1)])[column].append(inert(entry))
         links.setdefault(claim, {})[_link(s, folder)] = None
     cells = [
-        [claim, *("<br>".join(cell) or "-" for cell in row), ", ".join(links[claim])] for claim, row in rows.items()
+        [inert(claim), *("<br>".join(cell) or "-" for cell in row), ", ".join(links[claim])]
+        for claim, row in rows.items()
     ]
     columns = ["claim", *words, "no verdict", "study"]
     if all(row[-2] == "-" for row in cells):  # an empty column
         columns, cells = [*columns[:-2], columns[-1]], [[*row[:-2], row[-1]] for row in cells]
-    return Table("Claims", columns, cells, "Differences in points with simultaneous 95 % intervals over seeds.")
+    note = "Differences in points with simultaneous 95 % intervals over seeds."
+    return Table("Claims", columns, cells, note, marked=True)
 
 
 def _every(collection: list[CollectedStudy]) -> list[tuple[CollectedStudy, HypothesisResult]]:
@@ -106,9 +110,8 @@ def _scale(s: CollectedStudy, seeds: int) -> str:
 
 
 def _link(s: CollectedStudy, folder: str) -> str:
-    return (
-        f"[{s.study.name}]({'' if folder == '.' else f'{folder}/'}{s.folder.name}/{'report.md' if s.findings else ''})"
-    )
+    address = f"{'' if folder == '.' else f'{folder}/'}{s.folder.name}/{'report.md' if s.findings else ''}"
+    return f"[{inert(s.study.name)}]({quote(address)})"
 
 
 def studies(collection: list[CollectedStudy], folder: str) -> Table:
@@ -120,11 +123,11 @@ def studies(collection: list[CollectedStudy], folder: str) -> Table:
         commits = sorted({str(run.record["environment"]["commit"])[:10] for run in s.results})
         trials = [run for arm in s.results.trials.values() for by_seed in arm.values() for run in by_seed.values()]
         seconds = sum(run.record["spend"]["device_seconds"] for run in [*s.results, *trials])
-        row = [_link(s, folder), s.study.question, verdict, f"{ended} of {planned}", ", ".join(commits) or "-"]
-        rows.append([*row, f"{seconds:,.0f}"])
+        row = [s.study.question, verdict, f"{ended} of {planned}", ", ".join(commits) or "-"]
+        rows.append([_link(s, folder), *map(inert, row), f"{seconds:,.0f}"])
     columns = ["study", "question", "verdict", "seeds", "commit", "device seconds"]
     note = "Seeds: finished or failed in every arm, of those planned.  Device seconds: all runs and trials."
-    return Table("Studies", columns, rows, note)
+    return Table("Studies", columns, rows, note, marked=True)
 
 
 PARTS = {"hypotheses": hypotheses, "claims": claims, "studies": studies}

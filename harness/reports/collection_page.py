@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from harness.config.paths import check_targets
 from harness.reports.collection import read_collection
 from harness.reports.includes import update_includes
 from harness.reports.report import write_report
@@ -16,7 +17,12 @@ TITLES = {"hypotheses": "Claims and tests of them", "studies": "Studies"}
 
 def write_overview(folder: Path) -> Path:
     """Write README.md of the folder.  Raises ValueError as `load_results` does."""
-    for study in read_collection(folder):
+    collection = read_collection(folder)
+    check_targets(folder, ["README.md"])
+    for study in collection:
+        if study.folder.is_symlink():
+            raise ValueError(f"{study.folder}: is a link; name the folder that it leads to, to write its report there")
+    for study in collection:
         if study.findings is not None:
             write_report(study.folder)
     page = folder / "README.md"

@@ -21,6 +21,7 @@ from harness.reports.analysis.summary import Findings, summarize
 from harness.reports.loading import load_results
 from harness.reports.render import tables
 from harness.reports.render import text as wording
+from harness.reports.render.escape import inert, literal
 from harness.reports.render.figures import CAPTIONS
 from harness.reports.render.table import Table
 
@@ -60,11 +61,11 @@ def _part(findings: Findings, folder: str, requested: str) -> str:
     if name in FIGURES:
         return f"![{CAPTIONS[name]}]({folder}/{name}.svg)"
     if name == "notes":
-        return "\n".join(f"- {note}" for note in wording.notes(findings))
+        return "\n".join(f"- {inert(note)}" for note in wording.notes(findings, literal))
     margin = findings.results.study.report.margin
     by_block: dict[str, Callable[[], str]] = {
-        "headline": lambda: f"**{wording.headline(findings, block)}**",
-        "verdicts": lambda: "\n".join(f"- {v}" for v in wording.pair_sentences(block, margin)),
+        "headline": lambda: f"**{inert(wording.headline(findings, block))}**",
+        "verdicts": lambda: "\n".join(f"- {inert(v)}" for v in wording.pair_sentences(block, margin)),
         "accuracy": lambda: _table(tables.accuracy(findings, block)),
         "pairs": lambda: _table(tables.pairs(findings, block)),
     }
@@ -76,4 +77,4 @@ def _part(findings: Findings, folder: str, requested: str) -> str:
 
 
 def _table(table: Table) -> str:
-    return f"{table.markdown()}\n\n{table.note}" if table.note else table.markdown()
+    return f"{table.markdown()}\n\n{inert(table.note)}" if table.note else table.markdown()

@@ -7,9 +7,6 @@ interrupted or did not start is not an error: it is kept with its status.
 
 from __future__ import annotations
 
-import gzip
-import json
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,8 +16,9 @@ import numpy as np
 
 from harness.config.run_config import RunConfig
 from harness.records.fingerprint import config_differences, inputs_of_both
-from harness.records.io import read_record
+from harness.records.io import check_is_file, json_tables, read_record
 from harness.records.schema import Record, check_record
+from harness.reports.consistency import check_consistent, check_hash, read_outcomes
 from harness.studies.storage import stored_study
 from harness.studies.study import Study
 
@@ -57,11 +55,16 @@ class RunRecord:
         """One dict per round; empty if the run has not finished a round."""
         file = self.folder / "metrics.jsonl"
         try:
-            return _tables(file.read_text())
+            check_is_file(file)
+            rounds = json_tables(file.read_text())
         except FileNotFoundError:
             return []
-        except ValueError as error:
+        except (OSError, ValueError) as error:
             raise ValueError(f"{file}: not one JSON object per line: {error}") from error
+        for number, metrics in enumerate(rounds, 1):
+            if wrong := [name for name, x in metrics.items() if type(x) not in (int, float)]:
+                raise ValueError(f"{file}:{number}: {wrong[0]!r}: must be a number, not {metrics[wrong[0]]!r:.40}")
+        return rounds
 
     def outcomes(self, task: str, fraction: float) -> list[dict[str, Any]]:
         """One dict per problem; empty if they were not kept.  Raises ValueError naming the file if it is broken."""
@@ -69,22 +72,15 @@ class RunRecord:
         if not rows:
             return []
         file = self.folder / rows[0]["outcomes"]
+        text = read_outcomes(file, task)
         try:
-            outcomes = _tables(gzip.decompress(file.read_bytes()).decode())
-            verdicts = [o["strict"] for o in outcomes]
-        except (OSError, EOFError, zlib.error, LookupError, ValueError) as error:
+            outcomes = json_tables(text)
+            verdicts = [o["strict"] + "" for o in outcomes]  # each is text
+        except (LookupError, TypeError, ValueError) as error:
             raise ValueError(f"{file}: cannot read the outcomes of '{task}': {error}") from error
         if len(verdicts) != rows[0]["n"]:
             raise ValueError(f"{file}: {len(outcomes)} outcomes, but the record counts {rows[0]['n']}")
         return outcomes
-
-
-def _tables(text: str) -> list[dict[str, Any]]:
-    """One JSON object per line.  Raises ValueError."""
-    rows = [json.loads(line) for line in text.splitlines()]
-    if not all(isinstance(row, dict) for row in rows):
-        raise ValueError("a line is not a JSON object")
-    return rows
 
 
 @dataclass(frozen=True)
@@ -201,10 +197,11 @@ def load_results(folder: Path) -> Results:
 
 
 def _record(folder: Path) -> Record | None:
-    """`read_record`, with a check of every field that a report reads."""
-    record = read_record(folder)
+    """`read_record`, with a check of every field that a report reads, and of whether they agree."""
+    record, file = read_record(folder, check_hash), folder / "record.json"
     if record is not None:
-        check_record(record, folder / "record.json")
+        check_record(record, file)
+        check_consistent(record, folder)
     return record
 
 

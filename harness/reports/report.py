@@ -10,26 +10,34 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from harness.accounting.format import visible, without_controls
+from harness.config.paths import check_targets
 from harness.reports.analysis.summary import Findings, summarize
 from harness.reports.loading import load_results
 from harness.reports.render import figures, tables
 from harness.reports.render import text as wording
+from harness.reports.render.escape import code, inert, literal
 from harness.reports.render.html_report import html_page
 from harness.reports.render.provenance import commands, samples, versions
 from harness.reports.render.reward_models import reward_model_table
 from harness.reports.render.table import Table
 
+TEXTS = ("report.md", "report.html", "table.csv", "table.tex")
+
 
 def write_report(folder: Path) -> Findings:
     """Write the report of a study (or of one run).  Raises ValueError, one line, if records cannot be compared."""
     findings = summarize(load_results(folder))
+    check_targets(folder, [*TEXTS, *(f"{name}{kind}" for name in figures.CAPTIONS for kind in (".svg", ".png"))])
     svg = figures.draw(findings, folder)
+    latex = [tables.accuracy(findings, block).latex() for block in findings.blocks]
     texts = {
         "report.md": markdown(findings, svg),
         "report.html": html_page(findings, svg),
-        "table.csv": tables.csv(findings),
-        "table.tex": "\n\n".join(tables.accuracy(findings, block).latex() for block in findings.blocks) + "\n",
+        "table.csv": without_controls(tables.csv(findings)),
+        "table.tex": without_controls("\n\n".join(latex) + "\n"),
     }
+    assert texts.keys() == {*TEXTS}, "what is checked is what is written"
     for name, text in texts.items():
         (folder / name).write_bytes(text.encode("utf-8", "replace"))  # completions may hold lone surrogates
     return findings
@@ -39,23 +47,24 @@ def markdown(findings: Findings, drawn: Iterable[str]) -> str:
     """report.md, with the names of the figures that were drawn: results first, then tables, then provenance."""
     study = findings.results.study
     head = (("Question", study.question), ("Source", study.source), ("Prediction", study.prediction))
-    parts = [f"# {study.name}", "\n".join(f"- {name}: {text}" for name, text in head if text)]
-    parts += [f"**{wording.headline(findings, block)}**" for block in findings.blocks]
-    parts += ["\n".join(f"- {wording.hypothesis_sentence(result)}" for result in findings.hypotheses)]
-    parts += [wording.audit_text(findings.audit, findings.delay)]
-    parts += ["\n".join(f"- {note}" for note in wording.notes(findings))]
+    parts = [f"# {inert(study.name)}", "\n".join(f"- {name}: {inert(text)}" for name, text in head if text)]
+    parts += [f"**{inert(wording.headline(findings, block))}**" for block in findings.blocks]
+    parts += ["\n".join(f"- {inert(wording.hypothesis_sentence(result))}" for result in findings.hypotheses)]
+    parts += [inert(wording.audit_text(findings.audit, findings.delay))]
+    parts += ["\n".join(f"- {inert(note)}" for note in wording.notes(findings, literal))]
     images = [f"![{figures.CAPTIONS[name]}]({name}.svg)\n\n{figures.CAPTIONS[name]}" for name in drawn]
     parts += images[:1]
     parts += [section(tables.hypotheses(findings))] if findings.hypotheses else []
     for block in findings.blocks:
         parts += [section(tables.accuracy(findings, block))]
         if block.pairs:
-            parts += ["\n".join(f"- {line}" for line in wording.pair_sentences(block, study.report.margin))]
+            sentences = wording.pair_sentences(block, study.report.margin)
+            parts += ["\n".join(f"- {inert(line)}" for line in sentences)]
             parts += [section(tables.pairs(findings, block))]
     parts += [section(table) for table in _further_tables(findings)]
     parts += images[1:]
     parts += [_samples(findings), _commands(findings), section(versions(findings.results))]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return without_controls("\n\n".join(part for part in parts if part) + "\n")
 
 
 def _further_tables(findings: Findings) -> list[Table]:
@@ -69,7 +78,8 @@ def _further_tables(findings: Findings) -> list[Table]:
 
 def section(table: Table) -> str:
     """A table under its title, with its note."""
-    return "\n\n".join(part for part in (f"## {table.title}", table.markdown(), table.note) if part)
+    parts = (f"## {inert(table.title)}", table.markdown(), inert(table.note))
+    return "\n\n".join(part for part in parts if part)
 
 
 def _samples(findings: Findings, most: int = 4) -> str:
@@ -80,22 +90,17 @@ def _samples(findings: Findings, most: int = 4) -> str:
     first = problems[0]
     rows = [
         [
-            f"`{_inline(problem.prompt)}`",
-            _inline(problem.gold),
-            *(f"`{_inline(text)}` {outcome}" for text, outcome in problem.texts.values()),
+            code(problem.prompt),
+            literal(" ".join(problem.gold.split())),
+            *(f"{code(text)} {literal(outcome)}" for text, outcome in problem.texts.values()),
         ]
         for problem in problems
     ]
     note = f"`{first.task}`, {first.decoding}; all at one seed."
-    return section(Table("Completions at the end", ["problem", "answer", *first.texts], rows, note))
-
-
-def _inline(text: str) -> str:
-    """Inline code in a table cell: no backticks, no line breaks."""
-    return " ".join(text.replace("`", "'").split())
+    return section(Table("Completions at the end", ["problem", "answer", *first.texts], rows, note, marked=True))
 
 
 def _commands(findings: Findings) -> str:
-    lines = "\n".join(f"    {command}" for command in commands(findings.results))
+    lines = "\n".join(f"    {visible(command)}".replace("\n", "\n    ") for command in commands(findings.results))
     note = "One command per arm, at its first seed; other seeds differ in `--seed` and `--name`."
     return f"## Commands\n\n{lines}\n\n{note}"

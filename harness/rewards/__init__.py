@@ -2,6 +2,7 @@
 
 base                    `RewardSource`, `SamplingContext`, `score`: the interface, and the rule reward
 factory                 `reward_source_of`: from `--reward` to a reward source
+user_function           a reward of the user's own: copies, one finite number, a time limit
 label_noise             the rule reward with flipped labels
 shaping                 additional terms: format, length, language, steps
 process                 rewards per step by the task's own checker

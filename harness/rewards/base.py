@@ -6,7 +6,7 @@ reward and accuracy shows.
 | --reward            | a completion                        | its steps                                        |
 |---------------------|-------------------------------------|--------------------------------------------------|
 | `rule`              | 1 where the strict reading is right | -                                                |
-| `FILE.py:function`  | what the function returns           | -                                                |
+| `FILE.py:function`  | what it returns (user_function.py)  | -                                                |
 | `process-rule`      | as `rule`                           | 1 where the task's checker finds the step right  |
 | `outcome-model`     | a learned model's probability       | -                                                |
 | `process-model`     | the same, of its last step          | the model's probability at the end of each       |

@@ -13,6 +13,7 @@ from harness.rewards.base import RewardSource
 from harness.rewards.label_noise import LabelNoise
 from harness.rewards.process import ProcessReward
 from harness.rewards.shaping import ShapedReward
+from harness.rewards.user_function import UserReward
 
 
 def reward_source_of(experiment: Experiment, policy: LMPolicy, tokenizer: Any) -> RewardSource:
@@ -28,8 +29,10 @@ def _unshaped(experiment: Experiment, policy: LMPolicy, tokenizer: Any) -> Rewar
         return LabelNoise(config.reward_noise, config.seed)
     if config.reward == "process-rule":
         return ProcessReward(task, tokenizer)
+    if config.reward == "rule":
+        return RewardSource()
     if fields is None:
-        return RewardSource(load_function(config.reward))
+        return UserReward(config.reward, load_function(config.reward), config.reward_timeout)
     from harness.rewards.learned import LearnedReward
     from harness.rewards.reward_model import RewardModel
 

@@ -17,12 +17,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from algos import Rollouts
 from harness.models.backbone import Autocast, Backbone
 from harness.models.causal_lm import CausalLM
 from harness.models.files.weights import check_weights
+from harness.models.foreign_code import check_kernels, check_vocabulary, reason_of
 from harness.models.loading import silenced
 from harness.models.microbatching import cut
 
@@ -84,13 +85,14 @@ def from_policy(model: Any) -> Any:
         config.pad_token_id = 0  # the library wants one; rows are masked here
     try:
         with silenced():
-            classifier = AutoModelForSequenceClassification.from_config(config, dtype=model.dtype)
+            classifier = AutoModelForSequenceClassification.from_config(
+                config, dtype=model.dtype, trust_remote_code=False
+            )
         classifier.base_model.load_state_dict(model.base_model.state_dict())
         torch.nn.init.zeros_(classifier.score.weight)
     except (ValueError, AttributeError, RuntimeError) as error:  # no such class, another name for backbone or head
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ValueError(
-            f"reward_model: transformers has no sequence classification for {type(model).__name__}: {reason}"
+            f"reward_model: transformers has no sequence classification for {type(model).__name__}: {reason_of(error)}"
         ) from error
     return classifier
 
@@ -105,13 +107,19 @@ def load(name: str, tokenizer: Any, dtype: torch.dtype = torch.float32) -> Any:
         raise ValueError(f"reward_model.name: {name} is not a folder with a config.json")
     try:
         with silenced():
-            theirs = AutoTokenizer.from_pretrained(name)
+            theirs = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+            config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+            check_kernels(config)
             classifier, info = AutoModelForSequenceClassification.from_pretrained(
-                name, output_loading_info=True, ignore_mismatched_sizes=True, dtype=dtype
+                name,
+                config=config,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+                dtype=dtype,
+                trust_remote_code=False,
             )
     except Exception as error:  # transformers raises many kinds
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"reward_model.name: cannot load '{name}': {reason}") from error
+        raise ValueError(f"reward_model.name: cannot load '{name}': {reason_of(error)}") from error
     if not hasattr(classifier, "score") or any(key.startswith("score.") for key in info["missing_keys"]):
         raise ValueError(f"reward_model.name: '{name}' has no head of its own (score.weight): it is not a reward model")
     check_weights(classifier, info, f"reward_model.name: {name}")
@@ -119,4 +127,5 @@ def load(name: str, tokenizer: Any, dtype: torch.dtype = torch.float32) -> Any:
         raise ValueError(f"reward_model.name: '{name}' has {labels} labels, where 1 is needed")
     if theirs.get_vocab() != tokenizer.get_vocab():
         raise ValueError(f"reward_model.name: '{name}' has another tokenizer than the policy: it would misread")
+    check_vocabulary(theirs, classifier, name, "reward_model.name")
     return classifier

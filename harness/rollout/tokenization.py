@@ -36,11 +36,16 @@ class PromptTokenizer:
                 raise ValueError("chat_date: the chat template reads a clock that this version of transformers hides")
 
     def render(self, prompt: str) -> str:
+        """Raises ValueError where the model's chat template cannot be applied: it is a program that came with it."""
         if not self.chat:
             return prompt
         turns = [{"role": "user", "content": prompt}]
-        with _clock_at(self.now):
-            return str(self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+        try:
+            with _clock_at(self.now):
+                return str(self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+        except Exception as error:  # whatever it raises, or jinja2 of it
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            raise ValueError(f"model: its chat template fails on a single user turn: {reason}") from error
 
     def encode(self, rendered: str) -> list[int]:
         bos = self.tokenizer.bos_token

@@ -83,7 +83,7 @@ class Runner:
         if self.stopped.is_set():
             return
         record = read_record(Path(self.out, run.path))
-        if record is None or record["status"] == "failed" or code:
+        if record is None or record["status"] != "finished" or code:  # "running": its process has ended without a word
             recorded = record.get("reason") if record else None
             reason = message or recorded or f"exit status {code}"
             self.failures.append(f"{run.path}: {reason}")

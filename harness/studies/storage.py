@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 from harness.config.overrides import Fields
-from harness.records.io import write_json
+from harness.records.io import read_json, write_json
 from harness.records.schema import SCHEMA
 from harness.records.upgrade import check_schema, renamed, upgrade_fields, upgrade_value
 from harness.studies.study import Study, parse
@@ -19,21 +19,29 @@ def stored_study(folder: Path) -> Study | None:
     if not file.exists():
         return None
     try:
-        table = dict(json.loads(file.read_text()))
+        table = dict(read_json(file))
         old = check_schema(table.pop("schema", 1)) == 1
-        return parse(folder.name, {**(_upgrade(table) if old else table), "name": folder.name})
-    except (TypeError, ValueError) as error:
+        name = Path(os.path.abspath(folder)).name  # of `.` too
+        return parse(name, {**(_upgrade(table) if old else table), "name": name})
+    except (TypeError, ValueError, OSError) as error:
         raise ValueError(f"{file}: {error}") from error
 
 
 def store_study(folder: Path, study: Study) -> None:
     """Write it.  A study may gain arms and seeds, but not lose arms that have been run.  Raises ValueError."""
     file = folder / "study.json"
-    stored = json.loads(file.read_text())["arms"] if file.exists() else {}
-    if lost := [arm for arm in stored if arm not in study.arms]:
+    if lost := [arm for arm in _stored_arms(file) if arm not in study.arms]:
         raise ValueError(f"{folder} is a study with {', '.join(lost)} as well; choose another --name")
     folder.mkdir(parents=True, exist_ok=True)
     write_json(file, {"schema": SCHEMA, **study.as_dict()})
+
+
+def _stored_arms(file: Path) -> list[str]:
+    """Raises ValueError naming the file, where it is not that of a study."""
+    try:
+        return list(read_json(file)["arms"]) if file.exists() else []
+    except (OSError, ValueError, TypeError, LookupError) as error:
+        raise ValueError(f"{file}: not a study: {error}") from error
 
 
 def _upgrade(table: Fields) -> Fields:

@@ -34,6 +34,7 @@ from typing import Any
 
 from harness.config.coercion import build
 from harness.config.overrides import Fields, check_groups, merge_overrides
+from harness.config.paths import check_name
 from harness.config.run_config import RunConfig
 from harness.config.start_models import load_toml
 from harness.studies.planned_run import PlannedRun, label
@@ -177,6 +178,7 @@ def _relative(path: Path) -> str:
 
 def check(study: Study) -> Study:
     """What the types do not say.  Raises ValueError naming the field."""
+    check_name(study.name, "name")
     if not study.arms:
         raise ValueError("arms: a study needs at least one")
     for arm, own in study.arms.items():
@@ -255,6 +257,8 @@ def _check_hypotheses(study: Study) -> None:
 def _check_tune(tune: Tune, study: Study) -> None:
     if not tune.grid or not all(isinstance(v, list) and v for v in tune.grid.values()):
         raise ValueError("tune.grid: must give each field a list of values")
+    if tune.store is not None:
+        check_name(tune.store, "tune.store")
     if len(tune.seeds) < 2:
         raise ValueError("tune.seeds: at least two, for one seed's best is luck")
     used = {run.seed for run in study.runs()}

@@ -1,4 +1,4 @@
-"""Ctrl-C that loses nothing: it waits for the end of a round, where the state is whole and can be kept."""
+"""Ctrl-C and SIGTERM that lose nothing: they wait for the end of a round, where the state is whole and can be kept."""
 
 from __future__ import annotations
 
@@ -8,30 +8,35 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
 
+HEARD = (signal.SIGINT, signal.SIGTERM)
+
 
 class Interrupt:
     """`with Interrupt(say) as interrupt: ... with interrupt.held(): ...`
 
     Inside `held` a first Ctrl-C is noted, and raised as KeyboardInterrupt where the block ends; a second one is
-    raised at once.  Outside it is raised as always.  `whole` says whether the state can be kept.
+    raised at once.  Outside it is raised as always.  `whole` says whether the state can be kept.  SIGTERM, by which
+    schedulers and `kill` end a process, is the same as Ctrl-C; `by` says which of them it was.
     """
 
     def __init__(self, say: Callable[[str], None]) -> None:
-        self.say, self.whole, self.requested = say, True, False
+        self.say, self.whole, self.requested, self.by = say, True, False, "the user"
 
     def __enter__(self) -> Interrupt:
         self.ours = threading.current_thread() is threading.main_thread()  # signals are the main thread's
         if self.ours:
-            self.before = signal.signal(signal.SIGINT, self._hear)
+            self.before = {number: signal.signal(number, self._hear) for number in HEARD}
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self.ours:
-            signal.signal(signal.SIGINT, self.before)
+            for number, handler in self.before.items():
+                signal.signal(number, handler)
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
+        self.by = "the user" if number == signal.SIGINT else signal.Signals(number).name
         if self.whole or self.requested:
             raise KeyboardInterrupt
         self.requested = True

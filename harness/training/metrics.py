@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,24 @@ from algos.ops.kl import estimate
 from harness.accounting.budget import Budget, Spend
 from harness.accounting.profiler import PhaseProfiler
 from harness.rewards.base import RewardedRollouts
+
+MEASURED = frozenset(
+    ("round", "loss", "grad_norm", "learning_rate", "reward", "reward_std", "frac_reward_zero_std", "unparseable")
+    + ("truncated", "verifier_error", "kl/reverse", "num_tokens", "step_time")
+)
+MEASURED_GROUPS = (
+    "accuracy/", "advantage/", "budget/", "completions/", "critic/", "mem/", "perf/", "reward/", "reward_model/",
+    "sampling/", "spend/", "steps/",
+)  # fmt: skip
+
+
+def check_own(names: Iterable[str]) -> None:
+    """The metrics that an algorithm returns.  Raises ValueError where one has the name of what the harness measures:
+    it would stand in its place."""
+    if taken := sorted(name for name in names if name in MEASURED or name.startswith(MEASURED_GROUPS)):
+        raise ValueError(
+            f"algo: it returns a metric called '{taken[0]}', which the harness measures itself; call it otherwise"
+        )
 
 
 @dataclass(frozen=True)
@@ -28,12 +46,13 @@ class Round:
 
     def metrics(self, budget: Budget, profiler: PhaseProfiler) -> dict[str, float]:
         """One line of metrics.jsonl.  Shares are of completions, except frac_reward_zero_std (of groups)."""
-        phases = profiler.phases
+        phases, own = profiler.phases, dict((self.credit and self.credit.metrics) or {})
+        check_own(own)
         return {
             "budget/fraction": budget.fraction(self.spend),
             **self._sampled(),
             **self.update,
-            **((self.credit and self.credit.metrics) or {}),
+            **own,
             "num_tokens": float(self.spend.generated_tokens),
             "step_time": time.perf_counter() - self.started,
             "perf/rollout_tok_s": _rate(phases["rollout"].tokens, phases["rollout"].seconds),

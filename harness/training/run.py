@@ -56,13 +56,15 @@ def execute(run: PreparedRun, listener: RunListener) -> Record:
             _export(run)
             run.record["status"] = "finished"
         except KeyboardInterrupt:
-            run.record["status"], run.record["reason"] = "interrupted", "interrupted by the user"
+            run.record["status"], run.record["reason"] = "interrupted", f"interrupted by {interrupt.by}"
             if interrupt.whole:
                 _checkpoint(run)
             raise
-        except Exception as error:
+        except BaseException as error:  # sys.exit() in a user's code too: it ends a run, and does not finish it
             run.record["status"], run.record["reason"] = "failed", f"{type(error).__name__}: {error}"
-            raise
+            if isinstance(error, Exception):
+                raise
+            raise RuntimeError(run.record["reason"]) from error
         finally:
             _settle(run)
             recorder.save()
@@ -74,6 +76,7 @@ def _begin(run: PreparedRun, recorder: Recorder, listener: RunListener) -> None:
     """The evaluation sets as files, the first state of the record, and what the user should know."""
     render = run.trainer.tokenizer.render if run.trainer.tokenizer.chat else None
     folder = run.folder / "tasks"
+    shutil.rmtree(folder / "__pycache__", ignore_errors=True)  # of a folder from elsewhere: lm-eval would run it
     task_files.write(run.trainer.task.spec(), run.eval_sets, folder, run.config.max_new_tokens, render)
     recorder.save()
     listener.start(title(run))

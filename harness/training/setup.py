@@ -18,8 +18,10 @@ from harness.accounting.flops import FlopsModel, RunFlops
 from harness.accounting.profiler import PhaseProfiler
 from harness.accounting.round_sizing import RoundSizer
 from harness.config.experiment import Experiment, resolve_experiment
+from harness.config.paths import check_no_links
 from harness.config.rewards import check_problem_count, unused_settings
 from harness.config.run_config import RunConfig
+from harness.config.start_models import defaults_notice
 from harness.models.loading import accelerator, context_of, load_model, pick_device
 from harness.models.optimizer import OptimizerSettings
 from harness.models.policy import LMPolicy
@@ -109,6 +111,7 @@ def prepare(config: RunConfig) -> PreparedRun:
         check_same(folder, record)
     notices = [
         *variables.notices(os.environ),
+        *defaults_notice(config.model, config.sources),
         *loaded,
         *filter(None, [checked.notice]),
         *task.notices(),
@@ -213,7 +216,7 @@ def run_folder(config: RunConfig, task: str) -> Path:
         raise ValueError(f"out: cannot write in {existing}")
     stem = f"{Path(config.algo_name).stem}-{task}-s{config.seed}"
     if config.resume:
-        return out / (config.name or stem)
+        return check_no_links(out / (config.name or stem))
     if config.name is not None:
         check_free(out / config.name)
         return out / config.name

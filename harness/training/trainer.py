@@ -33,7 +33,7 @@ from harness.rollout.tokenization import PromptTokenizer
 from harness.training.batching import updates
 from harness.training.completions import CompletionSource, RewardSampling
 from harness.training.iterations import Iterations
-from harness.training.metrics import Round
+from harness.training.metrics import Round, check_own
 
 
 class TrainingLoop(Protocol):
@@ -199,6 +199,7 @@ class Trainer:
                     [sampler_outputs(batch)] if gradient_free else self.policy.forward_passes(batch, self.algo.needs)
                 ):
                     loss, metrics = self.algo.loss(batch, outputs)
+                    check_own(metrics)
                     if not gradient_free:
                         self.policy.backward(loss)
                 if not gradient_free and batch.totals.sequences:

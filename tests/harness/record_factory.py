@@ -57,7 +57,7 @@ def rows(task: str, fraction: float, value: float, kept: bool = True) -> list[di
         "decoding": decoding, "temperature": temperature, "stderr": 0.01, "n": N, "scorer": "direct",
         "outcomes": f"outcomes/{task}-{fraction:g}.jsonl.gz" if kept else "",
     }  # fmt: skip
-    measured = {("strict", "exact_match"): value, ("lenient", "exact_match"): value + 1 / N}
+    measured = {("strict", "exact_match"): value, ("lenient", "exact_match"): min(value + 1 / N, 1.0)}
     measured[("strict", "truncated")] = 0.0
     return [{**row, "filter": f, "metric": m, "value": x} for (f, m), x in measured.items()]
 
@@ -116,7 +116,12 @@ def write(
 
 
 def _outcome(i: int, hits: int) -> dict[str, Any]:
-    return {"id": f"p{i}", "strict": "correct" if i < hits else "wrong", "lenient": "correct", "ended": True}
+    return {
+        "id": f"p{i}",
+        "strict": "correct" if i < hits else "wrong",
+        "lenient": "correct" if i <= hits else "wrong",
+        "ended": True,
+    }
 
 
 @functools.cache

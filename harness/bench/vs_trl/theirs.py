@@ -50,7 +50,7 @@ def trainer_of(job: Job, scratch: str) -> Any:
     from trl.trainer.grpo_trainer import GRPOTrainer
 
     task, problems = material(job)
-    tokenizer = AutoTokenizer.from_pretrained(job.folder)
+    tokenizer = AutoTokenizer.from_pretrained(job.folder, trust_remote_code=False)
     render = PromptTokenizer(tokenizer, 10**9, job.max_new_tokens).render
     rows = [{"prompt": render(p.prompt), "problem": k} for k, p in enumerate(problems)]
     ends = [] if job.forced else [tokenizer.eos_token_id]

@@ -44,7 +44,8 @@ def rehearse(job: Job) -> None:
 
     material(job)
     with torch.device("meta"):
-        AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(job.folder))
+        config = AutoConfig.from_pretrained(job.folder, trust_remote_code=False)
+        AutoModelForCausalLM.from_config(config, trust_remote_code=False)
 
 
 class Memory:

@@ -54,7 +54,10 @@ def _run_quarters(metric: str, run: RunRecord) -> list[float | None]:
     for round_ in run.metrics():
         x, completions = round_.get(metric), round_.get("spend/completions", 0.0)
         if isinstance(x, int | float) and math.isfinite(x):
-            quarter = min(max(math.ceil(QUARTERS * round_["budget/fraction"]), 1), QUARTERS) - 1
+            fraction = round_.get("budget/fraction", math.nan)
+            if not math.isfinite(fraction):
+                raise ValueError(f"{run.folder / 'metrics.jsonl'}: a round with '{metric}' has no budget/fraction")
+            quarter = min(max(math.ceil(QUARTERS * fraction), 1), QUARTERS) - 1
             weighted[quarter].append((x, max(completions - before, 1.0)))
         before = completions
     return [_mean(pairs) for pairs in weighted]

@@ -17,6 +17,7 @@ from typing import Any
 from evals.statistics import simulation
 from evals.statistics.comparison import LEVEL
 from harness.accounting.format import percent
+from harness.config.paths import check_targets
 from harness.records.io import write_json
 from harness.reports.calibration.control_runs import read_control_runs
 from harness.reports.calibration.controls import Part, fair_coin, inert_field, one_arm_twice, wrong_signs
@@ -42,6 +43,7 @@ def calibrate(folder: Path, trials: int, say: Say) -> None:
     """Write the page and its numbers.  Raises ValueError naming a broken record, before the simulation starts."""
     if trials < 1:
         raise ValueError(f"--trials: must be at least 1, not {trials}")
+    check_targets(folder, ["calibration.json", "calibration.md"])
     base, inert, random_rewards, *flipped = (read_control_runs(folder / name) for name in (BASE, INERT, COIN, *FLIPPED))
     real = [
         one_arm_twice(base, min(trials, FEWER)),

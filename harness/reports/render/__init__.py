@@ -1,6 +1,7 @@
 """From numbers to text, tables, figures and pages.
 
 text            sentences and formatted numbers
+escape          texts from elsewhere as parts of a Markdown page
 table           `Table`: one table of text cells and its formats
 tables          the tables of a report
 reward_models   the table of reward models

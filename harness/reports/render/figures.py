@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from harness.accounting.format import point
+from harness.accounting.format import point, without_controls
 from harness.reports.analysis.summary import ArmSummary, Block, Findings, Interval
 from harness.reports.render.text import bracket, points, unit
 
@@ -54,6 +54,7 @@ def _save(drawing: Callable[[Any], None], stem: Path) -> str:
         "font.size": 9,
         "axes.grid": True,
         "grid.alpha": 0.25,
+        "text.parse_math": False,  # a name with a dollar sign is a name
     }
     style |= {"axes.spines.top": False, "axes.spines.right": False, "font.family": "DejaVu Sans"}
     buffer = io.StringIO()
@@ -63,7 +64,7 @@ def _save(drawing: Callable[[Any], None], stem: Path) -> str:
         figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
         figure.savefig(stem.with_suffix(".png"), dpi=150, metadata={"Software": None})
         plt.close(figure)
-    svg = re.sub(rf'<g id="{TITLE}([^"]*)">', r"<g><title>\1</title>", buffer.getvalue())
+    svg = re.sub(rf'<g id="{TITLE}([^"]*)">', r"<g><title>\1</title>", without_controls(buffer.getvalue()))
     stem.with_suffix(".svg").write_text(svg, encoding="utf-8")
     return svg
 

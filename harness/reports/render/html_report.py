@@ -19,7 +19,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from evals.statistics.comparison import MIN_SEEDS
-from harness.accounting.format import point
+from harness.accounting.format import point, visible, without_controls
 from harness.reports.analysis.summary import Block, Findings
 from harness.reports.render import figures, provenance, tables
 from harness.reports.render import text as wording
@@ -69,7 +69,8 @@ def html_page(findings: Findings, svg: Mapping[str, str]) -> str:
             digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         )
     )
-    return text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")  # completions may hold lone surrogates
+    whole = text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")  # completions may hold lone surrogates
+    return without_controls(whole)
 
 
 def _templates() -> Environment:
@@ -79,6 +80,7 @@ def _templates() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=lambda value: visible(value) if type(value) is str else value,  # Markup is ours
     )
     env.filters.update(prose=prose, breakable=breakable)
     return env
@@ -86,7 +88,7 @@ def _templates() -> Environment:
 
 def prose(text: str) -> Markup:
     """A sentence of the report: `code` and **bold** become elements, intervals do not break, the rest is escaped."""
-    safe = str(escape(text))
+    safe = str(escape(visible(text)))
     for pattern, tag in (
         (r"`([^`]+)`", "code"),
         (r"\*\*([^*]+)\*\*", "strong"),
@@ -98,7 +100,7 @@ def prose(text: str) -> Markup:
 
 def breakable(text: str) -> Markup:
     """A column's name, which may wrap after its underscores but not before its unit."""
-    return Markup(str(escape(text)).replace("_", "_<wbr>").replace(" %", "&nbsp;%"))
+    return Markup(str(escape(visible(text))).replace("_", "_<wbr>").replace(" %", "&nbsp;%"))
 
 
 def inline_svg(name: str, text: str) -> Markup:

@@ -77,7 +77,7 @@ def samples(results: Results) -> list[Sample]:
         if not all(columns.values()):  # an arm kept none
             continue
         for rows in zip(*columns.values(), strict=True):
-            if all("text" in row for row in rows):
+            if all(isinstance(row.get(name), str) for row in rows for name in ("prompt", "gold", "text")):
                 texts = {name: (row["text"], row["strict"]) for name, row in zip(columns, rows, strict=True)}
                 decoding = f"temperature {task.temperature:g}" if task.temperature else "greedy"
                 problems.append(Sample(task.name, decoding, rows[0]["prompt"], rows[0]["gold"], texts))

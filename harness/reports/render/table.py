@@ -5,20 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from harness.reports.render.escape import cell, inert
+
 
 @dataclass(frozen=True)
 class Table:
-    """A title, column names, rows of text cells, and a note."""
+    """A title, column names, rows of text cells, and a note.
+
+    `marked`: its cells are Markdown already (links, code of a model), every text from elsewhere in them escaped.
+    """
 
     title: str
     columns: list[str]
     rows: list[list[str]]
     note: str = ""
+    marked: bool = False
 
     def markdown(self) -> str:
         """Pipe-separated, cells escaped and not padded: a changed number changes one line, and long cells stay short
         (tabulate's pipe format pads every cell to the longest of its column and escapes nothing)."""
-        return "\n".join([_row(self.columns), "|---" * len(self.columns) + "|", *map(_row, self.rows)])
+        rows = self.rows if self.marked else [[inert(text) for text in row] for row in self.rows]
+        return "\n".join([_row([*map(inert, self.columns)]), "|---" * len(self.columns) + "|", *map(_row, rows)])
 
     def latex(self) -> str:
         """A booktabs tabular, escaped; the first column is left-aligned, the others are right-aligned."""
@@ -29,4 +36,4 @@ class Table:
 
 
 def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+    return f"| {' | '.join(map(cell, cells))} |"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from harness.reports.analysis.budget_audit import Audit, Delay
 from harness.reports.analysis.hypotheses import HypothesisResult
@@ -172,14 +173,17 @@ def audit_text(audit: Audit, delay: Delay | None) -> str:
     )
 
 
-def notes(findings: Findings) -> list[str]:
-    """Caveats: missing or failed runs, tuning at the edge of its grid, differing environments."""
+def notes(findings: Findings, shown: Callable[[str], str] = str) -> list[str]:
+    """Caveats: missing or failed runs, tuning at the edge of its grid, differing environments.
+
+    `shown` is how a page shows what is not our own text: why a run failed, which machine it ran on.
+    """
     caveats = []
     for arm in findings.results.study.arms:
         summary = findings.arms.get(arm)
         if summary is None:
             runs = findings.results.runs.get(arm, {})
-            why = "; ".join(f"seed {s}: {r.status}" for s, r in runs.items()) or "no run yet"
+            why = "; ".join(f"seed {s}: {shown(r.status)}" for s, r in runs.items()) or "no run yet"
             caveats.append(f"{arm} has no finished run ({why}) and is not in the tables.")
             continue
         missing: dict[str, list[int]] = {}
@@ -187,7 +191,7 @@ def notes(findings: Findings) -> list[str]:
             if s.value is None:
                 missing.setdefault(s.status, []).append(s.seed)
         if missing:
-            without = [f"{seed_list(numbers)} ({status})" for status, numbers in missing.items()]
+            without = [f"{seed_list(numbers)} ({shown(status)})" for status, numbers in missing.items()]
             caveats.append(f"{arm}: missing {join_words(without)}; its pairs have fewer seeds.")
     study = findings.results.study
     for arm in (arm for arm in study.arms if study.tune and study.tuned_as(arm) != arm):
@@ -208,7 +212,8 @@ def notes(findings: Findings) -> list[str]:
         )
     for name, values in _variety(findings).items():
         if len(values) > 1:
-            caveats.append(f"The runs differ in {name}: {join_words(sorted(map(str, values)))}.")
+            words = [shown(word) for word in sorted(map(str, values))]
+            caveats.append(f"The runs differ in {name}: {join_words(words)}.")
     return caveats
 
 

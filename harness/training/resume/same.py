@@ -9,6 +9,7 @@ from typing import Any
 
 from harness.config.experiment import with_defaults
 from harness.records.fingerprint import config_differences
+from harness.records.io import read_json
 from harness.records.schema import Record, check_shape
 from harness.records.upgrade import upgrade_own, upgrade_record
 
@@ -55,7 +56,7 @@ def _inputs(environment: Mapping[str, Any]) -> dict[str, str]:
 def _begun(file: Path) -> dict[str, Any]:
     """Raises ValueError naming the record, and the field of it that no run would have written."""
     try:
-        record = json.loads(file.read_text())
+        record = read_json(file)
         record = upgrade_record(record) if isinstance(record, dict) else record
         check_shape(record, "begun")
     except (OSError, ValueError) as error:

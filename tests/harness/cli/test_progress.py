@@ -200,3 +200,25 @@ def test_a_run_in_two_stages_says_how_it_divided_its_spend() -> None:
         {**a_record(), "split": {"sampling": nothing, "training": nothing, "passes": 0, "kept_completions": 0}}, "x"
     )
     assert "sampling took - of the FLOPs" in out.getvalue()
+
+
+SPOKEN = "a\x1b[2J\x1b]0;title\x07b\x9b31mc\x00\u202ed"
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_text_does_not_act_on_the_screen(terminal: bool) -> None:
+    """Neither a message (of a data file), nor the reason of a failure, nor the name of a set or of a part."""
+    record = a_record() | {"status": "failed", "reason": f"RuntimeError: {SPOKEN}"}
+    record["evals"] = [{**row, "task": SPOKEN} for row in record["evals"] if row["task"] == "arithmetic"]
+    record["memory"] = {"peak_bytes": 1, "parts": {SPOKEN: {"bytes": 1, "how": SPOKEN}}}
+    progress, out, _ = a_progress(terminal)
+    plain = Console(file=out, width=200)
+    progress.console = plain if not terminal else progress.console
+    with progress:
+        progress.message(SPOKEN)
+        progress.evaluation(0.0, [row for row in record["evals"] if row["fraction"] == 0])
+        progress.finish(record, "[bold]folder[/bold]")
+    said = out.getvalue()
+    assert "abcd" in said and "[bold]folder[/bold]" in said
+    for harm in ("\x1b[2J", "\x1b]0;", "\x9b", "\x00", "\u202e"):
+        assert harm not in said

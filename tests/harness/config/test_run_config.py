@@ -24,7 +24,7 @@ def model(tmp_path: Path) -> str:
     folder = tmp_path / "model"
     folder.mkdir()
     (folder / "model_defaults.toml").write_text(
-        'lr = 0.01\nprompts = 7\ngroup_size = 5\nbudget = "prompts=9"\n[algo]\nkl_coef = 0.5\nclip_low = 0.3\n'
+        'lr = 0.01\nprompts = 7\ngroup_size = 5\nbudget = "prompts=9"\n[reward_model]\nlr = 0.5\n'
     )
     return str(folder)
 
@@ -57,7 +57,7 @@ def test_a_later_layer_wins(model: str, file: str) -> None:
         "seed": "file",
         "group_size": "flag",
         "lr": "flag",
-        "algo.kl_coef": "profile",
+        "reward_model.lr": "profile",
         "algo.clip_low": "file",
         "task.test_size": "file",
     }
@@ -65,8 +65,9 @@ def test_a_later_layer_wins(model: str, file: str) -> None:
 
 def test_tables_are_merged_field_by_field(model: str, file: str) -> None:
     flags = {"model": model, "task": {"train_file": "t.jsonl"}}
-    config = resolve(flags, ["algo.clip_high=0.9", "task.other_size=2"], file)
-    assert config.algo == {"kl_coef": 0.5, "clip_low": 0.4, "clip_high": "0.9"}
+    config = resolve(flags, ["algo.clip_high=0.9", "task.other_size=2", "reward_model.batch=3"], file)
+    assert config.algo == {"clip_low": 0.4, "clip_high": "0.9"}
+    assert config.reward_model == {"lr": 0.5, "batch": "3"}
     assert config.task == {"train_file": "t.jsonl", "test_size": 11, "other_size": "2"}
     assert config.sources["algo.clip_high"] == config.sources["task.train_file"] == "flag"
 
@@ -386,6 +387,60 @@ def test_a_broken_profile_is_named(tmp_path: Path) -> None:
     (tmp_path / "model_defaults.toml").write_text("lr = fast\n")
     with pytest.raises(ValueError, match="model_defaults.toml"):
         resolve({"model": str(tmp_path)}, [], None)
+
+
+NOT_SCALE = {
+    # what a model's folder may not set -> (its file, what the line must name)
+    "a reward that is code": ('reward = "evil.py:f"', "reward"),
+    "a learned reward": ('reward = "outcome-model"', "reward"),
+    "an algorithm that is code": ('[algo]\nname = "evil.py"', "algo"),
+    "an algorithm by word": ('algo = "evil.py"', "algo"),
+    "an algorithm, flat": ('algo_name = "evil.py"', "algo_name"),
+    "a field of the algorithm": ("[algo]\nkl_coef = 0.5", "algo"),
+    "a task": ('task = "qa"', "task"),
+    "a file to read": ('[task]\ntrain_file = "/etc/passwd"', "task"),
+    "another model": ('model = "other/model"', "model"),
+    "another reward model": ('[reward_model]\nname = "other/model"', "reward_model.name"),
+    "shaping": ("[reward_weights]\nformat = 1.0", "reward_weights"),
+    "the seed": ("seed = 7", "seed"),
+    "where to write": ('out = "/"', "out"),
+    "the run's name": ('name = "../../x"', "name"),
+    "what is measured": ("eval_fractions = [1.0]", "eval_fractions"),
+    "stock tasks": ('eval_tasks = ["evil"]', "eval_tasks"),
+    "resuming": ("resume = true", "resume"),
+    "what is no field": ("speed = 3", "speed"),
+    "a dotted name": ('"reward_model.name" = "other/model"', "reward_model.name"),
+    "sources": ('[sources]\nreward = "flag"', "sources"),
+    "a wrong value": ("lr = -1", "lr"),
+    "a wrong kind": ("prompts = [1]", "prompts"),
+    "a wrong value in a group": ("reward_model = 3", "reward_model"),
+}
+
+
+@pytest.mark.parametrize("name", ["model_defaults.toml", "profile.toml"])
+@pytest.mark.parametrize("case", NOT_SCALE)
+def test_a_models_folder_sets_its_scale_alone(case: str, name: str, tmp_path: Path) -> None:
+    text, field = NOT_SCALE[case]
+    (tmp_path / name).write_text(f"{text}\n")
+    with pytest.raises(ValueError, match=rf"{name}: .*\b{field}\b"):
+        resolve({"model": str(tmp_path)}, [], None)
+
+
+def test_every_scale_field_of_a_models_folder_is_taken_and_told(tmp_path: Path) -> None:
+    """Those of an earlier run's profile.toml too, whose fields had other names."""
+    values = {name: getattr(DEFAULTS, name) for name in start_models.SCALE}
+    assert set(values) >= {"lr", "prompts", "group_size", "budget"}
+    text = "".join(f"{k} = {f'{v!r}'.replace(chr(39), chr(34))}\n" for k, v in values.items())
+    (tmp_path / "model_defaults.toml").write_text(text + "[reward_model]\nlr = 0.5\n")
+    config = resolve({"model": str(tmp_path)}, [], None)
+    assert {name: getattr(config, name) for name in values} == values and config.reward_model == {"lr": 0.5}
+    (notice,) = start_models.defaults_notice(config.model, config.sources)
+    assert str(tmp_path / "model_defaults.toml") in notice and "lr" in notice and "budget" in notice
+    assert start_models.defaults_notice("nano", resolve({}, [], None).sources) == []
+    (tmp_path / "model_defaults.toml").unlink()
+    (tmp_path / "profile.toml").write_text("micro_tokens = 12\nrollout_rows = 34\n")
+    config = resolve({"model": str(tmp_path)}, [], None)
+    assert (config.micro_batch_tokens, config.rollout_batch_size) == (12, 34)
 
 
 def test_a_table_where_a_word_is_due(tmp_path: Path) -> None:

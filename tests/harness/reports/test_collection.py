@@ -136,3 +136,18 @@ def test_what_ablates_deepseekmath() -> None:
     fig7: Study = load("dsm_fig7")
     assert all(2 * h.k <= fig7.base["eval_samples"] for h in fig7.hypotheses if h.k)
     assert len({c.config("x").eval_samples for c in fig7.runs()}) == 1
+
+
+def test_the_page_of_a_folder_is_not_written_through_a_link(full: Path, tmp_path: Path) -> None:
+    """Neither the page itself nor the report of a study whose folder lies elsewhere."""
+    (outside := tmp_path / "outside").write_text("# Mine\n")
+    (full / "README.md").symlink_to(outside)
+    with pytest.raises(ValueError, match=f"{full / 'README.md'}: is a link"):
+        write_overview(full)
+    (full / "README.md").unlink()
+    shutil.move(full / "two", tmp_path / "two")
+    (full / "two").symlink_to(tmp_path / "two")
+    with pytest.raises(ValueError, match=f"{full / 'two'}: is a link"):
+        write_overview(full)
+    assert outside.read_text() == "# Mine\n"
+    assert not [*full.glob("*/report.md"), *(tmp_path / "two").glob("report.*"), *full.glob("README.md")]

@@ -176,6 +176,12 @@ def surrounded(name: str, value: Any) -> Callable[[dict[str, Any]], object]:
     return lambda r: r["environment"].update({name: value})
 
 
+def budgeted(record: dict[str, Any], unit: str, limit: float) -> None:
+    """The record as one of another budget."""
+    record["budget"].update(unit=unit, limit=limit)
+    record["config"]["budget"] = f"{unit}={limit!r}"
+
+
 CHANGES: dict[str, tuple[Callable[[dict[str, Any]], object], list[str]]] = {
     # what is wrong with a/seed1 -> (how it came to be, what the line must say beside the file)
     "another schema": (lambda r: r.update(schema=SCHEMA + 1), [f"schema {SCHEMA + 1}"]),
@@ -187,8 +193,8 @@ CHANGES: dict[str, tuple[Callable[[dict[str, Any]], object], list[str]]] = {
     "another token limit": (configured("max_new_tokens", 9), ["max_new_tokens is 9", "512"]),
     "another temperature": (configured("temperature", 0.5), ["temperature is 0.5", "1.0"]),
     "another day": (configured("chat_date", "2026-11-30"), ["chat_date is 2026-11-30", "2024-07-26"]),
-    "another limit": (lambda r: r["budget"].update(limit=9), ["budget is ", "9", "160"]),
-    "another unit": (lambda r: r["budget"].update(unit="flops"), ["budget is ", "flops", "completions"]),
+    "another limit": (lambda r: budgeted(r, "completions", 90.0), ["budget is ", "90", "160"]),
+    "another unit": (lambda r: budgeted(r, "flops", 2e12), ["budget is ", "flops", "completions"]),
     "another start model": (surrounded("model", {"sha256": "dead"}), ["the start model is ", "dead", "feed"]),
     "other data": (
         lambda r: r["environment"]["data"][0].update(sha256="dead"),
@@ -258,7 +264,9 @@ def test_a_field_that_came_later_is_no_difference(runs: list[str], folder: Path)
 
 
 def test_a_run_that_failed_may_have_been_another(folder: Path) -> None:
-    write(folder / "a" / "seed1", unfinished("a", 1, "failed", budget={"unit": "flops", "limit": 1.0}))
+    record = unfinished("a", 1, "failed")
+    budgeted(record, "flops", 2e12)
+    write(folder / "a" / "seed1", record)
     assert load_results(folder).seeds("a") == [0, 4]
 
 

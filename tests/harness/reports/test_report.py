@@ -151,3 +151,31 @@ def test_records_that_keep_no_outcomes(
         change(run, lambda r: [row.update(outcomes="") for row in r["evals"] if row["fraction"] in points])
     write_report(bare)
     check_tables((bare / "report.md").read_text())
+
+
+@pytest.mark.parametrize("how", ["link", "dangling", "directory"])
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_nothing_is_written_through_a_link(name: str, how: str, tmp_path: Path, no_figures: None) -> None:
+    """A folder may come from anywhere, and a link in it may lead to a file of the reader's."""
+    folder, outside = tmp_path / "study", tmp_path / "outside"
+    write(folder, a_record("grpo", 0, [0.3, 0.5, 0.9]))
+    if how == "directory":
+        (folder / name).mkdir()
+    else:
+        (folder / name).symlink_to(outside)
+    if how == "link":
+        outside.write_text("mine")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ValueError, match=rf"^{folder / name}: is "):
+        write_report(folder)
+    assert sorted(tmp_path.rglob("*")) == before and (how != "link" or outside.read_text() == "mine")
+
+
+def test_a_report_runs_no_code_that_records_and_studies_name(tmp_path: Path, no_figures: None) -> None:
+    (evil := tmp_path / "evil.py").write_text(f"from pathlib import Path\nPath({str(tmp_path / 'ran')!r}).touch()\n")
+    arm = {"algo": {"name": str(evil)}, "reward": f"{evil}:f", "model": str(tmp_path)}
+    folder = write_study(tmp_path / "study", {}, arms={"a": arm}, seeds=[0])
+    record = a_record("a", 0, [0.3, 0.5, 0.9], algo=str(evil))
+    record["config"] |= {"algo_name": str(evil), "reward": f"{evil}:f"}
+    write(folder / "a" / "seed0", record)
+    assert list(write_report(folder).arms) == ["a"] and not (tmp_path / "ran").exists()

@@ -243,6 +243,9 @@ def test_a_trials_folder_is_one_folder() -> None:
 # ---------------------------------------------------------------- the stub
 
 
+SILENT = 1000  # exit code 0, and a record that says running
+
+
 class Stub:
     """In the place of `subprocess`: `ends` says how the run in a folder (relative to OUT) ends; finished otherwise.
 
@@ -269,10 +272,10 @@ class Stub:
         self.before(path, env)
         code = self.ends.get(path, 0)
         message = {0: "", 1: "a warning\nerror: the run failed: out of cheese\n", 2: "error: lr: wrong\n"}.get(code, "")
-        status = {0: "finished", 1: "failed", 130: "interrupted", -9: "running"}.get(code)
+        status = {0: "finished", 1: "failed", 130: "interrupted", -9: "running", SILENT: "running"}.get(code)
         if status:
             leave(config, status=status)
-        return subprocess.CompletedProcess(list(words), code, stderr=message)
+        return subprocess.CompletedProcess(list(words), 0 if code == SILENT else code, stderr=message)
 
 
 @pytest.fixture
@@ -350,6 +353,14 @@ def test_two_workers_need_half_the_time(stub: Stub, launched: Launch, monkeypatc
     _, lines = launched(make_study(), workers=2)
     minutes = [int(line.split("about ")[1].split()[0]) for line in lines[1:5]]
     assert minutes[0] in (3, 2) and minutes[-1] == 0
+
+
+def test_a_process_that_ended_without_a_word_has_not_finished(stub: Stub, launched: Launch) -> None:
+    """A user's code may end it by os._exit(0): exit code 0, and a record that still says running."""
+    path = "s/b/seed0"
+    stub.ends = {path: SILENT}
+    failures, lines = launched(make_study())
+    assert failures == [f"{path}: exit status 0"] and f"[2/4] {path}: did not finish: exit status 0" in lines
 
 
 def test_a_crash_is_kept_and_shown_and_stops_nobody(stub: Stub, launched: Launch) -> None:

@@ -192,7 +192,9 @@ def two_points(folder: Path) -> Path:
 
 
 def one_run(folder: Path) -> Path:
-    return write(folder, a_record("only", 0, [0.3, 0.4, 0.5], algo="only"))
+    record = a_record("only", 0, [0.3, 0.4, 0.5], algo="only")
+    record["config"]["algo_name"] = "only"
+    return write(folder, record)
 
 
 def without_outcomes(folder: Path) -> Path:
