@@ -12,10 +12,12 @@ import re
 from fractions import Fraction
 from functools import lru_cache
 
-from evals.verification.symbols import ascii_math
+from evals.verification.answers.symbols import ascii_math
 
 LONGEST = 1_000  # characters of an answer; more is not an answer
 CACHED = 4096  # answers whose normal forms are remembered: a group gives the same ones again and again
+
+DOLLAR = "\ue000"  # a dollar, as against the mark of mathematics
 
 _NUM = r"(?:(?:[0-9]{1,3}(?:[, ][0-9]{3})+|[0-9]+)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3})?"
 _MONEY = r"(?:\\?[$€£¥])"
@@ -41,7 +43,8 @@ _REPLACED = (  # in this order
     (rf"\s*\^\s*(?:\{{\s*\\circ\s*\}}|\\circ{_CASES}|\{{\s*o\s*\}})|\s*\\degrees?{_CASES}", "°"),
     (rf"\\(?:textrm|textbf|textit|textnormal|textsf|texttt|textup|emph|mbox|hbox|mathrm|operatorname){_CASES}\s*\{{", r"\\text{"),
     (rf"\\(?:mathbf|mathit|mathsf|boldsymbol|bm|mathop){_CASES}\s*\{{([^{{}}]*)\}}", r"\1"),
-    (r"\\text\s*\{\s*(\\?[$%])\s*\}", r"\1"),
+    (r"\\text\s*\{\s*(\\?[%$" + DOLLAR + r"])\s*\}", r"\1"),
+    (r"\\frac\s*\{\s*(\\text\s*\{[^{}]*\})\s*\}\s*\{\s*(\\text\s*\{[^{}]*\})\s*\}", r"\1/\2"),
     (r"\\text\s*\{\s*([0-9.,/:+-]+|[eix])\s*\}", r"\1"),
     (r"\\text\s*\{\s*(" + "|".join(("sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "exp")) + r")\s*\}", r"\\\1 "),
     (rf"\\(?:leq|leqslant|lequiv){_CASES}|<=|=<", r"\\le "),
@@ -64,6 +67,7 @@ _RULES = [(re.compile(pattern), replacement) for pattern, replacement in _REPLAC
 _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 _LATEX = re.compile(r"\\(?:begin|end)\s*\{[a-z*]+\}(?:\{[clr|]*\})?|\\[A-Za-z]+")
 _FUNCTIONS = re.compile(r"(?<![A-Za-z])(?:sqrt|pi|sin|cos|tan|log|ln|exp)(?![A-Za-z])")
+_SPACES = re.compile(r"(?<![0-9.])\s+|\s+(?![0-9.\s])")
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*")
 _PLAIN = re.compile(r"-?[0-9]+")
 _POLAR = re.compile(r"(?i)yes|no|true|false")
@@ -113,9 +117,6 @@ def clean(text: str) -> str:
         if text == before:
             break
     return text.replace(DOLLAR, r"\$")
-
-
-DOLLAR = "\ue000"  # a dollar, as against the mark of mathematics
 
 
 def _unwrapped(text: str) -> str:
@@ -198,3 +199,12 @@ def prose(text: str, letters: int) -> bool:
     """
     bare = _FUNCTIONS.sub(" ", _LATEX.sub(" ", _TEXT.sub(" ", text)))
     return re.search(rf"[^\W\d_]{{{letters}}}", bare) is not None
+
+
+def squeeze(text: str) -> str:
+    """The text without spaces, except between digits: `1 8` is not `18`.
+
+    >>> squeeze("x + 1"), squeeze("1 8")
+    ('x+1', '1 8')
+    """
+    return _SPACES.sub("", text)

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from evals.verification.notation import number
+from evals.verification.answers.notation import number
 
 Unit = tuple[tuple[str, int], ...]  # (unit, power), sorted
 
@@ -58,7 +58,7 @@ _TOKEN = re.compile(
     r"|[0-9]+|\s+|\S"
 )
 _PART = re.compile(r"\^\{?\s*(-?[0-9])\s*\}?|[/]|[^\s/^{}\\*\u00b7.]+(?:\.[a-z]\.?)?|\\%")
-_BODY_END = re.compile(r"(?:[0-9})!\]|.]|\\pi|\\infty|[a-z])\s*$")
+_BODY_END = re.compile(r"(?:[0-9})!\]|.]|\\pi|\\infty|[A-Za-z])\s*$")
 LONGEST_UNIT = 14  # tokens
 
 
@@ -99,7 +99,8 @@ def quantity(text: str) -> Quantity:
 
 
 def _ends_value(rest: str) -> bool:
-    return _BODY_END.search(rest[-12:]) is not None and not rest.endswith(" .")
+    command = re.search(r"\\([A-Za-z]+)\s*$", rest[-24:])
+    return _BODY_END.search(rest[-12:]) is not None and (command is None or command[1] in ("pi", "infty"))
 
 
 def _phrase(text: str, before: str) -> tuple[int, Unit] | None:
@@ -107,7 +108,8 @@ def _phrase(text: str, before: str) -> tuple[int, Unit] | None:
     in_text = r"\text" in text
     if not in_text and not _plain_allowed(text, before):
         return None
-    text = re.sub(r"\\text\s*\{([^{}]*)\}", r" \1 ", text).replace(r"\cdot", " ").replace(r"\%", "%").replace("-", " ")
+    text = re.sub(r"\\text\s*\{([^{}]*)\}", r" \1 ", text).replace(r"\cdot", " ").replace(r"\%", "%")
+    text = re.sub(r"(?<=[A-Za-z])-(?=[A-Za-z])", " ", text)
     if "\\" in text or re.search(r"[0-9]", re.sub(r"\^\s*\{?\s*-?[0-9]\s*\}?", "", text)):
         return None
     return unit_of(" ".join(text.split()), in_text)

@@ -13,10 +13,7 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
-Tree = tuple[Any, ...]
-
-DEPTH = 40  # nested groups
-SIZE = 600  # nodes of a tree
+from evals.verification.answers.scanner import DEPTH, Malformed, Scanner, Tree, Unsupported
 
 TRIG = ("sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh")
 INVERSE = ("arcsin", "arccos", "arctan", "arccot", "arcsec", "arccsc")
@@ -30,21 +27,12 @@ _NAMED = ("overline", "vec", "hat", "bar", "tilde", "widehat", "overrightarrow",
 _DIGITS = {word: str(n) for n, word in enumerate("zero one two three four five six seven eight nine ten".split())}
 _DIGITS |= {"eleven": "11", "twelve": "12", "sixteen": "16"}
 
-_SPACE = re.compile(r"(?:\s|\\quad(?![A-Za-z])|\\qquad(?![A-Za-z])|\\displaystyle(?![A-Za-z])|&(?=\s*$))+")
 _NUMBER = re.compile(r"[0-9]{1,3}(?: [0-9]{3})+(?![0-9.])|[0-9]+(?:\.[0-9]*)?|\.[0-9]+")
 _COMMAND = re.compile(r"\\([A-Za-z]+)")
 _WORD = re.compile(r"[A-Za-z]+")
 _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 _INTEGERS = re.compile(r"\\frac\s*(?:\{\s*([0-9]+)\s*\}|([0-9]))\s*(?:\{\s*([0-9]+)\s*\}|([0-9]))")
 _PLAIN = re.compile(r"(?:" + "|".join(sorted(("sqrt", "pi", "abs", *FUNCTIONS), key=len, reverse=True)) + ")")
-
-
-class Malformed(ValueError):
-    """No expression at all: prose, unbalanced brackets, an operator without its operand."""
-
-
-class Unsupported(ValueError):
-    r"""It may be an expression, but not one of these: sums, integrals, limits, any unknown command."""
 
 
 @lru_cache(4096)
@@ -77,44 +65,8 @@ def has_imaginary(tree: Tree) -> bool:
     return tree == ("const", "i") or any(has_imaginary(part) for part in tree[1:] if isinstance(part, tuple))
 
 
-class _Reader:
-    """Recursive descent; `at` is the next character."""
-
-    def __init__(self, text: str) -> None:
-        self.text, self.at, self.depth, self.nodes = text, 0, 0, 0
-        self.skip()
-
-    # -------------------------------------------------------------- characters
-
-    def skip(self) -> None:
-        if match := _SPACE.match(self.text, self.at):
-            self.at = match.end()
-
-    def peek(self, *options: str) -> str:
-        """The first option that comes next; commands end at a letter's end."""
-        for option in options:
-            end = self.at + len(option)
-            whole = not (option[0] == "\\" and option[-1].isalpha() and self.text[end : end + 1].isalpha())
-            if whole and self.text.startswith(option, self.at):
-                return option
-        return ""
-
-    def take(self, *options: str) -> str:
-        option = self.peek(*options)
-        if option:
-            self.at += len(option)
-            self.skip()
-        return option
-
-    def need(self, option: str) -> None:
-        if not self.take(option):
-            raise Malformed(f"{option} is missing")
-
-    def node(self, *parts: Any) -> Tree:
-        self.nodes += 1
-        if self.nodes > SIZE:
-            raise Malformed("too long")
-        return parts
+class _Reader(Scanner):
+    """Recursive descent."""
 
     # -------------------------------------------------------------- operators
 

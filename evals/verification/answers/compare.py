@@ -1,0 +1,199 @@
+r"""Shape against shape: is the answer the gold answer?  True or False; `Unsupported` where only math-verify can say.
+
+Lists and sets have no order, points and intervals do.  A name on the left (`x = 5`, `m + n = 204`, `f^{-1}(3) = 2`) is no
+part of the value where the other side has none.  An inequality of one name is an interval.  Equations are equal up
+to a constant factor.  Every side of a chain `x = 10/2 = 5` has to be right, and what is behind an `\approx` has to be
+the right number rounded.
+"""
+
+from __future__ import annotations
+
+import re
+
+from evals.verification.answers.evaluation import ratio
+from evals.verification.answers.expressions import Tree, Unsupported, parse
+from evals.verification.answers.notation import squeeze
+from evals.verification.answers.relations import (
+    EQUALITY,
+    FLIPPED,
+    as_interval,
+    is_name,
+    middle,
+    named,
+    names_agree,
+    unlabelled,
+)
+from evals.verification.answers.shapes import Shape, shape
+from evals.verification.answers.values import chosen, leaves, ratio_value, ratios, rounded
+
+ITEMS = 40  # of a list that are compared
+_MODULO = re.compile(r"\s*\(?\s*\\pmod\s*(?:\{[^{}]*\}|[0-9])\s*\)?\s*$")
+
+
+def same(gold: str, answer: str) -> bool:
+    r"""Are two answers in plain notation equal?  Budget, Unsupported: not decided here.
+
+    >>> same("[0,1)", r"0\le x<1"), same(r"2\sqrt{3}", r"\sqrt{12}"), same("14", r"14\text{, 15}"), same("(1,2)", "(2,1)")
+    (True, True, False, False)
+    """
+    if squeeze(gold) == squeeze(answer) or chosen(gold, answer):
+        return True
+    if _MODULO.search(answer) and not _MODULO.search(gold):
+        answer = _MODULO.sub("", answer)
+    return _same(shape(gold), shape(unlabelled(answer, gold)))
+
+
+def _same(gold: Shape, answer: Shape) -> bool:
+    if answer.kind == "relation" and gold.kind != "relation":
+        return _value_of_relation(gold, answer)
+    if gold.kind == "relation":
+        return _relations(gold, answer)
+    gold, answer = as_interval(gold), as_interval(answer)
+    if {gold.kind, answer.kind} <= {"list", "set", "union"} and "leaf" not in (gold.kind, answer.kind):
+        return _unordered(gold, answer)
+    if gold.kind != answer.kind:
+        return _mixed(gold, answer)
+    if gold.kind == "leaf":
+        return leaves(gold.text, answer.text)
+    if gold.kind == "ratio":
+        return ratios(gold, answer)
+    if (gold.left, gold.right) != (answer.left, answer.right):
+        return False
+    return len(gold.items) == len(answer.items) and all(map(_same, gold.items, answer.items))
+
+
+def _mixed(gold: Shape, answer: Shape) -> bool:
+    """Shapes of two kinds that may mean the same."""
+    if gold.kind == "set" and len(gold.items) == 1:
+        return _same(gold.items[0], answer)
+    if answer.kind == "set" and len(answer.items) == 1:
+        return _same(gold, answer.items[0])
+    if {gold.kind, answer.kind} == {"set", "leaf"}:  # the empty one
+        leaf = gold if gold.kind == "leaf" else answer
+        other = answer if gold.kind == "leaf" else gold
+        return not other.items and squeeze(leaf.text) == r"\emptyset"
+    if gold.kind == "group" and answer.kind == "list":  # (1, 2) without its brackets
+        return (gold.left, gold.right) == ("(", ")") and len(gold.items) == len(answer.items) and (
+            not answer.words and all(map(_same, gold.items, answer.items))
+        )
+    if gold.kind == "list" and answer.kind == "group" and answer.left == "(" and answer.right == ")":
+        named = [named(item) for item in gold.items]  # x = 1, y = 2 as (1, 2)
+        if len(gold.items) == len(answer.items) and all(named) and len({n for n, _ in named if n}) == len(named):  # type: ignore[misc]
+            return all(_same(pair[1], item) for pair, item in zip(named, answer.items, strict=True) if pair)
+        return False
+    if gold.kind == "leaf" and answer.kind == "group" and squeeze(gold.text) == r"\mathbb{R}":
+        return _same(shape(r"(-\infty,\infty)"), answer)
+    if gold.kind == "group" and answer.kind == "leaf" and squeeze(answer.text) == r"\mathbb{R}":
+        return _same(gold, shape(r"(-\infty,\infty)"))
+    if {gold.kind, answer.kind} == {"ratio", "leaf"}:
+        return ratio_value(gold, answer)
+    return False
+
+
+def _unordered(gold: Shape, answer: Shape) -> bool:
+    """Each item of one is exactly one item of the other."""
+    golds, answers = list(_items(gold)), list(_items(answer))
+    if len(golds) != len(answers) or len(golds) > ITEMS:
+        return False
+    if (gold.kind == "union") != (answer.kind == "union") and any(i.kind not in ("group", "set", "leaf") for i in answers):
+        return False
+    for item in golds:
+        match = next((i for i, other in enumerate(answers) if _same(item, other)), None)
+        if match is None:
+            return False
+        del answers[match]
+    return True
+
+
+def _items(group: Shape) -> tuple[Shape, ...]:
+    """The items, without `k \\in \\mathbb{Z}` beside others; names that are given once hold for all."""
+    kept = [item for item in group.items if not _membership(item)] or list(group.items)
+    first = named(kept[0]) if kept else None
+    if first is not None and all(item.kind != "relation" for item in kept[1:]):
+        kept[0] = first[1]  # n = 1, 2, 3
+    return tuple(kept)
+
+
+def _membership(item: Shape) -> bool:
+    return item.kind == "relation" and item.ops == ("in",) and item.items[1].text.strip().startswith(r"\mathbb")
+
+
+# ---------------------------------------------------------------- relations
+
+
+def _value_of_relation(gold: Shape, answer: Shape) -> bool:
+    """The gold answer is a value, the answer a relation: x = 5, x = 10/2 = 5, x \\in [0, 1], 0 < x < 1."""
+    if answer.ops == ("in",):
+        return is_name(answer.items[0], gold) and _same(gold, answer.items[1])
+    if set(answer.ops) <= EQUALITY:
+        sides, ops = list(answer.items), ["=", *answer.ops]
+        if len(sides) > 1 and (_is_empty(sides[0]) or is_name(sides[0], gold)):
+            sides, ops = sides[1:], ["=", *ops[2:]]
+        return all(
+            _same(gold, side) or (op == "~" and i > 0 and rounded(gold, side))
+            for i, (side, op) in enumerate(zip(sides, ops, strict=True))
+        )
+    interval = as_interval(answer)
+    return interval.kind != "relation" and gold.kind in ("group", "union", "list") and _same(gold, interval)
+
+
+def _is_empty(side: Shape) -> bool:
+    return side.kind == "leaf" and not side.text.strip()
+
+
+def _relations(gold: Shape, answer: Shape) -> bool:
+    """The gold answer is a relation."""
+    named = named(gold)
+    if answer.kind != "relation":
+        if named is not None:
+            return _same(named[1], answer)
+        interval = as_interval(gold)
+        return interval.kind != "relation" and answer.kind != "leaf" and _same(interval, answer)
+    other = named(answer)
+    if named is not None and other is not None and names_agree(named[0], other[0]):
+        sides = answer.items[1:]
+        if all(_same(named[1], side) for side in sides):
+            return True
+    if len(gold.items) != 2 or len(answer.items) != 2:
+        ours, theirs = as_interval(gold), as_interval(answer)
+        if ours.kind != "relation" and theirs.kind != "relation":
+            return middle(gold) == middle(answer) and _same(ours, theirs)
+        return _chains(gold, answer)
+    return _proportional(gold, answer)
+
+
+def _chains(gold: Shape, answer: Shape) -> bool:
+    """a < b < c against the same, or c > b > a."""
+    forms = []
+    for relation in (gold, answer):
+        items, ops = list(relation.items), list(relation.ops)
+        if all(op in FLIPPED for op in ops):
+            items, ops = items[::-1], [FLIPPED[op] for op in reversed(ops)]
+        forms.append((items, ops))
+    (golds, ops), (answers, others) = forms
+    return ops == others and len(golds) == len(answers) and all(map(_same, golds, answers))
+
+
+def _proportional(gold: Shape, answer: Shape) -> bool:
+    """l - r of one is c times l - r of the other; with c > 0, and the same sign between them, for inequalities."""
+    (op, a), (other, b) = (_difference(relation) for relation in (gold, answer))
+    if op != other:
+        return False
+    sign = ratio(a, b)
+    return sign is not None and (sign > 0 or op in ("=", "!="))
+
+
+def _difference(relation: Shape) -> tuple[str, Tree]:
+    op = relation.ops[0]
+    left, right = (_tree(item) for item in relation.items)
+    if op in FLIPPED:
+        op, left, right = FLIPPED[op], right, left
+    return op.replace("~", "="), ("add", left, ("neg", right))
+
+
+def _tree(item: Shape) -> Tree:
+    if item.kind != "leaf":
+        raise Unsupported(item.kind)
+    return parse(item.text.strip())
+
+

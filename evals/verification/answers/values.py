@@ -1,0 +1,153 @@
+"""One value against one: words, numbers, quantities, expressions, ratios."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+from evals.verification.answers.evaluation import equal, exact
+from evals.verification.answers.expressions import Malformed, Tree, Unsupported, parse
+from evals.verification.answers.notation import number, plain_words, squeeze, words
+from evals.verification.answers.operations import Budget, NoValue
+from evals.verification.answers.shapes import Shape
+from evals.verification.answers.units import Quantity, agree, quantity
+
+MANY_DIGITS = 12  # of a decimal that can stand for a number without end: 0.0833333333333333 for 1/12
+_DECIMAL = re.compile(r"(-?)([0-9]*)\.([0-9]+)")
+_COMMA = re.compile(r"(-?(?:0|[1-9][0-9]*)),([0-9]{1,2}|[0-9]{4,})")
+_LETTERS = re.compile(r"[^\W\d_][^\W\d_ -]*(?:[ -][^\W\d_]+)*")
+_CHOICE = re.compile(r"\(?\s*(?:\\text\s*\{\s*)?\(?([A-J])\)?\s*[.):]?\s*\}?\s*(.*)", re.DOTALL)
+
+
+def leaves(gold: str, answer: str) -> bool:
+    """Are two single values equal?  Unsupported where that is not decided here."""
+    gold, answer = gold.strip(), answer.strip()
+    if squeeze(gold) == squeeze(answer):
+        return True
+    if (verdict := _words(gold, answer)) is not None:
+        return verdict
+    ours, theirs = quantity(gold), quantity(answer)
+    if not theirs.body or not agree(ours.unit, theirs.unit):
+        return False
+    value, claimed = _number(ours), _number(theirs)
+    if value is not None and claimed is not None:
+        return value == claimed or _long_decimal(gold, value, theirs.body)
+    if value is not None and value.denominator > 1 and (comma := _COMMA.fullmatch(theirs.body)):
+        return value == Fraction(f"{comma[1]}.{comma[2]}")  # 2,74 as 2.74; 2,740 is a number of thousands
+    return _expressions(ours, theirs)
+
+
+def _words(gold: str, answer: str) -> bool | None:
+    """As words, where one of them is words; None where none is."""
+    if (wanted := words(gold)) is not None:
+        return wanted == plain_words(answer)
+    if words(answer) is not None and _LETTERS.fullmatch(bare := gold.strip("() .")):
+        given = re.sub(r"\\text\s*\{([^{}]*)\}", r"\1", answer).strip("() .")
+        return given == bare if len(bare) == 1 else given.casefold() == bare.casefold()
+    return None
+
+
+def chosen(gold: str, answer: str) -> bool:
+    r"""Is the gold answer the letter of a choice, and the answer that letter with what it stands for?
+
+    >>> chosen(r"\text{(C)}", "(C) 14"), chosen("B", "C. x = 42"), chosen("C", "C or D"), chosen("C", "C")
+    (True, False, False, True)
+    """
+    letter = re.sub(r"\\text\s*\{([^{}]*)\}", r"\1", gold).strip("() .")
+    match = _CHOICE.fullmatch(answer) if re.fullmatch("[A-J]", letter) else None
+    if match is None or match[1] != letter:
+        return False
+    marked = not match[2] or re.match(r"[^\n]{0,12}?[.):]", answer) is not None
+    return marked and re.search(r"(?<![A-Za-z\\])[A-J](?![A-Za-z])|\bor\b|\band\b|\bnot\b", match[2]) is None
+
+
+def _number(given: Quantity) -> Fraction | None:
+    value = number(given.body)
+    return None if value is None else value * given.factor
+
+
+def _long_decimal(gold: str, value: Fraction, answer: str) -> bool:
+    """A decimal of many digits may stand for a fraction that no decimal is, rounded or cut off."""
+    match = _DECIMAL.fullmatch(answer)
+    if match is None or "." in gold or len((match[2] + match[3]).lstrip("0")) < MANY_DIGITS:
+        return False
+    return abs(value - Fraction(answer)) < Fraction(1, 10 ** len(match[3])) and not _terminates(value)
+
+
+def _terminates(value: Fraction) -> bool:
+    rest = value.denominator
+    for prime in (2, 5):
+        while rest % prime == 0:
+            rest //= prime
+    return rest == 1
+
+
+def _expressions(gold: Quantity, answer: Quantity) -> bool:
+    trees: list[Tree | None] = []
+    for given in (answer, gold):
+        try:
+            tree = parse(given.body)
+            trees.append(tree if given.factor == 1 else ("mul", ("num", Fraction(given.factor)), tree))
+        except Malformed:
+            return False  # text that is equal was found equal before
+        except Unsupported:
+            trees.append(None)
+    theirs, ours = trees
+    if ours is None or theirs is None:
+        raise Unsupported(answer.body if theirs is None else gold.body)
+    try:
+        return equal(ours, theirs)
+    except Budget:
+        return ours == theirs  # 9^{9^9} is itself, and nothing else is found out about it
+
+
+def rounded(gold: Shape, side: Shape) -> bool:
+    """Is a side behind an approx the gold answer, rounded to as many places as it has?"""
+    if gold.kind != "leaf" or side.kind != "leaf" or (claimed := number(side.text)) is None:
+        return False
+    try:
+        tree = parse(quantity(gold.text).body)
+        near: Tree = ("num", claimed)
+        half = Fraction(1, 2 * 10 ** len(side.text.partition(".")[2].strip()))
+        value = exact(tree)
+        if value is not None:
+            return abs(value - claimed) <= half
+        return _within(tree, near, half)
+    except (Malformed, Unsupported, Budget, NoValue):
+        return False
+
+
+def _within(tree: Tree, near: Tree, half: Fraction) -> bool:
+    """|tree - near| <= half, by |d| / half rounded down to a whole number."""
+    part: Tree = ("div", ("abs", ("add", tree, ("neg", near))), ("num", half))
+    return equal(("floor", part), ("num", Fraction(0)))
+
+
+# ---------------------------------------------------------------- ratios
+
+
+def ratios(gold: Shape, answer: Shape) -> bool:
+    """5:3 is 10:6; a time is not: 4:30 is not 8:60."""
+    if len(gold.items) != len(answer.items):
+        return False
+    if all(item.kind == "leaf" for item in (*gold.items, *answer.items)):
+        pairs = list(zip(gold.items, answer.items, strict=True))
+        if all(leaves(a.text, b.text) for a, b in pairs):
+            return True
+        values = [(number(a.text.strip()), number(b.text.strip())) for a, b in pairs]
+        times = any(re.fullmatch(r"0[0-9]|[0-9]{2} *\\text.*", a.text.strip()) for a in gold.items[1:])
+        if times or any(a is None or b is None or not a or not b for a, b in values):
+            return False
+        return len({a / b for a, b in values if a is not None and b}) == 1
+    return False
+
+
+def ratio_value(gold: Shape, answer: Shape) -> bool:
+    """5:3 as the fraction 5/3."""
+    pair, other = (gold, answer) if gold.kind == "ratio" else (answer, gold)
+    if len(pair.items) != 2 or any(item.kind != "leaf" for item in pair.items):
+        return False
+    above, below = (number(item.text.strip()) for item in pair.items)
+    value = number(other.text.strip())
+    time = re.fullmatch("0[0-9]", pair.items[1].text.strip()) is not None
+    return above is not None and bool(below) and not time and value == above / below  # type: ignore[operator]
