@@ -1,8 +1,8 @@
 r"""Shape against shape: is the answer the gold answer?  True or False; `Unsupported` where only math-verify can say.
 
-Lists and sets have no order, points and intervals do.  A name on the left (`x = 5`, `m + n = 204`, `f^{-1}(3) = 2`) is no
-part of the value where the other side has none.  An inequality of one name is an interval.  Equations are equal up
-to a constant factor.  Every side of a chain `x = 10/2 = 5` has to be right, and what is behind an `\approx` has to be
+Lists and sets have no order, points and intervals do.  A name on the left (`x = 5`, `m + n = 204`, `f^{-1}(3) = 2`) is
+no part of the value where the other side has none.  An inequality of one name is an interval.  Equations are equal
+up to a constant factor.  Every side of a chain `x = 10/2 = 5` has to be right, and what is behind an `\approx` has to be
 the right number rounded.
 """
 
@@ -11,8 +11,8 @@ from __future__ import annotations
 import re
 
 from evals.verification.answers.evaluation import ratio
-from evals.verification.answers.expressions import Tree, Unsupported, parse
-from evals.verification.answers.notation import squeeze
+from evals.verification.answers.expressions import parse
+from evals.verification.answers.notation import number, squeeze
 from evals.verification.answers.relations import (
     EQUALITY,
     FLIPPED,
@@ -23,7 +23,9 @@ from evals.verification.answers.relations import (
     names_agree,
     unlabelled,
 )
+from evals.verification.answers.scanner import Malformed, Tree, Unsupported
 from evals.verification.answers.shapes import Shape, shape
+from evals.verification.answers.units import quantity
 from evals.verification.answers.values import chosen, leaves, ratio_value, ratios, rounded
 
 ITEMS = 40  # of a list that are compared
@@ -33,8 +35,8 @@ _MODULO = re.compile(r"\s*\(?\s*\\pmod\s*(?:\{[^{}]*\}|[0-9])\s*\)?\s*$")
 def same(gold: str, answer: str) -> bool:
     r"""Are two answers in plain notation equal?  Budget, Unsupported: not decided here.
 
-    >>> same("[0,1)", r"0\le x<1"), same(r"2\sqrt{3}", r"\sqrt{12}"), same("14", r"14\text{, 15}"), same("(1,2)", "(2,1)")
-    (True, True, False, False)
+    >>> same("[0,1)", r"0\le x<1"), same(r"2\sqrt{3}", r"\sqrt{12}"), same("(1,2)", "(2,1)")
+    (True, True, False)
     """
     if squeeze(gold) == squeeze(answer) or chosen(gold, answer):
         return True
@@ -73,14 +75,18 @@ def _mixed(gold: Shape, answer: Shape) -> bool:
         other = answer if gold.kind == "leaf" else gold
         return not other.items and squeeze(leaf.text) == r"\emptyset"
     if gold.kind == "group" and answer.kind == "list":  # (1, 2) without its brackets
-        return (gold.left, gold.right) == ("(", ")") and len(gold.items) == len(answer.items) and (
-            not answer.words and all(map(_same, gold.items, answer.items))
+        return (
+            (gold.left, gold.right) == ("(", ")")
+            and len(gold.items) == len(answer.items)
+            and (not answer.words and all(map(_same, gold.items, answer.items)))
         )
     if gold.kind == "list" and answer.kind == "group" and answer.left == "(" and answer.right == ")":
-        named = [named(item) for item in gold.items]  # x = 1, y = 2 as (1, 2)
-        if len(gold.items) == len(answer.items) and all(named) and len({n for n, _ in named if n}) == len(named):  # type: ignore[misc]
-            return all(_same(pair[1], item) for pair, item in zip(named, answer.items, strict=True) if pair)
-        return False
+        pairs = [pair for item in gold.items if (pair := named(item)) is not None]  # x = 1, y = 2 as (1, 2)
+        if len(pairs) != len(gold.items) or len({name for name, _ in pairs}) < len(pairs):
+            return False
+        return len(pairs) == len(answer.items) and all(
+            _same(value, item) for (_, value), item in zip(pairs, answer.items, strict=True)
+        )
     if gold.kind == "leaf" and answer.kind == "group" and squeeze(gold.text) == r"\mathbb{R}":
         return _same(shape(r"(-\infty,\infty)"), answer)
     if gold.kind == "group" and answer.kind == "leaf" and squeeze(answer.text) == r"\mathbb{R}":
@@ -95,7 +101,8 @@ def _unordered(gold: Shape, answer: Shape) -> bool:
     golds, answers = list(_items(gold)), list(_items(answer))
     if len(golds) != len(answers) or len(golds) > ITEMS:
         return False
-    if (gold.kind == "union") != (answer.kind == "union") and any(i.kind not in ("group", "set", "leaf") for i in answers):
+    mixed = (gold.kind == "union") != (answer.kind == "union")
+    if mixed and any(item.kind not in ("group", "set", "leaf") for item in answers):
         return False
     for item in golds:
         match = next((i for i, other in enumerate(answers) if _same(item, other)), None)
@@ -143,23 +150,21 @@ def _is_empty(side: Shape) -> bool:
 
 def _relations(gold: Shape, answer: Shape) -> bool:
     """The gold answer is a relation."""
-    named = named(gold)
+    ours, theirs = named(gold), named(answer)
     if answer.kind != "relation":
-        if named is not None:
-            return _same(named[1], answer)
+        if ours is not None:
+            return _same(ours[1], answer)
         interval = as_interval(gold)
         return interval.kind != "relation" and answer.kind != "leaf" and _same(interval, answer)
-    other = named(answer)
-    if named is not None and other is not None and names_agree(named[0], other[0]):
-        sides = answer.items[1:]
-        if all(_same(named[1], side) for side in sides):
-            return True
-    if len(gold.items) != 2 or len(answer.items) != 2:
-        ours, theirs = as_interval(gold), as_interval(answer)
-        if ours.kind != "relation" and theirs.kind != "relation":
-            return middle(gold) == middle(answer) and _same(ours, theirs)
-        return _chains(gold, answer)
-    return _proportional(gold, answer)
+    named_alike = ours is not None and theirs is not None and names_agree(ours[0], theirs[0])
+    if named_alike and all(_same(ours[1], side) for side in answer.items[1:]):
+        return True
+    a, b = as_interval(gold), as_interval(answer)
+    if a.kind != "relation" and b.kind != "relation" and middle(gold) == middle(answer) and _same(a, b):
+        return True
+    if len(gold.items) == len(answer.items) == 2:
+        return _proportional(gold, answer)
+    return _chains(gold, answer)
 
 
 def _chains(gold: Shape, answer: Shape) -> bool:
@@ -197,3 +202,52 @@ def _tree(item: Shape) -> Tree:
     return parse(item.text.strip())
 
 
+# ---------------------------------------------------------------- numbers that are worked out
+
+
+def finished(gold: str, answer: str) -> bool:
+    r"""Is nothing left to calculate, where the gold answer is a number?  Of a chain, the last side counts.
+
+    A fraction is a number where the gold answer is no whole one; 1.5 * 10^3 is a way to write a number.
+
+    >>> [finished("18", x) for x in ("18", "9*2", "9*2=18", "18 = 36/2", r"\frac{36}{2}", "1.8 * 10^1")]
+    [True, False, True, False, False, True]
+    >>> finished("5/2", "5/2"), finished("x+1", "1+x")
+    (True, True)
+    """
+    value = number(quantity(gold).body)
+    if value is None:
+        return True
+    last = shape(unlabelled(answer, gold))
+    last = last.items[-1] if last.kind == "relation" else last
+    if last.kind != "leaf":
+        return True
+    try:
+        return _is_number(parse(quantity(last.text).body), whole=value.denominator == 1)
+    except (Malformed, Unsupported):
+        return True  # no number at all: others say that it is wrong
+
+
+def _is_number(tree: Tree, whole: bool) -> bool:
+    kind, *parts = tree
+    if kind in ("neg", "deg"):
+        return _is_number(parts[0], whole)
+    if kind == "div":
+        return not whole and all(_is_number(part, whole) for part in parts)
+    if kind == "mul":  # scientific notation
+        power = parts[1]
+        return parts[0][0] in ("num", "neg") and power[:2] == ("pow", ("num", 10)) and _is_number(power[2], True)
+    return kind in ("num", "sym", "const")
+
+
+_FACTOR = re.compile(r"\s*(hundred|thousand|million|billion|trillion)s?\b", re.IGNORECASE)
+
+
+def magnitude(figure: str, after: str) -> str:
+    """A figure and the word of magnitude behind it.
+
+    >>> magnitude("14", " thousand apples"), magnitude("14", " apples")
+    ('14 thousand', '14')
+    """
+    match = _FACTOR.match(after)
+    return f"{figure} {match[1].lower()}" if match else figure

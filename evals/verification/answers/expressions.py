@@ -11,26 +11,21 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 from functools import lru_cache
-from typing import Any
 
-from evals.verification.answers.scanner import DEPTH, Malformed, Scanner, Tree, Unsupported
+from evals.verification.answers.scanner import COMMAND, DEPTH, TEXT, Malformed, Scanner, Tree, Unsupported
 
 TRIG = ("sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh")
 INVERSE = ("arcsin", "arccos", "arctan", "arccot", "arcsec", "arccsc")
 FUNCTIONS = (*TRIG, *INVERSE, "log", "ln", "lg", "exp")
 _LETTER = ("f", "g", "h")  # a letter before a bracket is a function here, elsewhere a factor
-_GREEK = (
-    "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi rho sigma tau upsilon "
-    "phi varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega infty ldots ell hbar emptyset"
-).split()
+_LETTERS = """
+alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi rho sigma tau upsilon
+phi varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega infty ldots ell hbar emptyset
+"""
+_GREEK = set(_LETTERS.split())
 _NAMED = ("overline", "vec", "hat", "bar", "tilde", "widehat", "overrightarrow", "mathbb", "mathcal", "dot")
-_DIGITS = {word: str(n) for n, word in enumerate("zero one two three four five six seven eight nine ten".split())}
-_DIGITS |= {"eleven": "11", "twelve": "12", "sixteen": "16"}
-
 _NUMBER = re.compile(r"[0-9]{1,3}(?: [0-9]{3})+(?![0-9.])|[0-9]+(?:\.[0-9]*)?|\.[0-9]+")
-_COMMAND = re.compile(r"\\([A-Za-z]+)")
 _WORD = re.compile(r"[A-Za-z]+")
-_TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 _INTEGERS = re.compile(r"\\frac\s*(?:\{\s*([0-9]+)\s*\}|([0-9]))\s*(?:\{\s*([0-9]+)\s*\}|([0-9]))")
 _PLAIN = re.compile(r"(?:" + "|".join(sorted(("sqrt", "pi", "abs", *FUNCTIONS), key=len, reverse=True)) + ")")
 
@@ -176,11 +171,11 @@ class _Reader(Scanner):
             self.bars -= 1
             self.need("|")
             return self.node("abs", tree)
-        if text := _TEXT.match(self.text, self.at):
+        if text := TEXT.match(self.text, self.at):
             self.at = text.end()
             self.skip()
             return self.node("sym", " ".join(text[1].split()).strip(" .").casefold() if len(text[1]) > 1 else text[1])
-        if command := _COMMAND.match(self.text, self.at):
+        if command := COMMAND.match(self.text, self.at):
             self.at = command.end()
             self.skip()
             return self.command(command[1])
@@ -237,25 +232,6 @@ class _Reader(Scanner):
             return self.node("call", name, self.group("(", ")"))
         return self.node("sym", name)
 
-    def subscript(self) -> str:
-        self.at += 1
-        self.skip()
-        end = self.text.find("}", self.at) if self.peek("{") else self.at
-        if _TEXT.match(self.text, self.at + 1) and self.peek("{"):  # 52_{\text{eight}}
-            end = self.text.find("}", end + 1)
-        if self.peek("\\"):
-            match = _COMMAND.match(self.text, self.at)
-            end = match.end() - 1 if match else self.at
-        elif not self.peek("{") and (digits := re.compile("[0-9]+").match(self.text, self.at)):
-            end = digits.end() - 1
-        if end < self.at or self.at >= len(self.text):
-            raise Malformed("a subscript is missing")
-        raw = self.text[self.at : end + 1]
-        self.at = end + 1
-        self.skip()
-        word = "".join(re.sub(r"[{}\s]|\\text", "", raw).split())
-        return _DIGITS.get(word.lower(), word)
-
     # -------------------------------------------------------------- commands
 
     def command(self, name: str) -> Tree:
@@ -303,10 +279,7 @@ class _Reader(Scanner):
         if power == ("neg", ("num", Fraction(1))) and name in TRIG[:6]:
             name, power = "arc" + name, None
         tree = self.function_argument()
-        if name in ("log", "lg"):
-            tree = self.node("log", tree, base)
-        else:
-            tree = self.node("fn", name, tree)
+        tree = self.node("log", tree, base) if name in ("log", "lg") else self.node("fn", name, tree)
         return tree if power is None else self.node("pow", tree, power)
 
     def function_argument(self) -> Tree:
@@ -322,7 +295,7 @@ class _Reader(Scanner):
         return tree
 
     def is_function(self) -> bool:
-        match = _COMMAND.match(self.text, self.at) or _PLAIN.match(self.text, self.at)
+        match = COMMAND.match(self.text, self.at) or _PLAIN.match(self.text, self.at)
         return bool(match) and match[0].lstrip("\\") in FUNCTIONS  # type: ignore[index]
 
 

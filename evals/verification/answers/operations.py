@@ -159,7 +159,7 @@ def _factorial(x: Value, _: bool) -> Value:
 
 def _binomial(n: Value, k: Value, _: bool) -> Value:
     whole = all(isinstance(x, Fraction) and x.denominator == 1 for x in (n, k))
-    if whole and 0 <= k and n >= 0:
+    if whole and k >= 0 and n >= 0:
         if n > 20_000:
             raise Budget("binomial")
         return Fraction(math.comb(int(n), int(k)))

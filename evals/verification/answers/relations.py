@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
-from evals.verification.answers.expressions import Malformed, Unsupported, parse, symbols
+from evals.verification.answers.expressions import parse, symbols
 from evals.verification.answers.notation import number, squeeze
+from evals.verification.answers.scanner import Malformed, Unsupported
 from evals.verification.answers.shapes import Shape, shape
 from evals.verification.answers.units import quantity
 
@@ -13,7 +14,9 @@ EQUALITY = {"=", "~"}
 FLIPPED = {">": "<", ">=": "<="}
 _INFINITY = r"\infty"
 _TEXT_LABEL = re.compile(r"\\text\s*\{[^{}0-9]*(?:[:=]|\bis)\s*\}\s*(?=\S)|\\text\s*\{[^{}0-9]+\}\s*:\s*(?=\S)")
-_LABEL = re.compile(r"(?:the\s+)?(?:final\s+)?(?:answer|result|total|solution|sum|value)(?:\s+is|\s*[:=])\s*(?=\S)", re.I)
+_LABEL = re.compile(
+    r"(?:the\s+)?(?:final\s+)?(?:answer|result|total|solution|sum|value)(?:\s+is|\s*[:=])\s*(?=\S)", re.I
+)
 _NAME = re.compile(
     r"(?:\\angle|\\triangle|\\overline|\\vec|\\hat|\\bar|\\overrightarrow|m\s*\\angle|\\measuredangle|\\Delta)?\s*"
     r"(?:[A-Za-z]+|\{[A-Za-z]+\}|\\[A-Za-z]+|\\text\s*\{[^{}]*\})(?:_(?:\w|\{[^{}]*\}))?'*(?:\^\{?(?:-1|\\prime)\}?)?"
@@ -51,7 +54,7 @@ def is_name(side: Shape, gold: Shape) -> bool:
 
 
 def simple_name(text: str) -> bool:
-    r"""x, x_1, AB, |AB|, f(x), P(X = 3), \angle ABC, \frac{NO}{BO}: a name and no expression; e, i and \pi are values."""
+    r"""x, x_1, AB, |AB|, f(x), P(X = 3), \angle ABC, \frac{NO}{BO}: names, no expressions; e, i and \pi are values."""
     text = text.strip()
     if text in ("e", "i", r"\pi", r"\infty", "pi"):
         return False
@@ -99,21 +102,29 @@ def middle(relation: Shape) -> str:
     return next((squeeze(item.text) for item in relation.items if item.kind == "leaf" and simple_name(item.text)), "")
 
 
+def _is_simple(side: Shape) -> bool:
+    return side.kind == "leaf" and simple_name(side.text)
+
+
 def as_interval(value: Shape) -> Shape:
     """An inequality of one name as an interval; two of them joined as a union, or as what both leave."""
+    if value.kind == "relation" and value.ops == ("in",) and _is_simple(value.items[0]):
+        return value.items[1]
     if value.kind == "relation" and len(value.items) == 3:
         low, name, high = value.items
         if value.ops[0] in FLIPPED and value.ops[1] in FLIPPED:
-            return as_interval(Shape("relation", value.items[::-1], ops=tuple(FLIPPED[op] for op in reversed(value.ops))))
+            return as_interval(
+                Shape("relation", value.items[::-1], ops=tuple(FLIPPED[op] for op in reversed(value.ops)))
+            )
         if set(value.ops) <= {"<", "<="} and name.kind == "leaf" and simple_name(name.text):
             left, right = ("[" if value.ops[0] == "<=" else "("), ("]" if value.ops[1] == "<=" else ")")
             return Shape("group", (low, high), left=left, right=right)
     if value.kind == "relation" and len(value.items) == 2 and value.ops[0] in ("<", "<=", ">", ">="):
         left_, right_ = value.items
         op = value.ops[0]
-        if right_.kind == "leaf" and simple_name(right_.text) and not (left_.kind == "leaf" and simple_name(left_.text)):
+        if _is_simple(right_) and not _is_simple(left_):
             left_, right_, op = right_, left_, {"<": ">", ">": "<", "<=": ">=", ">=": "<="}[op]
-        if left_.kind == "leaf" and simple_name(left_.text):
+        if _is_simple(left_):
             below, closed = op.startswith("<"), op.endswith("=")
             if below:
                 return Shape("group", (shape("-" + _INFINITY), right_), left="(", right="]" if closed else ")")

@@ -10,6 +10,10 @@ Tree = tuple[Any, ...]
 DEPTH = 40  # nested groups
 SIZE = 600  # nodes of a tree
 
+COMMAND = re.compile(r"\\([A-Za-z]+)")
+TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
+_BASES = {"two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7", "eight": "8", "nine": "9"}
+_BASES |= {"ten": "10", "eleven": "11", "twelve": "12", "sixteen": "16"}
 _SPACE = re.compile(r"(?:\s|\\quad(?![A-Za-z])|\\qquad(?![A-Za-z])|\\displaystyle(?![A-Za-z])|&(?=\s*$))+")
 
 
@@ -59,3 +63,23 @@ class Scanner:
         if self.nodes > SIZE:
             raise Malformed("too long")
         return parts
+
+    def subscript(self) -> str:
+        r"""What follows `_`: a group, a command, digits or a letter; numbers in words as digits: 52_{\text{eight}}."""
+        self.at += 1
+        self.skip()
+        end = self.text.find("}", self.at) if self.peek("{") else self.at
+        if TEXT.match(self.text, self.at + 1) and self.peek("{"):  # 52_{\text{eight}}
+            end = self.text.find("}", end + 1)
+        if self.peek("\\"):
+            match = COMMAND.match(self.text, self.at)
+            end = match.end() - 1 if match else self.at
+        elif not self.peek("{") and (digits := re.compile("[0-9]+").match(self.text, self.at)):
+            end = digits.end() - 1
+        if end < self.at or self.at >= len(self.text):
+            raise Malformed("a subscript is missing")
+        raw = self.text[self.at : end + 1]
+        self.at = end + 1
+        self.skip()
+        word = "".join(re.sub(r"[{}\s]|\\text", "", raw).split())
+        return _BASES.get(word.lower(), word)

@@ -22,14 +22,19 @@ _TOKEN = re.compile(
 _RELATIONS = {"=": "=", "==": "=", ":=": "=", r"\equiv": "=", r"\approx": "~", r"\sim": "~", r"\simeq": "~"}
 _RELATIONS |= {"<": "<", ">": ">", r"\le": "<=", r"\ge": ">=", r"\ne": "!=", r"\in": "in"}
 _SEPARATORS = (",", ";", r"\quad", r"\qquad", r"\land", r"\lor", r"\wedge", r"\vee")
-_MATRIX = re.compile(r"\\begin\s*\{([pbBvV]?matrix|array|smallmatrix)\}(?:\s*\{[clr|\s]*\})?(.*)\\end\s*\{\1\}", re.DOTALL)
+_MATRIX = re.compile(
+    r"\\begin\s*\{([pbBvV]?matrix|array|smallmatrix)\}(?:\s*\{[clr|\s]*\})?(.*)\\end\s*\{\1\}", re.DOTALL
+)
+_GROUP = re.compile(r"[0-9]{3}(?![0-9])")
+_BEFORE_GROUP = re.compile(r"(?:(?<![0-9])[0-9]{1,3}|,[0-9]{3})$")
+_ROWS = re.compile(r"\\\\(?:\[[^\]]*\])?|\\cr(?![a-z])")
 _SET = re.compile(r"\\\{(.*)\\\}", re.DOTALL)
 _BUILDER = re.compile(r"\s*[A-Za-z](?:\s*\\in\s*\\mathbb\s*\{?[A-Z]\}?)?\s*(?:\||:)(.+)", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Shape:
-    """kind: leaf (text), list, set, group (with brackets), union, matrix (rows of cells), ratio, relation (with ops)."""
+    """kind: leaf (text), list, set, group (in brackets), union, matrix (rows of cells), ratio, relation (with ops)."""
 
     kind: str
     items: tuple[Shape, ...] = ()
@@ -92,7 +97,9 @@ def _tokens(text: str) -> list[tuple[str, str, int]]:
 
 def _split(text: str, marks: dict[str, str] | tuple[str, ...]) -> tuple[list[str], list[str]]:
     """The parts of a text between outermost marks, and the marks."""
-    parts, found, current = [], [], []
+    parts: list[str] = []
+    found: list[str] = []
+    current: list[str] = []
     for token, meaning, depth in _tokens(text):
         if depth == 0 and meaning in marks:
             parts.append("".join(current))
@@ -125,9 +132,8 @@ def _thousands(parts: list[str], found: list[str]) -> tuple[list[str], list[str]
     spaced = any(word != "," or part.startswith(" ") for word, part in zip(found, parts[1:], strict=True))
     joined, marks = [parts[0]], []
     for word, part in zip(found, parts[1:], strict=True):
-        groups = word == "," and re.match(r"[0-9]{3}(?![0-9])", part) and re.search(r"(?<![0-9])[0-9]{1,3}$", joined[-1])
-        grouped = groups or (word == "," and re.match(r"[0-9]{3}(?![0-9])", part) and re.search(r",[0-9]{3}$", joined[-1]))
-        if grouped and (spaced or all(re.match(r"[0-9]{3}(?![0-9])", p) for p in parts[1:])):
+        grouped = word == "," and _GROUP.match(part) is not None and _BEFORE_GROUP.search(joined[-1]) is not None
+        if grouped and (spaced or all(_GROUP.match(p) for p in parts[1:])):
             joined[-1] += "," + part
         else:
             joined.append(part)
@@ -187,6 +193,6 @@ def _matrix(text: str, depth: int) -> Shape | None:
     match = _MATRIX.fullmatch(text)
     if match is None or r"\begin" in match[2]:
         return None
-    rows = [row for row in re.split(r"\\\\(?:\[[^\]]*\])?|\\cr(?![a-z])", match[2].replace(r"\hline", "")) if row.strip()]
+    rows = [row for row in _ROWS.split(match[2].replace(r"\hline", "")) if row.strip()]
     cells = [Shape("row", tuple(shape(cell, depth + 1) for cell in row.split("&"))) for row in rows]
     return Shape("matrix", tuple(cells), left=match[1][0] if match[1][0] in "vV" else "")

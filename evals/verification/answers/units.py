@@ -30,25 +30,26 @@ _TABLE = {
     "kWh": "", "bit": "", "byte": "", "MB": "megabyte", "GB": "gigabyte", "rad": "radian", "degree": "deg degs °",
     "celsius": "°C centigrade", "fahrenheit": "°F", "percent": "% pct percentage", "am": "a.m. a.m", "pm": "p.m. p.m",
     "dollar": "$ usd buck", "cent": "¢", "euro": "€ eur", "pound sterling": "£ gbp", "yen": "¥ jpy", "yuan": "元 rmb",
-    "rupee": "₹ rs inr", "won": "₩", "peso": "", "unit": "", "dozen": "",
+    "rupee": "₹ rs inr", "won": "₩", "peso": "", "unit": "",
 }  # fmt: skip
 # What is counted.  Read in LaTeX text alone: `#### 14 apples` is prose.
-_COUNTED = set(
-    "apple orange banana pear egg cookie cake pizza slice candy candies piece box boxes bag basket bottle jar can pack "
-    "packet book page letter word stamp card coin penny nickel dime quarter ticket pen pencil crayon marble ball toy "
-    "block tile brick stone tree flower rose plant seed leaf leaves animal dog cat cow pig chicken duck fish bird horse "
-    "sheep rabbit frog bee person people man men woman women child children boy girl student teacher worker friend "
-    "player member team family families class classes room house car bus truck bike train boat plane wheel seat table "
-    "chair game match point goal run score vote way method possibility possibilities arrangement permutation combination "
-    "outcome choice case solution root value number integer digit factor divisor multiple prime term element subset set "
-    "pair triple function polynomial side edge vertex vertices face corner diagonal angle line segment ray "
-    "square triangle circle rectangle polygon cube sphere rod step stair floor level lap trip round time "
-    "shirt shoe sock hat dress sandwich sandwiches meal serving glass glasses drink muffin donut doughnut cupcake burger "
-    "gift present song movie episode photo picture problem question answer test lesson song paper sheet sticker "
-    "ball color colour shape row column group item object thing".split()
-)
+_NOUNS = """
+apple orange banana pear egg cookie cake pizza slice candy candies piece box boxes bag basket bottle jar can pack
+packet book page letter word stamp card coin penny nickel dime quarter ticket pen pencil crayon marble ball toy
+block tile brick stone tree flower rose plant seed leaf leaves animal dog cat cow pig chicken duck fish bird horse
+sheep rabbit frog bee person people man men woman women child children boy girl student teacher worker friend player
+member team family families class classes room house car bus truck bike train boat plane wheel seat table chair game
+match point goal run score vote way method possibility possibilities arrangement permutation combination outcome
+choice case solution root value number integer digit factor divisor multiple prime term element subset set pair
+triple function polynomial side edge vertex vertices face corner diagonal angle line segment ray square triangle
+circle rectangle polygon cube sphere rod step stair floor level lap trip round time shirt shoe sock hat dress
+sandwich sandwiches meal serving glass glasses drink muffin donut doughnut cupcake burger gift present song movie
+episode photo picture problem question answer test lesson paper sheet sticker color colour shape row column group
+item object thing
+"""
+_COUNTED = set(_NOUNS.split())
 _QUALIFIERS = {"different", "distinct", "total", "whole", "positive", "possible", "ordered", "old", "us", "u.s", "more"}
-_FACTORS = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_FACTORS = {"dozen": 12, "hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _POWERS = {"square": 2, "sq": 2, "squared": 2, "cubic": 3, "cu": 3, "cubed": 3}
 _WHOLE = {"mph": "mi/h", "kph": "km/h", "kmh": "km/h", "kmph": "km/h", "rpm": "run/min", "fps": "ft/s", "cc": "cm^3"}
 _MONEY = {"$": "dollar", r"\$": "dollar", "€": "euro", "£": "pound sterling", "¥": "yen", "₹": "rupee", "₩": "won"}
@@ -78,12 +79,13 @@ def quantity(text: str) -> Quantity:
     >>> quantity(r"10\text{ m/s}"), quantity(r"14\text{ no wait 15}").body
     (Quantity(body='10', factor=1, unit=(('m', 1), ('s', -1))), '14\\text{ no wait 15}')
     """
-    body, unit = text, ()  # type: ignore[var-annotated]
+    body = text
+    unit: Unit = ()
     if money := re.match(r"([-+]?)\s*(\\?\$|[€£¥₹₩])\s*(?=[-+]?[0-9.])", text):
         body, unit = money[1] + text[money.end() :], ((_MONEY[money[2]], 1),) if money[2] != "$" else ()
     elif money := re.search(r"(?<=[0-9])\s*(\\?\$|[€£¥₹₩])$", text):
         body, unit = text[: money.start()], ((_MONEY[money[1]], 1),) if money[1] != "$" else ()
-    tokens = [match for match in _TOKEN.finditer(body)][-LONGEST_UNIT:]
+    tokens = list(_TOKEN.finditer(body))[-LONGEST_UNIT:]
     best = Quantity(body, 1, unit)
     for i in range(len(tokens) - 1, -1, -1):
         if tokens[i][0][0].isdigit() and not re.search(r"\\?[/^]\s*$", body[: tokens[i].start()]):
@@ -117,15 +119,17 @@ def _phrase(text: str, before: str) -> tuple[int, Unit] | None:
 
 def _plain_allowed(text: str, before: str) -> bool:
     """Plain words after a number.  One letter is a unit only after a space and a plain number: 5 m, not 5m or x m."""
+    if text.lstrip()[:1] == "°" and re.search(r"\\?(?:sin|cos|tan|cot|sec|csc)(?![a-z])", before):
+        return False  # sin 60° is a number
     if text.lstrip()[:1] in "%°¢元" or text.lstrip().startswith(r"\%"):
         return True
     first = re.match(r"\s*([^\W\d_]+)", text)
     if first is None:
         return False
-    single = len(first[1]) == 1
-    return (text[0] == " " and number(before.strip()) is not None) if single else number(before.strip()) is not None or (
-        before.rstrip().endswith((r"\pi", "}", ")"))
-    )
+    plain = number(before.strip()) is not None
+    if len(first[1]) == 1:
+        return plain and text[0] == " "
+    return plain or before.rstrip().endswith((r"\pi", "}", ")"))
 
 
 @lru_cache(4096)
@@ -165,11 +169,11 @@ def unit_of(phrase: str, counted: bool = True) -> tuple[int, Unit] | None:
             for name, power in inner[1]:
                 powers[name] = powers.get(name, 0) + power * sign
         else:
-            name = _known(word, counted)
-            if name is None:
+            known = _known(word, counted)
+            if known is None:
                 return None
-            powers[name] = powers.get(name, 0) + pending * sign
-            last, pending = name, 1
+            powers[known] = powers.get(known, 0) + pending * sign
+            last, pending = known, 1
     if pending != 1:
         powers["unit"] = powers.get("unit", 0) + pending
     if not powers and factor == 1:

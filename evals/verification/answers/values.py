@@ -6,9 +6,10 @@ import re
 from fractions import Fraction
 
 from evals.verification.answers.evaluation import equal, exact
-from evals.verification.answers.expressions import Malformed, Tree, Unsupported, parse
+from evals.verification.answers.expressions import parse
 from evals.verification.answers.notation import number, plain_words, squeeze, words
 from evals.verification.answers.operations import Budget, NoValue
+from evals.verification.answers.scanner import Malformed, Tree, Unsupported
 from evals.verification.answers.shapes import Shape
 from evals.verification.answers.units import Quantity, agree, quantity
 
