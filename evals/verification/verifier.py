@@ -65,7 +65,8 @@ Filter = Literal["strict", "lenient"]
 
 SHORT = 12  # characters of a number that is compared at once
 CACHE = 65_536  # decisions that are kept; the oldest are dropped first
-_JOINT = re.compile(r"[\s$,;.&\\]*(?:(?:\\text\s*\{\s*)?(?:and|or)(?:\s*\})?[\s$,;&\\]*)?(?:\\quad|\\qquad)?[\s$\\]*")
+_JOINT = re.compile(r"(?:\s|[$,;.&]|\\[()\[\],;:! ]|\\q?quad|\\text\s*\{\s*(?:,?\s*and|or)\s*\}|and\b|or\b){0,12}")
+_BOX_EDGES = re.compile(r"^\s*\}|\\(?:boxed|fbox)\s*\{?\s*$")
 _DENIED = re.compile(r"(?i)\b(?:not|never|isn't|(?:more|less|fewer|greater) than|at (?:least|most))\s*\$?$")
 
 
@@ -102,6 +103,8 @@ def parse_gold(text: str) -> str:
     """
     marks = marked(text, "hash") or marked(text, "boxed")
     raw = marks[-1][1].strip() if marks else text.strip()
+    if len(marks) > 1 and marks == marked(text, "boxed") and _one_list(text, marks):  # \boxed{1} and \boxed{-2}
+        raw = ", ".join(answer for _, answer in marks)
     shown = repr(raw if len(raw) <= 60 else raw[:57] + "...")
     gold = canonical(raw, keep_unit=True)
     if not gold:
@@ -266,7 +269,7 @@ class Verifier:
 def _one_list(text: str, marks: list[tuple[int, str]]) -> bool:
     """Are the boxes of a text the items of one list: nothing but commas, `and` and signs between them?"""
     between = [text[start + len(answer) : after] for (start, answer), (after, _) in zip(marks, marks[1:], strict=False)]
-    return all(_JOINT.fullmatch(re.sub(r"^\s*\}|\\(?:boxed|fbox)\s*\{?\s*$", "", part)) for part in between)
+    return all(_JOINT.fullmatch(_BOX_EDGES.sub("", part)) for part in between)
 
 
 def _all(outcomes: Iterable[Outcome]) -> Outcome:

@@ -2,17 +2,19 @@ r"""Shape against shape: is the answer the gold answer?  True or False; `Unsuppo
 
 Lists and sets have no order, points and intervals do.  A name on the left (`x = 5`, `m + n = 204`, `f^{-1}(3) = 2`) is
 no part of the value where the other side has none.  An inequality of one name is an interval.  Equations are equal
-up to a constant factor.  Every side of a chain `x = 10/2 = 5` has to be right, and what is behind an `\approx` has to be
-the right number rounded.
+up to a constant factor.  Every side of a chain `x = 10/2 = 5` has to be right, and what is behind an `\approx` has
+to be the right number, rounded.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
 
 from evals.verification.answers.evaluation import ratio
 from evals.verification.answers.expressions import parse
 from evals.verification.answers.notation import number, squeeze
+from evals.verification.answers.operations import Budget, NoValue
 from evals.verification.answers.relations import (
     EQUALITY,
     FLIPPED,
@@ -29,20 +31,42 @@ from evals.verification.answers.units import quantity
 from evals.verification.answers.values import chosen, leaves, ratio_value, ratios, rounded
 
 ITEMS = 40  # of a list that are compared
+_COMMA = re.compile(r"-?(?:0|[1-9][0-9]*),(?:[0-9]{1,2}|[0-9]{4,})|-?0,[0-9]+")
 _MODULO = re.compile(r"\s*\(?\s*\\pmod\s*(?:\{[^{}]*\}|[0-9])\s*\)?\s*$")
 
 
 def same(gold: str, answer: str) -> bool:
-    r"""Are two answers in plain notation equal?  Budget, Unsupported: not decided here.
+    r"""Are two answers in plain notation equal?  Unsupported: not decided here.
 
     >>> same("[0,1)", r"0\le x<1"), same(r"2\sqrt{3}", r"\sqrt{12}"), same("(1,2)", "(2,1)")
     (True, True, False)
     """
     if squeeze(gold) == squeeze(answer) or chosen(gold, answer):
         return True
+    gold, answer = _decimal_comma(gold, answer)
     if _MODULO.search(answer) and not _MODULO.search(gold):
         answer = _MODULO.sub("", answer)
-    return _same(shape(gold), shape(unlabelled(answer, gold)))
+    try:
+        return _same(_before_approx(shape(gold)), shape(unlabelled(answer, gold)))
+    except (Malformed, Budget, NoValue):  # a relation of what are no values
+        return False
+
+
+def _decimal_comma(gold: str, answer: str) -> tuple[str, str]:
+    """2,74 as 2.74, where the other is a decimal number; 2,740 is a number of thousands, or two numbers."""
+    for text, other in ((answer, gold), (gold, answer)):
+        value = number(other)
+        if _COMMA.fullmatch(text) and value is not None and value.denominator > 1:
+            return (gold, text.replace(",", ".")) if text is answer else (text.replace(",", "."), answer)
+    return gold, answer
+
+
+def _before_approx(gold: Shape) -> Shape:
+    r"""A gold answer without what it is about: `\frac{1}{3} \approx 0.33` is 1/3."""
+    if gold.kind != "relation" or "~" not in gold.ops or named(gold) is not None:
+        return gold
+    first = gold.ops.index("~")
+    return Shape("relation", gold.items[: first + 1], ops=gold.ops[:first]) if first else gold.items[0]
 
 
 def _same(gold: Shape, answer: Shape) -> bool:
@@ -93,23 +117,28 @@ def _mixed(gold: Shape, answer: Shape) -> bool:
         return _same(gold, shape(r"(-\infty,\infty)"))
     if {gold.kind, answer.kind} == {"ratio", "leaf"}:
         return ratio_value(gold, answer)
+    for side in (gold, answer):
+        if side.kind == "leaf":
+            _readable(side.text)
     return False
 
 
+def _readable(text: str) -> None:
+    """Unsupported where a value may be more than we can read: a sum of matrices, a difference of sets."""
+    with contextlib.suppress(Malformed):
+        parse(text)
+
+
 def _unordered(gold: Shape, answer: Shape) -> bool:
-    """Each item of one is exactly one item of the other."""
+    """Each item of one is an item of the other; one that is written twice is one."""
     golds, answers = list(_items(gold)), list(_items(answer))
-    if len(golds) != len(answers) or len(golds) > ITEMS:
-        return False
+    if not golds or not answers or len(golds) > ITEMS or len(answers) > ITEMS:
+        return not golds and not answers
     mixed = (gold.kind == "union") != (answer.kind == "union")
     if mixed and any(item.kind not in ("group", "set", "leaf") for item in answers):
         return False
-    for item in golds:
-        match = next((i for i, other in enumerate(answers) if _same(item, other)), None)
-        if match is None:
-            return False
-        del answers[match]
-    return True
+    pairs = [[_same(item, other) for other in answers] for item in golds]
+    return all(map(any, pairs)) and all(map(any, zip(*pairs, strict=True)))
 
 
 def _items(group: Shape) -> tuple[Shape, ...]:
@@ -156,8 +185,9 @@ def _relations(gold: Shape, answer: Shape) -> bool:
             return _same(ours[1], answer)
         interval = as_interval(gold)
         return interval.kind != "relation" and answer.kind != "leaf" and _same(interval, answer)
-    named_alike = ours is not None and theirs is not None and names_agree(ours[0], theirs[0])
-    if named_alike and all(_same(ours[1], side) for side in answer.items[1:]):
+    if ours is None or theirs is None or not names_agree(ours[0], theirs[0]):
+        pass
+    elif all(_same(ours[1], side) for side in answer.items[1:]):
         return True
     a, b = as_interval(gold), as_interval(answer)
     if a.kind != "relation" and b.kind != "relation" and middle(gold) == middle(answer) and _same(a, b):

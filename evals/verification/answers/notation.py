@@ -19,7 +19,7 @@ CACHED = 4096  # answers whose normal forms are remembered: a group gives the sa
 
 DOLLAR = "\ue000"  # a dollar, as against the mark of mathematics
 
-_NUM = r"(?:(?:[0-9]{1,3}(?:[, ][0-9]{3})+|[0-9]+)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3})?"
+_NUM = r"(?:(?:[1-9][0-9]{0,2}(?:[, ][0-9]{3})+|[0-9]+)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3})?"
 _MONEY = r"(?:\\?[$€£¥])"
 _NUMBER = re.compile(
     rf"""(?P<sign>[-+]?)\s*{_MONEY}?\s*(?P<sign2>[-+]?)\s*
@@ -35,6 +35,7 @@ _CASES = "(?![A-Za-z])"
 _REPLACED = (  # in this order
     (r"\\!\s*", ""),
     (r"\{,\}", ","),
+    (r"\\(q?quad)(?=[A-Za-z])", r"\\\1 "),
     (r"\\(?:left|right|big|Big|bigg|Bigg)[lrm]?(?:\.|(?![A-Za-z]))", ""),
     (rf"\\[dtc]frac{_CASES}", r"\\frac"),
     (rf"\\[dt]binom{_CASES}", r"\\binom"),
@@ -74,6 +75,7 @@ _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 _LATEX = re.compile(r"\\(?:begin|end)\s*\{[a-z*]+\}(?:\{[clr|]*\})?|\\[A-Za-z]+")
 _FUNCTIONS = re.compile(r"(?<![A-Za-z])(?:sqrt|pi|sin|cos|tan|log|ln|exp)(?![A-Za-z])")
 _SPACES = re.compile(r"(?<![0-9.])\s+|\s+(?![0-9.\s])")
+_DOUBLED = re.compile(r"\\\\(?=[A-Za-z]{2})")
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*")
 _PLAIN = re.compile(r"-?[0-9]+")
 _POLAR = re.compile(r"(?i)yes|no|true|false")
@@ -114,6 +116,8 @@ def clean(text: str) -> str:
     if len(text) > 2 * LONGEST:
         return text[: LONGEST + 1]  # too long to be an answer, and still too long
     text = " ".join(ascii_math(text).split()).replace(r"\$", DOLLAR)
+    if r"\begin" not in text:  # a line ends in matrices alone; `\\\\frac` is a slip of escaping
+        text = _DOUBLED.sub(r"\\", text)
     if "\\" in text or not text.isalnum():
         for pattern, replacement in _RULES:
             text = pattern.sub(replacement, text)

@@ -112,6 +112,9 @@ def _split(text: str, marks: dict[str, str] | tuple[str, ...]) -> tuple[list[str
 
 def _list(text: str, depth: int) -> Shape | None:
     parts, found = _split(text, (*_SEPARATORS, "and", "or"))
+    if ";" in found and "," in found:  # p = 5, q = 2; p = 7, q = 2: a list of lists
+        inner = [shape(part, depth + 1) for part in _split(text, (";",))[0]]
+        return Shape("list", tuple(inner))
     if not found:
         return None
     parts, found = _thousands(parts, found)

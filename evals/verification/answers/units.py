@@ -58,7 +58,7 @@ _TOKEN = re.compile(
     r"\\text\s*\{[^{}]*\}|\\[A-Za-z]+|\\%|\^\s*\{\s*-?[0-9]\s*\}|\^-?[0-9]|°[CF](?![A-Za-z])|[^\W\d_]+(?:\.[a-z](?![a-z])\.?)?"
     r"|[0-9]+|\s+|\S"
 )
-_PART = re.compile(r"\^\{?\s*(-?[0-9])\s*\}?|[/]|[^\s/^{}\\*\u00b7.]+(?:\.[a-z]\.?)?|\\%")
+_PART = re.compile(r"\^\{?\s*(-?[0-9])\s*\}?|[/]|°[CF]?|[^\W\d_]+(?:\.[a-z]\.?)?|[%$¢€£¥₹₩]")
 _BODY_END = re.compile(r"(?:[0-9})!\]|.]|\\pi|\\infty|[A-Za-z])\s*$")
 LONGEST_UNIT = 14  # tokens
 
@@ -139,6 +139,8 @@ def unit_of(phrase: str, counted: bool = True) -> tuple[int, Unit] | None:
     >>> unit_of("square feet"), unit_of("miles per hour"), unit_of("million dollars"), unit_of("or 15")
     ((1, (('ft', 2),)), (1, (('h', -1), ('mi', 1))), (1000000, (('dollar', 1),)), None)
     """
+    if _PART.sub("", phrase).strip(" .*\u00b7"):  # anything else: a bracket, a comma
+        return None
     powers: dict[str, int] = {}
     factor, sign, pending, last = 1, 1, 1, ""
     for part in _PART.finditer(phrase):

@@ -15,7 +15,6 @@ from evals.verification.answers.units import Quantity, agree, quantity
 
 MANY_DIGITS = 12  # of a decimal that can stand for a number without end: 0.0833333333333333 for 1/12
 _DECIMAL = re.compile(r"(-?)([0-9]*)\.([0-9]+)")
-_COMMA = re.compile(r"(-?(?:0|[1-9][0-9]*)),([0-9]{1,2}|[0-9]{4,})")
 _LETTERS = re.compile(r"[^\W\d_][^\W\d_ -]*(?:[ -][^\W\d_]+)*")
 _CHOICE = re.compile(r"\(?\s*(?:\\text\s*\{\s*)?\(?([A-J])\)?\s*[.):]?\s*\}?\s*(.*)", re.DOTALL)
 
@@ -33,8 +32,6 @@ def leaves(gold: str, answer: str) -> bool:
     value, claimed = _number(ours), _number(theirs)
     if value is not None and claimed is not None:
         return value == claimed or _long_decimal(gold, value, theirs.body)
-    if value is not None and value.denominator > 1 and (comma := _COMMA.fullmatch(theirs.body)):
-        return value == Fraction(f"{comma[1]}.{comma[2]}")  # 2,74 as 2.74; 2,740 is a number of thousands
     return _expressions(ours, theirs)
 
 
