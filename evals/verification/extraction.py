@@ -24,13 +24,14 @@ REASONING = (
     ("<seed:think>", "</seed:think>"),
     ("<|begin_of_thought|>", "<|end_of_thought|>"),
     ("<|start_thinking|>", "<|end_thinking|>"),
-    ("[think]", "[/think]"),
+    ("[THINK]", "[/THINK]"),
     ("◁think▷", "◁/think▷"),
     ("<|channel|>analysis<|message|>", "<|channel|>final<|message|>"),
 )
 _PARTS = {"<|channel|>", "<|message|>"}  # tokens of which the last pair is made
-_TAGS = {tag.lower(): opens for pair in REASONING for tag, opens in zip(pair, (True, False), strict=True)}
-_TAG = re.compile("|".join(re.escape(tag) for tag in _TAGS), re.IGNORECASE)
+_HINTS = ("hink", "HINK", "hought", "easoning", "channel")  # one of them is in each tag
+_TAGS = {tag: opens for pair in REASONING for tag, opens in zip(pair, (True, False), strict=True)}
+_TAG = re.compile("|".join(re.escape(tag) for tag in _TAGS))
 
 _CHARS = str.maketrans(dict.fromkeys("−–‐‑﹣－", "-") | dict.fromkeys("\xa0\u2009\u202f~", " "))
 _IN_TEXT = re.compile(
@@ -57,8 +58,10 @@ def final_part(completion: str) -> str:
     >>> final_part("<think>14?</think>The answer is 15."), final_part("14 <think> or 15")
     ('The answer is 15.', '14 ')
     """
+    if not any(hint in completion for hint in _HINTS):  # the usual text, read as fast as can be
+        return completion[-TAIL:]
     tags = list(_TAG.finditer(completion))
-    closed = max((tag.end() for tag in tags if not _TAGS[tag[0].lower()]), default=0)
+    closed = max((tag.end() for tag in tags if not _TAGS[tag[0]]), default=0)
     opened = next((tag.start() for tag in tags if tag.start() >= closed), len(completion))
     return completion[closed:opened][-TAIL:]
 
@@ -72,7 +75,7 @@ def leaves_reasoning_open(completion: str) -> bool:
     last = None
     for last in _TAG.finditer(completion):  # noqa: B007  the last one is what counts
         pass
-    return last is not None and _TAGS[last[0].lower()]
+    return last is not None and _TAGS[last[0]]
 
 
 def is_reasoning_tag(token: str) -> bool:
@@ -81,7 +84,7 @@ def is_reasoning_tag(token: str) -> bool:
     >>> is_reasoning_tag("<think>"), is_reasoning_tag("<|im_end|>")
     (True, False)
     """
-    return token.strip().lower() in _TAGS or token.strip() in _PARTS
+    return token.strip() in _TAGS or token.strip() in _PARTS
 
 
 def numbers(text: str) -> list[str]:
@@ -144,7 +147,7 @@ def marked(text: str, format: Format) -> Marks:
     >>> marked("#### Step 1: add\n12+2=14\n#### 14", "hash"), marked(r"so \boxed{\frac{1}{2}}", "boxed")
     ([(29, ' 14')], [(10, '\\frac{1}{2}')])
     >>> marked("#### 14\n#### Answer: 15", "hash")
-    [(4, ' 14'), (20, '15')]
+    [(4, ' 14'), (21, '15')]
     """
     marks = READERS[format](text)
     if format != "hash":

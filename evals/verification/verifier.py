@@ -173,7 +173,7 @@ class Verifier:
             raise ValueError(f"format must be one of {', '.join(READERS)}, not {format!r}")
         worked_out = format != "boxed" if worked_out is None else worked_out
         try:
-            gold, text = canonical(gold, keep_unit=True), final_part(completion)
+            gold, text = canonical(gold, True), final_part(completion)
             if not gold:
                 raise ValueError("the gold answer is empty")
             strict, answer = self._strict(text, gold, format, ended, worked_out)
@@ -203,12 +203,15 @@ class Verifier:
     def _strict(
         self, text: str, gold: str, format: Format, ended: bool, worked_out: bool
     ) -> tuple[Outcome, str | None]:
-        normal = plain_words if words(gold) else canonical
+        normal = plain_words if gold[0] == "\\" and words(gold) else canonical
         marks = marked(text, format)
-        answers = list(dict.fromkeys(normal(answer) for _, answer in marks))  # distinct, in order
-        if not answers:
+        if not marks:
             return "unparseable" if ended else "truncated", None
-        raw = list({normal(answer): clean(answer) for _, answer in marks}.values())
+        if len(marks) == 1:
+            answer = marks[0][1]
+            return self._equal(gold, clean(answer), worked_out), normal(answer)
+        distinct = {normal(answer): clean(answer) for _, answer in marks}  # in order
+        answers, raw = list(distinct), list(distinct.values())
         outcome = _all(self._equal(gold, answer, worked_out) for answer in raw)
         if outcome == "wrong" and len(answers) > 1 and _one_list(text, marks):
             outcome = self._equal(gold, ", ".join(raw), worked_out)

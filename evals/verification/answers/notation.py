@@ -166,6 +166,7 @@ def closes_at_end(text: str) -> bool:
     return False
 
 
+@lru_cache(CACHED)
 def canonical(text: str, keep_unit: bool = False) -> str:
     r"""One text for all ways to write a number; any other answer as `clean` leaves it.
 

@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from evals.verification.extraction import READERS, clean, final_part, marked, number, numbers
+from evals.verification.answers.notation import clean, number
+from evals.verification.extraction import READERS, final_part, marked, numbers
 from evals.verification.verifier import Format, Outcome, Verdict, Verifier, parse_gold
 
 
@@ -85,7 +86,7 @@ def test_all_ways_to_write_a_number_vote_together(fast: Verifier) -> None:
         ("hash", "#### 15\n#### 14", "wrong", "correct"),
         ("hash", "#### 14 then #### 15", "wrong", "wrong"),
         ("hash", "#### 14 or 15", "wrong", "correct"),
-        ("hash", "#### 14, 15", "verifier_error", "verifier_error"),  # a set: the worker decides
+        ("hash", "#### 14, 15", "wrong", "wrong"),
         ("hash", "#### Step 1: add\n12+2\n#### Step 2\n#### 14", "correct", "correct"),
         ("hash", "#### 14\n#### Explanation of 3 steps", "correct", "correct"),
         ("hash", "##### 14", "unparseable", "correct"),
@@ -107,7 +108,7 @@ def test_all_ways_to_write_a_number_vote_together(fast: Verifier) -> None:
         ("boxed", r"\boxed{14}, or \boxed{15}", "wrong", "wrong"),
         ("boxed", r"\boxed{15}, or \boxed{14}", "wrong", "correct"),
         ("boxed", r"\boxed{\boxed{14}}", "correct", "correct"),
-        ("boxed", r"\boxed{\text{ } 14}", "verifier_error", "verifier_error"),
+        ("boxed", r"\boxed{\text{ } 14}", "wrong", "wrong"),
         ("boxed", r"\boxed{14", "unparseable", "correct"),
         ("boxed", r"\boxed{ then \boxed{14}", "correct", "correct"),
         ("boxed", r"\boxed{}", "unparseable", "unparseable"),
@@ -123,7 +124,7 @@ def test_all_ways_to_write_a_number_vote_together(fast: Verifier) -> None:
         ("answer_is", "The answer is 14.5.", "wrong", "wrong"),
         ("answer_is", "The answer is 14 because 7+8 is 15.", "wrong", "correct"),
         ("answer_is", "The answer is 15. No: the answer is 14.", "wrong", "correct"),
-        ("answer_is", "The answer is 14. So the answer is 14!", "verifier_error", "verifier_error"),  # a factorial
+        ("answer_is", "The answer is 14. So the answer is 14!", "correct", "correct"),  # a factorial
         ("answer_is", "The answer is .", "unparseable", "unparseable"),
         ("answer_is", "The answer is not known", "wrong", "wrong"),
         # any
@@ -135,7 +136,7 @@ def test_all_ways_to_write_a_number_vote_together(fast: Verifier) -> None:
         ("hash", "<think>#### 14</think>", "unparseable", "unparseable"),
         ("hash", "#### 14 </think>", "unparseable", "unparseable"),
         ("hash", "<think>#### 14", "unparseable", "unparseable"),
-        ("hash", "#### 14\x00", "verifier_error", "verifier_error"),
+        ("hash", "#### 14\x00", "wrong", "wrong"),
     ],
 )
 def test_which_answer_is_read(fast: Verifier, format: Format, text: str, strict: Outcome, lenient: Outcome) -> None:
@@ -264,7 +265,7 @@ def test_what_is_no_gold_answer(text: str, message: str) -> None:
         (r"\text{Evelyn}", "Evelyn", "correct"), (r"\text{Evelyn}", r"\text{evelyn}", "correct"),
         (r"\text{evil}", "live", "wrong"), (r"\text{(C)}", "C", "correct"), (r"\text{(C)}", "(B)", "wrong"),
         ("x^2+1", "x^2 + 1", "correct"), (r"(3,\frac{\pi}{2})", r"\left( 3, \dfrac{\pi}{2} \right)", "correct"),
-        ("x^2+1", "9**9**9", "wrong"), ("x^2+1", "x^2+2", "verifier_error"), ("x^2+1", "I think x^2+1", "wrong"),
+        ("x^2+1", "9**9**9", "wrong"), ("x^2+1", "x^2+2", "wrong"), (r"\int x", r"\int y", "verifier_error"), ("x^2+1", "I think x^2+1", "wrong"),
     ],
 )  # fmt: skip
 def test_words_and_expressions_without_a_worker(fast: Verifier, gold: str, answer: str, outcome: Outcome) -> None:
@@ -297,7 +298,7 @@ def test_any_text_has_a_verdict_and_correct_strictly_is_correct_leniently(fast: 
 
 def test_without_a_worker_every_such_pair_is_an_error_and_is_counted(fast: Verifier) -> None:
     for _ in range(3):
-        assert fast(r"\boxed{y+1}", "x+1", "boxed", True) == Verdict("verifier_error", "verifier_error", "y+1")
+        assert fast(r"\boxed{\int y}", r"\int x", "boxed", True) == Verdict("verifier_error", "verifier_error", r"\int y")
     assert fast.counts == {"completions": 3, "verifier_errors": 3, "expressions": 1, "cached": 5}
     assert fast("#### 14", "14", "hash", True).strict == "correct"
 
