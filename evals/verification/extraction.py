@@ -78,6 +78,11 @@ def leaves_reasoning_open(completion: str) -> bool:
     return last is not None and _TAGS[last[0]]
 
 
+def opening_tag(text: str) -> str:
+    """The last tag in a text, "" where there is none."""
+    return ([""] + _TAG.findall(text))[-1]
+
+
 def is_reasoning_tag(token: str) -> bool:
     """Is a token, as a tokenizer spells it, one of the tags or a part of one?  Decoding has to keep it.
 

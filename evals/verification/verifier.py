@@ -58,11 +58,12 @@ from evals.verification.extraction import (
 )
 from evals.verification.worker import Worker, WorkerError
 
-__all__ = ["Filter", "Format", "Outcome", "Verdict", "Verifier", "concludes", "parse_gold", "verify"]
+__all__ = ["VERSION", "Filter", "Format", "Outcome", "Verdict", "Verifier", "concludes", "parse_gold", "verify"]
 
 Outcome = Literal["correct", "wrong", "unparseable", "truncated", "verifier_error"]
 Filter = Literal["strict", "lenient"]
 
+VERSION = "2"  # raised where a verdict may change: it is the version of every task that is verified here
 SHORT = 12  # characters of a number that is compared at once
 CACHE = 65_536  # decisions that are kept; the oldest are dropped first
 _JOINT = re.compile(r"(?:\s|[$,;.&]|\\[()\[\],;:! ]|\\q?quad|\\text\s*\{\s*(?:,?\s*and|or)\s*\}|and\b|or\b){0,12}")

@@ -76,7 +76,7 @@ class Worker:
         self._finalizer: weakref.finalize[..., Any] | None = None
 
     def equal(self, gold: str, answer: str) -> bool:
-        """Does math-verify find the answer equal to the gold answer?  WorkerError where the child dies over it twice."""
+        """Does math-verify find the answer equal to the gold answer?  WorkerError where the child dies twice."""
         for _ in range(2):
             child = self._started()
             try:

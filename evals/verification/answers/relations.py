@@ -12,6 +12,7 @@ from evals.verification.answers.units import quantity
 
 EQUALITY = {"=", "~"}
 FLIPPED = {">": "<", ">=": "<="}
+_OPERATOR = re.compile(r"\\(?:sum|prod|i*int|oint|lim|max|min|sup|inf|det|gcd|lcm|deg|dim|arg|Re|Im|Pr|text)(?![a-z])")
 _INFINITY = r"\infty"
 _TEXT_LABEL = re.compile(r"\\text\s*\{[^{}0-9]*(?:[:=]|\bis)\s*\}\s*(?=\S)|\\text\s*\{[^{}0-9]+\}\s*:\s*(?=\S)")
 _LABEL = re.compile(
@@ -49,8 +50,10 @@ def is_name(side: Shape, gold: Shape) -> bool:
         return True
     try:
         return not variables(gold) and bool(symbols(parse(text)))
-    except (Malformed, Unsupported):
-        return not variables(gold)
+    except Malformed:
+        return False
+    except Unsupported:  # a sum, an integral, a limit and what it is
+        return _OPERATOR.match(text) is not None and not variables(gold)
 
 
 def simple_name(text: str) -> bool:

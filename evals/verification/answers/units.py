@@ -82,9 +82,9 @@ def quantity(text: str) -> Quantity:
     body = text
     unit: Unit = ()
     if money := re.match(r"([-+]?)\s*(\\?\$|[€£¥₹₩])\s*(?=[-+]?[0-9.])", text):
-        body, unit = money[1] + text[money.end() :], ((_MONEY[money[2]], 1),) if money[2] != "$" else ()
+        body, unit = money[1] + text[money.end() :], ((_MONEY[money[2]], 1),)
     elif money := re.search(r"(?<=[0-9])\s*(\\?\$|[€£¥₹₩])$", text):
-        body, unit = text[: money.start()], ((_MONEY[money[1]], 1),) if money[1] != "$" else ()
+        body, unit = text[: money.start()], ((_MONEY[money[1]], 1),)
     tokens = list(_TOKEN.finditer(body))[-LONGEST_UNIT:]
     best = Quantity(body, 1, unit)
     for i in range(len(tokens) - 1, -1, -1):

@@ -6,7 +6,7 @@ import re
 from fractions import Fraction
 
 from evals.verification.answers.evaluation import equal, exact
-from evals.verification.answers.expressions import parse
+from evals.verification.answers.expressions import parse, symbols
 from evals.verification.answers.notation import number, plain_words, squeeze, words
 from evals.verification.answers.operations import Budget, NoValue
 from evals.verification.answers.scanner import Malformed, Tree, Unsupported
@@ -93,6 +93,8 @@ def _expressions(gold: Quantity, answer: Quantity) -> bool:
     theirs, ours = trees
     if ours is None or theirs is None:
         raise Unsupported(answer.body if theirs is None else gold.body)
+    if not symbols(theirs) <= symbols(ours):  # 0x is not 0, nor is 14x/x yet 14
+        return False
     try:
         return equal(ours, theirs)
     except Budget:
