@@ -226,7 +226,7 @@ class QuestionAnswer(Task):
         >>> QuestionAnswer.step_ends(None, None, "2+2=4\\n\\n4-1=3\\n#### 3")
         [5, 12]
         """
-        ends = [m.end() for m in re.finditer(r"[^\n]*\S[^\n]*", completion)]
+        ends = [m.end() for m in re.finditer(r"[^\n]+", completion) if m[0].strip()]
         return ends[:-1]
 
     def spec(self) -> dict[str, Any]:

@@ -41,7 +41,7 @@ _IN_TEXT = re.compile(
 _HEADING = re.compile(r"[\s*_]*[A-Za-z]{2}")
 _STATED = re.compile(  # a word, and a value behind it: 'Answer: 15', 'Total cost = $15', 'So 15'
     r"[\s*_]*(?P<words>[A-Za-z][A-Za-z' ]{0,60}?)[\s*_]*(?P<sign>[:=]|\bis\b)?[\s*_]*"
-    r"(?P<value>-?[$\\]?[-.0-9\\(\[{].*)",
+    r"(?P<value>[-+]?[$\\]?(?:[-0-9\\(\[{]|\.[0-9]).*)",
     re.DOTALL,
 )
 _LISTED = re.compile(

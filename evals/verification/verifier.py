@@ -141,7 +141,7 @@ def concludes(completion: str, format: Format) -> bool:
 class Verifier:
     r"""Decides whether completions are right.  It starts one worker process at most, when an answer needs it.
 
-    `budget`: seconds of processor time for one answer in the worker (for all limits: `worker.py`).
+    `timeout`: seconds of processor time for one answer in the worker (for all limits: `worker.py`).
     `worker`: the command line of another worker, for tests.
     `counts`: "completions", "verifier_errors" (of them), "expressions" (sent to the worker), "cached".
     Threads may share a verifier.  `close`, or leaving `with`, ends the worker.
@@ -151,7 +151,7 @@ class Verifier:
     Verdict(strict='correct', lenient='correct', answer='14')
     """
 
-    def __init__(self, timeout: float = 5.0, worker: Sequence[str] | None = None) -> None:
+    def __init__(self, timeout: float = 2.0, worker: Sequence[str] | None = None) -> None:
         self.counts: Counter[str] = Counter()
         self._worker = Worker(timeout, worker)
         self._cache: dict[tuple[str, str], Outcome] = {}
@@ -238,7 +238,7 @@ class Verifier:
     def _equal(self, gold: str, answer: str, worked_out: bool = False) -> Outcome:
         """The decision on one answer, in plain notation.  The same pair always has the same one."""
         value, claimed = number(gold), number(answer)
-        if value is not None and claimed is not None and len(answer) <= SHORT:
+        if value is not None and claimed is not None and len(answer) <= SHORT and gold[-1].isdigit() and gold[0] != "\\":
             left = worked_out and value.denominator == 1 and ("/" in answer or "frac" in answer)
             return "correct" if value == claimed and not left else "wrong"
         if not answer or len(answer) > LONGEST:

@@ -1,7 +1,7 @@
 """The worker behind the verifier: math-verify in a process of its own, which can be killed.
 
 sympy may take hours over one expression and cannot be interrupted from within, so it runs in a child process.  The
-limit is `budget` seconds of *processor* time, which the child's own clock measures: a loaded machine changes no
+limit is `timeout` seconds of *processor* time, which the child's own clock measures: a loaded machine changes no
 verdict.  What takes longer is not equal (an answer that holds up the judge is no answer), nor is anything math-verify
 fails over.  The parent waits as long as the child computes.  A child that dies, or sleeps for STUCK seconds, is
 replaced, and its item tried once more; after that it is an error.
@@ -63,7 +63,7 @@ class Worker:
     (True, False)
     """
 
-    def __init__(self, timeout: float = 5.0, argv: Sequence[str] | None = None, stuck: float = STUCK) -> None:
+    def __init__(self, timeout: float = 2.0, argv: Sequence[str] | None = None, stuck: float = STUCK) -> None:
         if not 0 < timeout <= 3600:
             raise ValueError(f"timeout must be seconds in (0, 3600], not {timeout!r}")
         self.timeout = timeout

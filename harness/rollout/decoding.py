@@ -1,7 +1,7 @@
 """Token ids -> the text that tasks read: without special tokens, except the tags of a model's reasoning.
 
-Some tokenizers have `<think>` and `</think>` among their special tokens.  Were they dropped, the reasoning would be read
-as part of the answer.
+Some tokenizers have `<think>` and `</think>` among their special tokens.  Were they dropped, the reasoning would be
+read as part of the answer.
 """
 
 from __future__ import annotations

@@ -254,7 +254,9 @@ def finished(gold: str, answer: str) -> bool:
         return True
     try:
         return _is_number(parse(quantity(last.text).body), whole=value.denominator == 1)
-    except (Malformed, Unsupported):
+    except Unsupported:
+        return False  # a sum, an integral
+    except Malformed:
         return True  # no number at all: others say that it is wrong
 
 

@@ -191,7 +191,7 @@ class _Reader(Scanner):
     def number(self, match: re.Match[str]) -> Tree:
         self.at = match.end()
         digits = match[0].replace(" ", "")
-        if repeat := re.compile(r"\\overline\s*\{([0-9]{1,40})\}").match(self.text, self.at):
+        if repeat := re.compile(r"\\(?:overline|bar|dot)\s*\{([0-9]{1,40})\}").match(self.text, self.at):
             self.at = repeat.end()
             self.skip()
             places = len(digits.partition(".")[2])

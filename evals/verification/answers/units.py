@@ -26,7 +26,7 @@ _TABLE = {
     "l": "liter litre L", "ml": "milliliter millilitre mL", "gal": "gallon", "qt": "quart", "pt": "pint", "cup": "",
     "tbsp": "tablespoon", "tsp": "teaspoon", "acre": "", "ha": "hectare",
     "N": "newton", "J": "joule", "kJ": "kilojoule", "W": "watt", "kW": "kilowatt", "V": "volt", "A": "amp ampere",
-    "Pa": "pascal", "kPa": "", "Hz": "hertz", "ohm": "", "mol": "mole", "K": "kelvin", "cal": "calorie", "kcal": "",
+    "Pa": "pascal", "kPa": "", "Hz": "hertz", "ohm": "", "mol": "mole", "kelvin": "", "cal": "calorie", "kcal": "",
     "kWh": "", "bit": "", "byte": "", "MB": "megabyte", "GB": "gigabyte", "rad": "radian", "degree": "deg degs °",
     "celsius": "°C centigrade", "fahrenheit": "°F", "percent": "% pct percentage", "am": "a.m. a.m", "pm": "p.m. p.m",
     "dollar": "$ usd buck", "cent": "¢", "euro": "€ eur", "pound sterling": "£ gbp", "yen": "¥ jpy", "yuan": "元 rmb",

@@ -84,7 +84,8 @@ def _expressions(gold: Quantity, answer: Quantity) -> bool:
     trees: list[Tree | None] = []
     for given in (answer, gold):
         try:
-            tree = parse(given.body)
+            value = number(given.body)
+            tree = parse(given.body) if value is None else ("num", value)
             trees.append(tree if given.factor == 1 else ("mul", ("num", Fraction(given.factor)), tree))
         except Malformed:
             return False  # text that is equal was found equal before
