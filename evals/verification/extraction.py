@@ -44,6 +44,7 @@ _STATED = re.compile(  # a word, and a value behind it: 'Answer: 15', 'Total cos
     r"(?P<value>[-+]?[$\\]?(?:[-0-9\\(\[{]|\.[0-9]).*)",
     re.DOTALL,
 )
+_DENIED = re.compile(r"(?i)\b(?:not?|never|wrong|incorrect|false|than|least|most|about)\b|n't")
 _LISTED = re.compile(
     r"(?i)(?:step|part|case|method|section|chapter|problem|question|exercise|example|equation|day|way)s?\b"
 )
@@ -162,12 +163,12 @@ def marked(text: str, format: Format) -> Marks:
 
 
 def _stated(mark: tuple[int, str]) -> tuple[int, str] | None:
-    """The value behind the words of a heading, None where it is a heading alone: 'Step 2', 'Case 1: x = 3'."""
+    """The answer behind the words of a heading, None where it is a heading alone: 'Step 2', 'Case 1: x = 3'."""
     if not _HEADING.match(mark[1]):
         return None
     match = _STATED.fullmatch(mark[1])
     if match is None or _LISTED.match(match["words"]):
         return None
-    if match["sign"] is None and re.search(r"[A-Za-z]{2}", match["value"]):  # 'Explanation of 3 steps'
-        return None
-    return mark[0] + match.start("value"), match["value"]
+    if match["sign"] is None:  # 'So 15' is an answer, with a word; 'Explanation of 3 steps' is none
+        return None if re.search(r"[A-Za-z]{2}", match["value"]) else mark
+    return mark if _DENIED.search(match["words"]) else (mark[0] + match.start("value"), match["value"])

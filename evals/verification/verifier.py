@@ -238,7 +238,13 @@ class Verifier:
     def _equal(self, gold: str, answer: str, worked_out: bool = False) -> Outcome:
         """The decision on one answer, in plain notation.  The same pair always has the same one."""
         value, claimed = number(gold), number(answer)
-        if value is not None and claimed is not None and len(answer) <= SHORT and gold[-1].isdigit() and gold[0] != "\\":
+        if (
+            value is not None
+            and claimed is not None
+            and len(answer) <= SHORT
+            and gold[-1].isdigit()
+            and gold[0] != "\\"
+        ):
             left = worked_out and value.denominator == 1 and ("/" in answer or "frac" in answer)
             return "correct" if value == claimed and not left else "wrong"
         if not answer or len(answer) > LONGEST:

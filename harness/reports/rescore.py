@@ -72,28 +72,36 @@ def _rescore_run(folder: Path, result: Rescored) -> None:
     result.runs += 1
     for file in sorted(folder.glob("outcomes/*.jsonl.gz")):
         name = file.name.removesuffix(".jsonl.gz").rpartition("-")[0]
-        if name in config["eval_tasks"]:
-            continue  # lm-eval's own verdicts
-        for row in _rows(file):
-            if "text" in row:
-                problem = Problem(row["id"], row["prompt"], row["gold"])
-                _compare(task, problem, row["text"], row, file, name, result)
+        if name not in config["eval_tasks"]:  # those are lm-eval's own verdicts
+            _rescore_file(task, file, name, result)
     if (samples := folder / SAMPLES).is_file():
-        for row in _rows(samples):
-            problem = Problem("", row["prompt"], row["gold"])
-            then = {"strict": row["verdict"], "ended": row["verdict"] != "truncated"}
-            _compare(task, problem, row["completion"], then, samples, "training", result)
+        _rescore_file(task, samples, "training", result)
+
+
+def _rescore_file(task: Task, file: Path, name: str, result: Rescored) -> None:
+    """The rows that have a text: of outcomes the first, of samples all."""
+    for row in _rows(file):
+        try:
+            if "completion" in row or file.name == SAMPLES:  # its verdict is the strict one
+                row = {"id": "", "strict": row["verdict"], "text": row["completion"], **row}
+            if "text" in row:
+                ended = row.get("ended", row["strict"] != "truncated")
+                _compare(
+                    task, Problem(row["id"], row["prompt"], row["gold"]), row, ended is not False, file, name, result
+                )
+        except KeyError as error:
+            raise ValueError(f"{file}: a row has no {error}") from error
 
 
 def _compare(
-    task: Task, problem: Problem, text: str, then: dict[str, Any], file: Path, name: str, result: Rescored
+    task: Task, problem: Problem, row: dict[str, Any], ended: bool, file: Path, name: str, result: Rescored
 ) -> None:
-    verdict = task.verify(problem, text, then["ended"] is not False)
+    verdict = task.verify(problem, row["text"], ended)
     for filter, now in (("strict", verdict.strict), ("lenient", verdict.lenient)):
-        if filter in then:
+        if filter in row:
             result.verdicts[name] += 1
-            if then[filter] != now:
-                result.moved.append(Moved(file, (name, filter, then[filter], now), problem.gold, text))
+            if row[filter] != now:
+                result.moved.append(Moved(file, (name, filter, row[filter], now), problem.gold, row["text"]))
 
 
 def _rows(file: Path) -> list[dict[str, Any]]:

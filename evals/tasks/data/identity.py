@@ -26,9 +26,7 @@ _DETAIL = re.compile(
     | (?P<fraction>(?<=\d)[¼-¾⅐-⅞])""",
     re.VERBOSE,
 )
-_BEFORE = re.compile(
-    r"(?i)(?:[=+*^<>]|\b(?:solve for|find|compute|evaluate|value of|determine|calculate|let|for))\s?$"
-)
+_BEFORE = re.compile(r"(?i)(?:[=+*^<>]|\b(?:solve for|find|compute|evaluate|value of|determine|calculate|let|for))\s?$")
 _AFTER = re.compile(r"\s?[=+*^<>]")
 
 

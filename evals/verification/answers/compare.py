@@ -13,7 +13,7 @@ import re
 
 from evals.verification.answers.evaluation import ratio
 from evals.verification.answers.expressions import parse
-from evals.verification.answers.notation import number, squeeze
+from evals.verification.answers.notation import number, plain_words, squeeze, words
 from evals.verification.answers.operations import Budget, NoValue
 from evals.verification.answers.relations import (
     EQUALITY,
@@ -32,6 +32,7 @@ from evals.verification.answers.values import chosen, leaves, ratio_value, ratio
 
 ITEMS = 40  # of a list that are compared
 _COMMA = re.compile(r"-?(?:0|[1-9][0-9]*),(?:[0-9]{1,2}|[0-9]{4,})|-?0,[0-9]+")
+_COMMAS = re.compile(r"\s*,\s*")
 _MODULO = re.compile(r"\s*\(?\s*\\pmod\s*(?:\{[^{}]*\}|[0-9])\s*\)?\s*$")
 
 
@@ -42,6 +43,8 @@ def same(gold: str, answer: str) -> bool:
     (True, True, False)
     """
     if squeeze(gold) == squeeze(answer) or chosen(gold, answer):
+        return True
+    if (wanted := words(gold)) is not None and _COMMAS.sub(",", wanted) == _COMMAS.sub(",", plain_words(answer)):
         return True
     gold, answer = _decimal_comma(gold, answer)
     if _MODULO.search(answer) and not _MODULO.search(gold):

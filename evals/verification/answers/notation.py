@@ -35,6 +35,7 @@ _CASES = "(?![A-Za-z])"
 _REPLACED = (  # in this order
     (r"\\!\s*", ""),
     (r"\{,\}", ","),
+    (r"\\mathbb\s*([A-Z])(?![A-Za-z])", r"\\mathbb{\1}"),
     (r"\\(q?quad)(?=[A-Za-z])", r"\\\1 "),
     (r"\\(?:left|right|big|Big|bigg|Bigg)[lrm]?(?:\.|(?![A-Za-z]))", ""),
     (rf"\\[dtc]frac{_CASES}", r"\\frac"),

@@ -122,6 +122,10 @@ def as_interval(value: Shape) -> Shape:
         if set(value.ops) <= {"<", "<="} and name.kind == "leaf" and simple_name(name.text):
             left, right = ("[" if value.ops[0] == "<=" else "("), ("]" if value.ops[1] == "<=" else ")")
             return Shape("group", (low, high), left=left, right=right)
+    if value.kind == "relation" and value.ops == ("!=",) and _is_simple(value.items[0]):
+        below = Shape("group", (shape("-" + _INFINITY), value.items[1]), left="(", right=")")
+        above = Shape("group", (value.items[1], shape(_INFINITY)), left="(", right=")")
+        return Shape("union", (below, above))
     if value.kind == "relation" and len(value.items) == 2 and value.ops[0] in ("<", "<=", ">", ">="):
         left_, right_ = value.items
         op = value.ops[0]

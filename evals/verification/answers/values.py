@@ -129,26 +129,31 @@ def _within(tree: Tree, near: Tree, half: Fraction) -> bool:
 
 def ratios(gold: Shape, answer: Shape) -> bool:
     """5:3 is 10:6; a time is not: 4:30 is not 8:60."""
-    if len(gold.items) != len(answer.items):
+    if len(gold.items) != len(answer.items) or any(item.kind != "leaf" for item in (*gold.items, *answer.items)):
         return False
-    if all(item.kind == "leaf" for item in (*gold.items, *answer.items)):
-        pairs = list(zip(gold.items, answer.items, strict=True))
-        if all(leaves(a.text, b.text) for a, b in pairs):
-            return True
-        values = [(number(a.text.strip()), number(b.text.strip())) for a, b in pairs]
-        times = any(re.fullmatch(r"0[0-9]|[0-9]{2} *\\text.*", a.text.strip()) for a in gold.items[1:])
-        if times or any(a is None or b is None or not a or not b for a, b in values):
-            return False
-        return len({a / b for a, b in values if a is not None and b}) == 1
-    return False
+    pairs = list(zip(gold.items, answer.items, strict=True))
+    if all(leaves(a.text, b.text) for a, b in pairs):
+        return True
+    values = [(number(a.text.strip()), number(b.text.strip())) for a, b in pairs]
+    if is_time(gold) or any(a is None or not b for a, b in values):
+        return False
+    return len({a / b for a, b in values if a is not None and b}) == 1
+
+
+def is_time(ratio: Shape) -> bool:
+    """Two digits of minutes behind an hour."""
+    texts = [item.text.strip() for item in ratio.items]
+    return (
+        re.fullmatch("[01]?[0-9]|2[0-4]", texts[0]) is not None
+        and re.match("[0-5][0-9](?![0-9])", texts[1]) is not None
+    )
 
 
 def ratio_value(gold: Shape, answer: Shape) -> bool:
     """5:3 as the fraction 5/3."""
     pair, other = (gold, answer) if gold.kind == "ratio" else (answer, gold)
-    if len(pair.items) != 2 or any(item.kind != "leaf" for item in pair.items):
+    if len(pair.items) != 2 or any(item.kind != "leaf" for item in pair.items) or is_time(pair):
         return False
     above, below = (number(item.text.strip()) for item in pair.items)
     value = number(other.text.strip())
-    time = re.fullmatch("0[0-9]", pair.items[1].text.strip()) is not None
-    return above is not None and bool(below) and not time and value == above / below  # type: ignore[operator]
+    return above is not None and bool(below) and value == above / below  # type: ignore[operator]
