@@ -4,7 +4,7 @@ It runs in the worker and decides what `answers/` cannot read: sums, integrals, 
 matrices.  Around it stand checks for what it gets wrong:
 
 - it takes numbers for equal that agree to 6 digits: asked for 15;
-- it drops words: an answer whose words are not the gold's is different;
+- it drops words, unknown commands, primes, sides of a chain: an answer with any that the gold has not is different;
 - it may compute a power or a factorial for hours: such an answer is different.
 """
 
@@ -19,6 +19,16 @@ Compare = Callable[[str, str], bool]
 LONGEST, NESTED = 400, 30  # characters of an answer, and brackets within brackets
 
 _WORDS = re.compile(r"\\text\s*\{([^{}]*)\}")
+_COMMAND = re.compile(r"\\([A-Za-z]+)")
+_NAMES = """
+frac sqrt surd binom sum prod int iint iiint oint lim infty to pm mp cdot times div le ge ne in notin cup cap setminus
+subset subseteq emptyset mathbb text begin end partial nabla det gcd lcm max min bmod pmod lfloor rfloor lceil rceil
+sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh log ln lg exp pi theta alpha beta gamma delta epsilon zeta
+eta iota kappa lambda mu nu xi rho sigma tau phi varphi chi psi omega Gamma Delta Theta Lambda Sigma Phi Psi Omega
+ldots cdots quad qquad circ prime overline vec mathbf mathrm langle rangle forall exists neg land lor
+"""
+_KNOWN = set(_NAMES.split())
+_SIGNS = ("'", "=", "<", ">", r"\approx", r"\sim", r"\equiv", r"\le", r"\ge", r"\ne")
 _HUGE = re.compile(  # 9^9999, 9**9**9, 9999!, 9!!, 1e9999
     r"(?<![0-9.])(?:[2-9]|[0-9]{2,})[\s)}]*(?:\^|\*\*)[\s{(]*(?:-?[0-9]{4}|-?[0-9.]+[\s{}()]*(?:\^|\*\*)[\s{(]*[0-9])"
     r"|[0-9]{4}[\s)}]*!|![\s)}]*!|[0-9][eE][-+]?[0-9]{4}"
@@ -65,6 +75,10 @@ def comparable(gold: str, answer: str) -> bool:
     (False, False, True)
     """
     if len(answer) > LONGEST or _depth(answer) > NESTED or (_HUGE.search(answer) and not _HUGE.search(gold)):
+        return False
+    if any(answer.count(sign) != gold.count(sign) for sign in _SIGNS):
+        return False
+    if not set(_COMMAND.findall(answer)) <= _KNOWN | set(_COMMAND.findall(gold)):
         return False
     return {word.strip() for word in _WORDS.findall(answer)} <= {word.strip() for word in _WORDS.findall(gold)}
 

@@ -12,7 +12,7 @@ import contextlib
 import re
 
 from evals.verification.answers.evaluation import ratio
-from evals.verification.answers.expressions import parse
+from evals.verification.answers.expressions import parse, symbols
 from evals.verification.answers.notation import number, plain_words, squeeze, words
 from evals.verification.answers.operations import Budget, NoValue
 from evals.verification.answers.relations import (
@@ -215,7 +215,7 @@ def _chains(gold: Shape, answer: Shape) -> bool:
 def _proportional(gold: Shape, answer: Shape) -> bool:
     """l - r of one is c times l - r of the other; with c > 0, and the same sign between them, for inequalities."""
     (op, a), (other, b) = (_difference(relation) for relation in (gold, answer))
-    if op != other:
+    if op != other or not symbols(b) <= symbols(a):
         return False
     sign = ratio(a, b)
     return sign is not None and (sign > 0 or op in ("=", "!="))

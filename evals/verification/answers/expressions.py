@@ -264,8 +264,6 @@ class _Reader(Scanner):
                 return self.argument()
             inner, self.at = self.text[self.at + 1 : end], end + 1
             return self.symbol(f"{name} {inner.strip()}")
-        if name in ("displaystyle", "mathrm", "mathbf"):
-            return self.atom()
         raise Unsupported(name)
 
     def function(self, name: str) -> Tree:

@@ -15,6 +15,7 @@ FLIPPED = {">": "<", ">=": "<="}
 _OPERATOR = re.compile(r"\\(?:sum|prod|i*int|oint|lim|max|min|sup|inf|det|gcd|lcm|deg|dim|arg|Re|Im|Pr|text)(?![a-z])")
 _INFINITY = r"\infty"
 _TEXT_LABEL = re.compile(r"\\text\s*\{[^{}0-9]*(?:[:=]|\bis)\s*\}\s*(?=\S)|\\text\s*\{[^{}0-9]+\}\s*:\s*(?=\S)")
+_DENIED = re.compile(r"(?i)(?<![a-z])(?:not?|wrong|incorrect|false|never)(?![a-z])")
 _LABEL = re.compile(
     r"(?:the\s+)?(?:final\s+)?(?:answer|result|total|solution|sum|value)(?:\s+is|\s*[:=])\s*(?=\S)", re.I
 )
@@ -32,7 +33,7 @@ def unlabelled(answer: str, gold: str) -> str:
     ('80', '80', '5:3')
     """
     for label in (_TEXT_LABEL, _LABEL):
-        if (match := label.match(answer)) and not label.match(gold):
+        if (match := label.match(answer)) and not label.match(gold) and not _DENIED.search(match[0]):
             return answer[match.end() :]
     return answer
 
@@ -114,18 +115,18 @@ def as_interval(value: Shape) -> Shape:
     if value.kind == "relation" and value.ops == ("in",) and _is_simple(value.items[0]):
         return value.items[1]
     if value.kind == "relation" and len(value.items) == 3:
-        low, name, high = value.items
+        first, name, last = value.items
         if value.ops[0] in FLIPPED and value.ops[1] in FLIPPED:
             return as_interval(
                 Shape("relation", value.items[::-1], ops=tuple(FLIPPED[op] for op in reversed(value.ops)))
             )
         if set(value.ops) <= {"<", "<="} and name.kind == "leaf" and simple_name(name.text):
             left, right = ("[" if value.ops[0] == "<=" else "("), ("]" if value.ops[1] == "<=" else ")")
-            return Shape("group", (low, high), left=left, right=right)
+            return Shape("group", (first, last), left=left, right=right)
     if value.kind == "relation" and value.ops == ("!=",) and _is_simple(value.items[0]):
-        below = Shape("group", (shape("-" + _INFINITY), value.items[1]), left="(", right=")")
-        above = Shape("group", (value.items[1], shape(_INFINITY)), left="(", right=")")
-        return Shape("union", (below, above))
+        low = Shape("group", (shape("-" + _INFINITY), value.items[1]), left="(", right=")")
+        high = Shape("group", (value.items[1], shape(_INFINITY)), left="(", right=")")
+        return Shape("union", (low, high))
     if value.kind == "relation" and len(value.items) == 2 and value.ops[0] in ("<", "<=", ">", ">="):
         left_, right_ = value.items
         op = value.ops[0]

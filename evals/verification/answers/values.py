@@ -16,7 +16,11 @@ from evals.verification.answers.units import Quantity, agree, quantity
 MANY_DIGITS = 12  # of a decimal that can stand for a number without end: 0.0833333333333333 for 1/12
 _DECIMAL = re.compile(r"(-?)([0-9]*)\.([0-9]+)")
 _LETTERS = re.compile(r"[^\W\d_][^\W\d_ -]*(?:[ -][^\W\d_]+)*")
-_CHOICE = re.compile(r"\(?\s*(?:\\text\s*\{\s*)?\(?([A-J])\)?\s*[.):]?\s*\}?\s*(.*)", re.DOTALL)
+_CHOICE = re.compile(
+    r"(?:\\text\s*\{\s*)?(?:\(([A-J])\)|([A-J])[.):])[.:]?\s*\}?(?=[\s\\$]|$)(.*)|\\text\s*\{\s*([A-J])\s*\}(?=\s*$)",
+    re.DOTALL,
+)
+_OTHER = re.compile(r"(?<![A-Za-z\\])[A-J](?![A-Za-z])|(?i:\b(?:or|and|not?|wrong|incorrect|never|but)\b)")
 
 
 def leaves(gold: str, answer: str) -> bool:
@@ -48,15 +52,14 @@ def _words(gold: str, answer: str) -> bool | None:
 def chosen(gold: str, answer: str) -> bool:
     r"""Is the gold answer the letter of a choice, and the answer that letter with what it stands for?
 
-    >>> chosen(r"\text{(C)}", "(C) 14"), chosen("B", "C. x = 42"), chosen("C", "C or D"), chosen("C", "C")
+    >>> chosen(r"\text{(C)}", "(C) 14"), chosen("B", "C. x = 42"), chosen("C", "(C) or (D)"), chosen("C", "C. 5")
     (True, False, False, True)
     """
     letter = re.sub(r"\\text\s*\{([^{}]*)\}", r"\1", gold).strip("() .")
     match = _CHOICE.fullmatch(answer) if re.fullmatch("[A-J]", letter) else None
-    if match is None or match[1] != letter:
+    if match is None or letter not in (match[1], match[2], match[4]):
         return False
-    marked = not match[2] or re.match(r"[^\n]{0,12}?[.):]", answer) is not None
-    return marked and re.search(r"(?<![A-Za-z\\])[A-J](?![A-Za-z])|\bor\b|\band\b|\bnot\b", match[2]) is None
+    return _OTHER.search(match[3] or "") is None
 
 
 def _number(given: Quantity) -> Fraction | None:
@@ -132,10 +135,13 @@ def ratios(gold: Shape, answer: Shape) -> bool:
     if len(gold.items) != len(answer.items) or any(item.kind != "leaf" for item in (*gold.items, *answer.items)):
         return False
     pairs = list(zip(gold.items, answer.items, strict=True))
+    if is_time(gold):
+        times = [(quantity(a.text.strip()), quantity(b.text.strip())) for a, b in pairs]
+        return all(a.body == b.body and a.factor == b.factor and agree(a.unit, b.unit) for a, b in times)
     if all(leaves(a.text, b.text) for a, b in pairs):
         return True
     values = [(number(a.text.strip()), number(b.text.strip())) for a, b in pairs]
-    if is_time(gold) or any(a is None or not b for a, b in values):
+    if any(a is None or not b for a, b in values):
         return False
     return len({a / b for a, b in values if a is not None and b}) == 1
 
@@ -156,4 +162,6 @@ def ratio_value(gold: Shape, answer: Shape) -> bool:
         return False
     above, below = (number(item.text.strip()) for item in pair.items)
     value = number(other.text.strip())
-    return above is not None and bool(below) and value == above / below  # type: ignore[operator]
+    if above is None or not below or value is None or (pair is answer and value.denominator == 1):
+        return False  # 5:1 is not 5
+    return value == above / below
