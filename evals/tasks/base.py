@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from evals.verification.verifier import Format, Verdict, concludes
+from evals.verification.verifier import VERSION, Format, Verdict, concludes
 
 Domain = Literal["in", "out", "retention"]
 
@@ -33,7 +33,7 @@ class EvalSet:
     domain: Domain
     problems: Sequence[Problem]
     temperature: float = 0.0  # 0 is greedy
-    version: str = "1"
+    version: str = VERSION  # of the task: raised when its prompts, problems or verdicts change
     samples: int = 1  # completions per problem: `problems` repeats each problem as often, in a row
 
 

@@ -61,11 +61,12 @@ class QuestionAnswer(Task):
     """Sources are read when first used, and only once."""
 
     name = "qa"  # of the in-domain evaluation; `<name>_t1` is the sampled one
-    version: ClassVar[str] = "1"  # raised when the prompt, the verification or `canonical` changes
+    version: ClassVar[str] = verifier.VERSION  # raised too when the prompt or `canonical` changes
 
     question: str = "question"  # column, or template such as "{Body} {Question}"
     answer: str = "answer"  # column or template; the gold is after '####', else in \boxed{}, else all of it
     format: Format = "hash"  # how a completion marks its final answer: hash, boxed or answer_is
+    worked_out: bool | None = None  # is 48/2 wrong where 24 is right?  None: yes, except in format boxed
     instruction: str = ""  # the prompt, with {question} in it; "" is INSTRUCTIONS[format]
     stop: tuple[str, ...] = ("Question:",)  # strings that end a completion, besides the end token
     train_file: str = ""  # JSONL or parquet file, or a folder with a train split
@@ -216,7 +217,7 @@ class QuestionAnswer(Task):
     # ------------------------------------------------------------ verification
 
     def verify(self, problem: Problem, completion: str, ended: bool) -> Verdict:
-        return verifier.verify(completion, problem.gold, self.format, ended)
+        return verifier.verify(completion, problem.gold, self.format, ended, self.worked_out)
 
     def key(self, problem: Problem, completion: str) -> str:
         """The equations in order (2308.01825's criterion), else the text, ignoring spaces."""
@@ -228,7 +229,7 @@ class QuestionAnswer(Task):
         >>> QuestionAnswer.step_ends(None, None, "2+2=4\\n\\n4-1=3\\n#### 3")
         [5, 12]
         """
-        ends = [m.end() for m in re.finditer(r"[^\n]*\S[^\n]*", completion)]
+        ends = [m.end() for m in re.finditer(r"[^\n]+", completion) if m[0].strip()]
         return ends[:-1]
 
     def spec(self) -> dict[str, Any]:
@@ -277,5 +278,5 @@ def _squeezed(side: str) -> str:
     def short(m: re.Match[str]) -> str:
         return f"{m[1] or '0'}.{m[2]}".rstrip("0").rstrip(".")
 
-    side = re.sub(r"(\d*)\.(\d+)", short, re.sub(r"[\s,]", "", side))
+    side = re.sub(r"(?<!\d)(\d*)\.(\d+)", short, re.sub(r"[\s,]", "", side))
     return side.removeprefix("(" * (side.count("(") - side.count(")")))

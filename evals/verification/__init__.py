@@ -1,6 +1,8 @@
 """Verification: from the text of a completion to a verdict.
 
-extraction   finds marked answers in a text, and brings them to a normal form
-verifier     compares them with the gold answer: `verify`, `Verdict`, `parse_gold`, `concludes`
-worker       the process in which math-verify compares expressions
+extraction               finds marked answers in a text, and what of the text is read
+answers                  decides whether two answers are the same, without a computer algebra system
+verifier                 the verdict: `verify`, `Verdict`, `parse_gold`, `concludes`
+worker                   the process in which math-verify compares what `answers` cannot read
+math_verify_comparison   what that process computes
 """

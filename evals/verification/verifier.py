@@ -1,25 +1,31 @@
 r"""Text -> Verdict: what a completion's final answer is, and whether it is right.  Reward and evaluation share it.
 
-**Which text counts.**  What follows the last `</think>`, up to an unclosed `<think>`; its last 20,000 characters.
+**Which text counts.**  What follows the reasoning (`<think>...</think>`, see `extraction.REASONING`), up to a tag that
+is left open; its last 20,000 characters.
 
 **Which answers.**  *Strict* reads the task's own format alone, and all that is marked there must be right: two
-different final answers are no answer, the same one twice is one.  *Lenient* reads the last answer marked in the
-task's format, else in any format, else the last number of the text; of a marked answer with words, the first number.
-So `#### 14 apples` is wrong strictly and correct leniently.  What is correct strictly is correct leniently.
+different final answers are no answer, the same one twice is one; several boxes may be the items of one list.
+*Lenient* reads the last answer marked in the task's format, else in any format, else the last number of the text; of a
+marked answer with words, the first number.  So `#### 14 apples` is wrong strictly and correct leniently.  What is
+correct strictly is correct leniently.
 
-**Which are equal**, in this order:
+**Which are equal**, in this order (`answers/`):
 
-| the pair                                                    | is                                                |
-|-------------------------------------------------------------|---------------------------------------------------|
-| a chain `x = 10/2 = 5`, where the gold answer has no `=`    | equal if each side is, without a name on the left |
-| the same text, ignoring spaces                              | equal                                             |
-| two plain numbers (`$1,000`, `-3/4`, `1 1/2`, `18.0`, `5%`) | compared exactly: 1/3 is not 0.333; 50% is 50     |
-| a gold answer in words (`\text{Evelyn}`)                    | compared as words, ignoring letter case           |
-| an answer in prose, over 1,000 characters, or like 9**9**9  | different                                         |
-| anything else                                               | as math-verify says, in a worker (`worker.py`)    |
+| the pair                                                       | is                                             |
+|----------------------------------------------------------------|------------------------------------------------|
+| the same text, ignoring spaces outside numbers                 | equal                                          |
+| two plain numbers (`$1,000`, `-3/4`, `1 1/2`, `18.0`, `5%`)    | compared exactly: 1/3 is not 0.333; 50% is 50  |
+| a calculation, where a number has to be worked out             | different: 48/2 is not yet 24                  |
+| lists, points, intervals, matrices, ratios, equations, words   | compared part by part                          |
+| a value with a unit                                            | different where the gold has another unit      |
+| expressions                                                    | exact where rational, else to 90 digits        |
+| what these cannot read (sums, integrals)                       | as math-verify says, in a worker (`worker.py`) |
 
-A unit in LaTeX text (`14\text{ cm}`) is dropped first.  What the worker cannot decide is a verifier_error, never
-"wrong"; where math-verify is not installed, that is every pair in the last row.
+**Worked out.**  Where the gold answer is a number, a calculation (`48/2`, `9*2`) is wrong in the formats `hash` and
+`answer_is`, which ask for a number, and right in `boxed`, which asks for an expression; `worked_out` says otherwise.
+
+No verdict depends on time.  A verifier_error is a pair that only the worker could decide and that it did not: there is
+none, or it died twice.
 """
 
 from __future__ import annotations
@@ -31,32 +37,38 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Self
 
-from evals.verification.extraction import (
+from evals.verification.answers.compare import finished, magnitude, same
+from evals.verification.answers.notation import (
     LONGEST,
-    READERS,
-    TAIL,
-    Format,
     canonical,
     clean,
-    final_part,
-    huge,
-    marked,
     number,
-    numbers,
     plain_words,
     prose,
-    sides,
-    unfinished,
     words,
+)
+from evals.verification.answers.scanner import Unsupported
+from evals.verification.extraction import (
+    READERS,
+    Format,
+    final_part,
+    leaves_reasoning_open,
+    marked,
+    numbers,
 )
 from evals.verification.worker import Worker, WorkerError
 
-__all__ = ["Filter", "Format", "Outcome", "Verdict", "Verifier", "concludes", "parse_gold", "verify"]
+__all__ = ["VERSION", "Filter", "Format", "Outcome", "Verdict", "Verifier", "concludes", "parse_gold", "verify"]
 
 Outcome = Literal["correct", "wrong", "unparseable", "truncated", "verifier_error"]
 Filter = Literal["strict", "lenient"]
 
-CACHE = 65_536  # decisions of the worker that are kept; the oldest are dropped first
+VERSION = "2"  # raised where a verdict may change: it is the version of every task that is verified here
+SHORT = 12  # characters of a number that is compared at once
+CACHE = 65_536  # decisions that are kept; the oldest are dropped first
+_JOINT = re.compile(r"(?:\s|[$,;.&]|\\[()\[\],;:! ]|\\q?quad|\\text\s*\{\s*(?:,?\s*and|or)\s*\}|and\b|or\b){0,12}")
+_BOX_EDGES = re.compile(r"^\s*\}|\\(?:boxed|fbox)\s*\{?\s*$")
+_DENIED = re.compile(r"(?i)\b(?:not|never|isn't|(?:more|less|fewer|greater) than|at (?:least|most))\s*\$?$")
 
 
 @dataclass(frozen=True)
@@ -84,22 +96,26 @@ class Verdict:
 def parse_gold(text: str) -> str:
     r"""The gold answer in normal form.  What follows the last `####`, or is in the last box, where there is one.
 
-    ValueError where it cannot be one: empty, too long, unbalanced, prose.  A word must be given as LaTeX text.
+    ValueError where it cannot be one: empty, too long, unbalanced, prose.  A word must be given as LaTeX text, except
+    yes, no, true and false.
 
-    >>> parse_gold("9 * 2 = 18 dollars #### 1,018"), parse_gold(r"\text{Evelyn}"), parse_gold("$x^2+1$")
-    ('1018', '\\text{Evelyn}', 'x^2+1')
+    >>> parse_gold("9 * 2 = 18 dollars #### 1,018"), parse_gold("$x^2+1$"), parse_gold("no")
+    ('1018', 'x^2+1', '\\text{no}')
     """
     marks = marked(text, "hash") or marked(text, "boxed")
     raw = marks[-1][1].strip() if marks else text.strip()
+    if len(marks) > 1 and marks == marked(text, "boxed") and _one_list(text, marks):  # \boxed{1} and \boxed{-2}
+        raw = ", ".join(answer for _, answer in marks)
     shown = repr(raw if len(raw) <= 60 else raw[:57] + "...")
-    gold = canonical(raw)
+    gold = canonical(raw, keep_unit=True)
     if not gold:
         raise ValueError("the gold answer is empty")
     if len(gold) > LONGEST:
         raise ValueError(f"the gold answer {shown} is longer than {LONGEST} characters")
     if gold.count("{") != gold.count("}"):
         raise ValueError(f"the gold answer {shown} has unbalanced braces")
-    if prose(gold, 3) or not re.search(r"[^\W_]", gold):
+    bare = re.sub(r"(?<![A-Za-z])(?:and|or)(?![A-Za-z])", " ", gold)
+    if prose(bare, 3) or not re.search(r"[^\W_]", gold):
         raise ValueError(f"the gold answer {shown} is no number and no mathematical expression (a word: \\text{{...}})")
     return gold
 
@@ -114,12 +130,12 @@ def concludes(completion: str, format: Format) -> bool:
     >>> concludes(r"so $\boxed{3}$.", "boxed"), concludes("The answer is 3. Bye!", "answer_is")
     (True, False)
     """
-    text = completion.rpartition("</think>")[2]
-    marks = marked(final_part(completion), format)
-    if "<think>" in text or len({canonical(answer) for _, answer in marks}) != 1:
+    text = final_part(completion)
+    marks = marked(text, format)
+    if leaves_reasoning_open(completion) or len({canonical(answer) for _, answer in marks}) != 1:
         return False
     start, answer = marks[-1]
-    return re.search(r"[^\W_]", text[-TAIL:][start + len(answer) :]) is None
+    return re.search(r"[^\W_]", text[start + len(answer) :]) is None
 
 
 class Verifier:
@@ -135,18 +151,20 @@ class Verifier:
     Verdict(strict='correct', lenient='correct', answer='14')
     """
 
-    def __init__(self, timeout: float = 5.0, worker: Sequence[str] | None = None) -> None:
+    def __init__(self, timeout: float = 2.0, worker: Sequence[str] | None = None) -> None:
         self.counts: Counter[str] = Counter()
         self._worker = Worker(timeout, worker)
         self._cache: dict[tuple[str, str], Outcome] = {}
         self._lock = threading.Lock()
 
-    def __call__(self, completion: str, gold: str, format: Format, ended: bool, worked_out: bool = False) -> Verdict:
+    def __call__(
+        self, completion: str, gold: str, format: Format, ended: bool, worked_out: bool | None = None
+    ) -> Verdict:
         r"""The verdict on one completion.  `gold` as parse_gold gives it; `ended` is False where it was cut.
 
         A completion that was cut is truncated where it marks no answer, and verified as it stands otherwise.  With
         `worked_out` a number has to be one: an answer that leaves something to calculate is wrong, for the question
-        itself would be right.
+        itself would be right.  None: in all formats but `boxed`.
         An unknown format raises ValueError; whatever else fails is a verifier_error.
 
         >>> Verifier()(r"so \boxed{14} or \boxed{15}", "15", "boxed", ended=False)
@@ -154,8 +172,9 @@ class Verifier:
         """
         if format not in READERS:
             raise ValueError(f"format must be one of {', '.join(READERS)}, not {format!r}")
+        worked_out = format != "boxed" if worked_out is None else worked_out
         try:
-            gold, text = canonical(gold), final_part(completion)
+            gold, text = canonical(gold, True), final_part(completion)
             if not gold:
                 raise ValueError("the gold answer is empty")
             strict, answer = self._strict(text, gold, format, ended, worked_out)
@@ -185,11 +204,18 @@ class Verifier:
     def _strict(
         self, text: str, gold: str, format: Format, ended: bool, worked_out: bool
     ) -> tuple[Outcome, str | None]:
-        normal = plain_words if words(gold) else canonical
-        answers = list(dict.fromkeys(normal(answer) for _, answer in marked(text, format)))  # distinct, in order
-        if not answers:
+        normal = plain_words if gold[0] == "\\" and words(gold) else canonical
+        marks = marked(text, format)
+        if not marks:
             return "unparseable" if ended else "truncated", None
-        outcome = _all(self._matches(gold, answer, worked_out) for answer in answers)
+        if len(marks) == 1:
+            answer = marks[0][1]
+            return self._equal(gold, clean(answer), worked_out), normal(answer)
+        distinct = {normal(answer): clean(answer) for _, answer in marks}  # in order
+        answers, raw = list(distinct), list(distinct.values())
+        outcome = _all(self._equal(gold, answer, worked_out) for answer in raw)
+        if outcome == "wrong" and len(answers) > 1 and _one_list(text, marks):
+            outcome = self._equal(gold, ", ".join(raw), worked_out)
         return outcome, answers[-1] if len(answers) == 1 or outcome == "correct" else None
 
     def _lenient(self, text: str, gold: str, format: Format, ended: bool, worked_out: bool) -> Outcome:
@@ -197,51 +223,63 @@ class Verifier:
         marks = marked(text, format) or others
         if marks:
             answer = clean(marks[-1][1])
-            outcome = self._matches(gold, answer, worked_out)
-            if outcome == "wrong" and number(gold) is not None and prose(answer, 2) and numbers(answer):
-                return self._matches(gold, clean(numbers(answer)[0]))
+            outcome = self._equal(gold, answer, worked_out)
+            first = numbers(answer)
+            if outcome == "wrong" and number(gold) is not None and prose(answer, 2) and first:
+                before, _, after = answer.partition(first[0])
+                if _DENIED.search(before) is None:  # `not 14`, `14 thousand`
+                    return self._equal(gold, clean(magnitude(first[0], after)))
             return outcome
         if not ended:
             return "truncated"
         unmarked = numbers(text)
-        return self._matches(gold, clean(unmarked[-1])) if unmarked else "unparseable"
+        return self._equal(gold, clean(unmarked[-1])) if unmarked else "unparseable"
 
-    def _matches(self, gold: str, answer: str, worked_out: bool = False) -> Outcome:
-        parts = sides(answer) if len(answer) <= LONGEST and len(sides(gold)) == 1 and "=" not in gold else [answer]
-        if worked_out and number(gold) is not None and unfinished(parts[-1]):
-            return "wrong"
-        return _all(self._equal(gold, part) for part in parts)
-
-    def _equal(self, gold: str, answer: str) -> Outcome:
-        if "".join(gold.split()) == "".join(answer.split()):
-            return "correct"
+    def _equal(self, gold: str, answer: str, worked_out: bool = False) -> Outcome:
+        """The decision on one answer, in plain notation.  The same pair always has the same one."""
         value, claimed = number(gold), number(answer)
-        if value is not None and claimed is not None:
-            return "correct" if value == claimed else "wrong"
-        if (named := words(gold)) is not None:
-            return "correct" if named == plain_words(answer) else "wrong"
-        if not answer or len(answer) > LONGEST or (huge(answer) and not huge(gold)):
+        if (
+            value is not None
+            and claimed is not None
+            and len(answer) <= SHORT
+            and gold[-1].isdigit()
+            and gold[0] != "\\"
+        ):
+            left = worked_out and value.denominator == 1 and ("/" in answer or "frac" in answer)
+            return "correct" if value == claimed and not left else "wrong"
+        if not answer or len(answer) > LONGEST:
             return "wrong"
-        if prose(answer, 2) if value is not None else prose(answer.replace(" and ", " "), 3):
+        if worked_out and not finished(gold, answer):
             return "wrong"
-        return self._ask(gold, answer)
-
-    def _ask(self, gold: str, answer: str) -> Outcome:
-        """The worker's decision.  Its failures are cached too: the same pair always has the same verdict."""
+        key = gold, answer
         with self._lock:
-            outcome = self._cache.get((gold, answer))
-            if outcome is not None:
+            if (outcome := self._cache.get(key)) is not None:
                 self.counts["cached"] += 1
                 return outcome
-            self.counts["expressions"] += 1
-            try:
-                outcome = "correct" if self._worker.equal(gold, answer) else "wrong"
-            except WorkerError:
-                outcome = "verifier_error"
+        try:
+            outcome = "correct" if same(gold, answer) else "wrong"
+        except Unsupported:
+            outcome = self._ask(gold, answer)
+        with self._lock:
             if len(self._cache) >= CACHE:
                 del self._cache[next(iter(self._cache))]
-            self._cache[gold, answer] = outcome
-            return outcome
+            self._cache[key] = outcome
+        return outcome
+
+    def _ask(self, gold: str, answer: str) -> Outcome:
+        """The worker's decision."""
+        with self._lock:
+            self.counts["expressions"] += 1
+            try:
+                return "correct" if self._worker.equal(gold, answer) else "wrong"
+            except WorkerError:
+                return "verifier_error"
+
+
+def _one_list(text: str, marks: list[tuple[int, str]]) -> bool:
+    """Are the boxes of a text the items of one list: nothing but commas, `and` and signs between them?"""
+    between = [text[start + len(answer) : after] for (start, answer), (after, _) in zip(marks, marks[1:], strict=False)]
+    return all(_JOINT.fullmatch(_BOX_EDGES.sub("", part)) for part in between)
 
 
 def _all(outcomes: Iterable[Outcome]) -> Outcome:

@@ -1,9 +1,10 @@
 """The worker behind the verifier: math-verify in a process of its own, which can be killed.
 
-sympy may take hours over one expression and cannot be interrupted from within, so it runs in a child process.
-Two limits per item: `timeout` seconds of *processor* time, after which the child ends itself (so that a loaded machine
-changes no verdict), and PATIENCE times as many seconds on the clock, after which the parent kills it.  A child that
-was lost is replaced, and its item tried once more.
+sympy may take hours over one expression and cannot be interrupted from within, so it runs in a child process.  The
+limit is `timeout` seconds of *processor* time, which the child's own clock measures: a loaded machine changes no
+verdict.  What takes longer is not equal (an answer that holds up the judge is no answer), nor is anything math-verify
+fails over.  The parent waits as long as the child computes.  A child that dies, or sleeps for STUCK seconds, is
+replaced, and its item tried once more; after that it is an error.
 
 The child is a fresh interpreter (nothing is forked, no `__main__` is imported again) that reads one JSON array
 `[gold, answer, seconds]` per line and writes `{"equal": bool}` or `{"error": str}` per line.  math-verify and sympy
@@ -16,7 +17,6 @@ import contextlib
 import json
 import logging
 import os
-import re
 import select
 import signal
 import subprocess
@@ -24,15 +24,18 @@ import sys
 import time
 import weakref
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Self
+
+from evals.verification import math_verify_comparison
+from evals.verification.math_verify_comparison import Compare
 
 logger = logging.getLogger(__name__)
 
-PATIENCE = 4  # clock seconds granted for each second of processor time
+STUCK = 20.0  # clock seconds without any processor time after which a child is taken for dead
+ORPHAN = 3600.0  # clock seconds after which a child ends that nobody reads
 STARTUP = 120.0  # clock seconds for the imports of a new child
 MEMORY = 4 << 30  # bytes of address space a child may have
-
-Compare = Callable[[str, str], bool]
 
 
 class WorkerError(Exception):
@@ -60,18 +63,20 @@ class Worker:
     (True, False)
     """
 
-    def __init__(self, timeout: float = 5.0, argv: Sequence[str] | None = None) -> None:
+    def __init__(self, timeout: float = 2.0, argv: Sequence[str] | None = None, stuck: float = STUCK) -> None:
         if not 0 < timeout <= 3600:
             raise ValueError(f"timeout must be seconds in (0, 3600], not {timeout!r}")
         self.timeout = timeout
         self.argv = argv
+        self.stuck = stuck
+        self.undecided = 0  # items that went beyond the budget, or that math-verify failed over: not equal
         self.restarts = 0  # children lost over an item
         self.unavailable: str | None = None  # why there can be no worker, once that is known
         self._child: subprocess.Popen[bytes] | None = None
         self._finalizer: weakref.finalize[..., Any] | None = None
 
     def equal(self, gold: str, answer: str) -> bool:
-        """Does math-verify find the answer equal to the gold answer?  WorkerError where it cannot decide."""
+        """Does math-verify find the answer equal to the gold answer?  WorkerError where the child dies twice."""
         for _ in range(2):
             child = self._started()
             try:
@@ -79,13 +84,25 @@ class Worker:
             except BaseException:  # interrupted half-way: its late reply must not answer the next question
                 self.close()
                 raise
-            if reply is not None and "error" in reply:
-                raise WorkerError(str(reply["error"]))
             if reply is not None:
-                return bool(reply["equal"])
+                self.undecided += "error" in reply
+                return bool(reply.get("equal"))
+            over_budget = child.wait() == -signal.SIGPROF if self._has_ended(child) else False
             self.close()
             self.restarts += 1
-        raise WorkerError(f"no verdict within {self.timeout:g} s of processor time, twice")
+            if over_budget:
+                self.undecided += 1
+                return False
+        raise WorkerError("the worker died, twice")
+
+    @staticmethod
+    def _has_ended(child: subprocess.Popen[bytes]) -> bool:
+        """Has it ended by itself?  It closes its output a moment before."""
+        try:
+            child.wait(1.0)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
 
     def close(self) -> None:
         """Ends the child.  A later call starts another; closing twice is harmless."""
@@ -114,7 +131,7 @@ class Worker:
                 self.argv or command(), stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, bufsize=0, env=env
             )
             self._child, self._finalizer = child, weakref.finalize(self, _end, child)
-            reply = _read(child, STARTUP)
+            reply = _read(child, STARTUP, cpu=False)
             if reply is not None and "error" not in reply:
                 return child
             if reply is not None:  # an import failed, and would again
@@ -131,18 +148,25 @@ class Worker:
             child.stdin.write(json.dumps(item).encode() + b"\n")
         except OSError:  # the child is gone
             return None
-        return _read(child, self.timeout * PATIENCE)
+        return _read(child, self.stuck)
 
 
-def _read(child: subprocess.Popen[bytes], seconds: float) -> dict[str, Any] | None:
-    """The child's next line, or None where it died, wrote no JSON object or took longer than `seconds`."""
+def _read(child: subprocess.Popen[bytes], seconds: float, cpu: bool = True) -> dict[str, Any] | None:
+    """The child's next line, or None where it died, wrote no JSON object or was idle for `seconds`.
+
+    With `cpu` a child that has used processor time since the last look is not idle, nor one that waits for a processor.
+    """
     assert child.stdout is not None
     poll = select.poll()  # not select(): a training process may hold more than 1024 descriptors
     poll.register(child.stdout, select.POLLIN)
-    line, end = b"", time.monotonic() + seconds
+    line, end, used = b"", time.monotonic() + seconds, _processor_time(child.pid)
     while not line.endswith(b"\n"):
         if not poll.poll(max(0.0, end - time.monotonic()) * 1000):
-            return None
+            now = _processor_time(child.pid)
+            if not cpu or now is None or now == used:
+                return None
+            end, used = time.monotonic() + seconds, now
+            continue
         part = os.read(child.stdout.fileno(), 65536)
         if not part:
             return None
@@ -152,6 +176,15 @@ def _read(child: subprocess.Popen[bytes], seconds: float) -> dict[str, Any] | No
     except ValueError:
         return None
     return reply if isinstance(reply, dict) else None
+
+
+def _processor_time(pid: int) -> object:
+    """What changes while a process computes or waits for a processor, None where the system does not tell."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return time.monotonic() if sys.platform != "linux" else None
+    return time.monotonic() if fields[0] == "R" else (fields[11], fields[12])
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
@@ -184,7 +217,7 @@ def serve(load: Callable[[], Compare] | None = None) -> None:
         os.write(out, json.dumps(message).encode() + b"\n")
 
     try:
-        compare = (load or load_math_verify)()
+        compare = (load or math_verify_comparison.load)()
     except Exception as error:  # noqa: BLE001  not installed, or broken: either way the parent is told
         reply({"error": f"{type(error).__name__}: {error}"[:500]})
         return
@@ -192,7 +225,7 @@ def serve(load: Callable[[], Compare] | None = None) -> None:
     for line in sys.stdin.buffer:
         gold, answer, seconds = json.loads(line)
         signal.setitimer(signal.ITIMER_PROF, seconds)
-        signal.setitimer(signal.ITIMER_REAL, seconds * PATIENCE + 1)  # should the parent be gone
+        signal.setitimer(signal.ITIMER_REAL, ORPHAN)  # should the parent be gone
         try:
             message: dict[str, Any] = {"equal": bool(compare(gold, answer))}
         except Exception as error:  # noqa: BLE001  whatever an answer sets off is reported
@@ -200,46 +233,3 @@ def serve(load: Callable[[], Compare] | None = None) -> None:
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)
         reply(message)
-
-
-def load_math_verify() -> Compare:
-    """math-verify's comparison of two LaTeX (or plain) expressions, gold first.
-
-    Its own timeouts are off (they need the main thread; `serve` has its own), and so is everything lenient: repair of
-    malformed operators, equation splitting, removal of unit words.
-    An answer that it cannot parse is not equal; a gold answer that it cannot parse is an error.
-    """
-    from latex2sympy2_extended.latex2sympy2 import NormalizationConfig  # type: ignore[import-untyped]
-    from math_verify import LatexExtractionConfig, parse, verify  # type: ignore[import-untyped]
-
-    plain = NormalizationConfig(
-        basic_latex=True, units=False, malformed_operators=False, nits=False, boxed="none", equations=False
-    )
-    config = LatexExtractionConfig(boxed_match_priority=-1, normalization_config=plain)
-
-    def read(text: str) -> list[Any]:
-        return parse(
-            f"${tex(text)}$", [config], fallback_mode="no_fallback", extraction_mode="first_match", parsing_timeout=None
-        )
-
-    def compare(gold: str, answer: str) -> bool:
-        read_gold = read(gold)
-        if not read_gold:
-            raise ValueError("math-verify cannot parse the gold answer")
-        read_answer = read(answer)
-        return bool(read_answer) and verify(read_gold, read_answer, timeout_seconds=None, raise_on_error=True)
-
-    return compare
-
-
-def tex(text: str) -> str:
-    r"""Plain notation as LaTeX, and TeX's short forms in full (they are correct TeX, not malformed).
-
-    >>> print(tex("2*sqrt(3)"), tex("x**2"), tex(r"\frac12"), tex(r"\sqrt3"))
-    2*\sqrt{3} x^2 \frac{1}{2} \sqrt{3}
-    """
-    text = text.replace("$", r"\$").replace("**", "^")
-    text = re.sub(r"(?<![\\A-Za-z])sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}", text)
-    text = re.sub(r"(?<![\\A-Za-z])(pi|sin|cos|tan|log|ln|exp)(?![A-Za-z])", r"\\\1", text)
-    text = re.sub(r"\\(frac|sqrt)\s*([0-9A-Za-z])", r"\\\1{\2}", text)
-    return re.sub(r"(\\frac\s*\{[^{}]*\})\s*([0-9A-Za-z])", r"\1{\2}", text)

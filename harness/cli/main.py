@@ -42,7 +42,7 @@ from harness.cli.options import (
     say,
 )
 from harness.cli.plan import plan
-from harness.cli.study import ablate, calibrate, compare, report
+from harness.cli.study import ablate, calibrate, compare, report, rescore
 from harness.config.errors import CannotResume, RunFailed
 
 if TYPE_CHECKING:
@@ -131,6 +131,7 @@ def run(
 app.command(epilog="Example: harness compare --algos grpo,ppo,rft --seeds 5 --budget generated_tokens=200000")(compare)
 app.command(epilog="Example: harness ablate compare_nano --workers 2 --dry-run")(ablate)
 app.command(epilog="Example: harness report results/compare_nano")(report)
+app.command(epilog="Example: harness rescore results/compare_nano --show 5")(rescore)
 app.command()(calibrate)
 app.command(epilog="Example: harness plan --model Qwen/Qwen2.5-0.5B --algo ppo --device cuda --limit-gib 80")(plan)
 app.add_typer(bench, name="bench")

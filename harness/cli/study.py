@@ -185,6 +185,16 @@ def _read_document(into: Path) -> str:
         raise ValueError(f"--into: {into} is not UTF-8 text (byte {error.start})") from error
 
 
+def rescore(
+    paths: Annotated[list[Path], typer.Argument(help="Folders of runs or studies.")],
+    show: Annotated[int, Opt(min=0, help="Verdicts that moved to print. [0]")] = 0,
+) -> None:
+    """Judge the texts of old runs anew, and count the verdicts that are others now.  Changes no file."""
+    from harness.reports import rescore as rescored
+
+    typer.echo(rescored.table(rescored.rescore(paths), show))
+
+
 def calibrate(
     folder: Annotated[Path, typer.Argument(help="Where the control runs lie and the page goes.")] = Path(
         "results/calibration"

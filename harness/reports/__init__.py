@@ -8,5 +8,6 @@ render            numbers -> text, tables, figures, pages
 collection        several studies side by side
 collection_page   `write_overview`: `harness report` on a folder of studies
 includes          `update_includes`: parts of a report inside another document
+rescore           `harness rescore`: the verdicts of old runs, judged anew
 calibration       `harness calibrate`: checks of the comparison statistics
 """

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from algos import Rollouts
+from harness.rollout.decoding import decode
 
 
 def token_of(tokenizer: Any, tokens: Sequence[int], end: int) -> int:
@@ -22,7 +23,7 @@ def token_of(tokenizer: Any, tokens: Sequence[int], end: int) -> int:
     """
 
     def written(count: int) -> int:
-        text = tokenizer.decode(tokens[:count], skip_special_tokens=True)
+        text = decode(tokenizer, [tokens[:count]])[0]
         return len(text.rstrip("\ufffd"))  # half a character is none yet
 
     return min(bisect.bisect_left(range(1, len(tokens) + 1), end, key=written), len(tokens) - 1)

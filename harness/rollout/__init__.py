@@ -9,5 +9,6 @@ token_sampling   sampling a token by inverse CDF
 rng              random numbers by (seed, stream, prompt, completion, position)
 prompts          `PromptStream`: the problems in the order of a run
 tokenization     `PromptTokenizer`: prompt text -> token ids
+decoding         token ids -> the text that tasks read
 collate          problems -> `Rollouts` and texts
 """

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from harness.models.backbone import Autocast
 from harness.rollout import rng
+from harness.rollout.decoding import decode, with_opening_tag
 from harness.rollout.engine import Decoder, Engine
 from harness.rollout.token_sampling import Draw, SampledToken
 
@@ -175,12 +176,15 @@ class Sampler:
         return ends_BW
 
     def texts(self, completions: Completions, stop: tuple[str, ...] = ()) -> list[str]:
-        """Decoded completions, without special tokens, cut before the first stop string."""
+        """Decoded completions, without special tokens except reasoning tags, cut before the first stop string.
+
+        What a chat template that opens the reasoning itself has left open begins with its tag: it is no answer.
+        """
         rows = [row[:n] for row, n in zip(completions.tokens_NT.tolist(), completions.length_N.tolist(), strict=True)]
-        texts = self.tokenizer.batch_decode(rows, skip_special_tokens=True)
+        texts = decode(self.tokenizer, rows)
         for s in stop:
             texts = [text.split(s)[0] for text in texts]
-        return texts
+        return with_opening_tag(self.tokenizer, texts)
 
 
 class OutputBuffer:

@@ -3,6 +3,7 @@
 arithmetic_chains   chains of + and -: generation, solutions, checks of their steps
 stories             word problems of several steps: the same
 story_templates     the names, things and templates of stories
-unique              problem ids, distinct problems, and sorting problems
+unique              distinct problems of a stream, and sorting problems
+identity            which questions are the same problem: their ids
 loading             problems from files, folders and the hub
 """

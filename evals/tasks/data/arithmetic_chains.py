@@ -219,7 +219,7 @@ def careful(chain: Chain, rng: random.Random) -> str:
     return f"{THINK}{body}{ENDTHINK}{MARK}{chain.value}"
 
 
-EQUATION = re.compile(r"(\d+)([+-])(\d+)=(\d+)")
+EQUATION = re.compile(r"(?<!\d)(\d{1,9})([+-])(\d{1,9})=(\d{1,9})(?!\d)")  # none of a thousand digits
 
 
 def read_steps(text: str) -> list[Step]:

@@ -13,7 +13,6 @@ import json
 import re
 import socket
 import string
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from evals.tasks.base import Problem
+from evals.tasks.data.identity import problem_id
 from evals.verification.verifier import parse_gold
 
 Row = tuple[int, dict[str, Any]]  # where it stands (line of a JSONL file, else row, both from 1), and its columns
@@ -95,27 +95,6 @@ def problems_from(
         why = f"; the first: {skipped[0][0]}: {skipped[0][1]}" if skipped else ""
         raise DataError(f"{source_name}: no usable row of {len(rows)} (question={question!r}, answer={answer!r}){why}")
     return Loaded(source_name, len(rows), problems, skipped, duplicates)
-
-
-def problem_id(question: str) -> str:
-    """16 hex digits that name the canonical question.  ValueError where nothing of it is left."""
-    if name := canonical(question):
-        return hashlib.sha256(name.encode()).hexdigest()[:16]
-    raise ValueError("the question is empty")
-
-
-def canonical(question: str) -> str:
-    """The question without case, spacing and the punctuation of sentences.  The signs of arithmetic stay.
-
-    >>> canonical("Ann has 1,000  apples -- no, $5.50.  What is 5-3?")
-    'ann has 1000 apples no 5.50 what is 5 - 3'
-    """
-    text = unicodedata.normalize("NFKC", question).casefold().replace("\u2212", "-")
-    text = re.sub(r"(?<=\d),(?=\d{3}\b)", "", text)
-    text = re.sub(r"'(?!\()|[\u2019\u2018`\u00b4]", "", text)
-    text = re.sub(r"(?<=\w)-(?=[^\W\d_]{2})|--+|[\u2010-\u2015]", " ", text)  # ice-cream; not 5-3, x-y
-    text = re.sub(r"\.(?!\d)|(?<!\d)!|[,;:?$\"\u201c\u201d\u00ab\u00bb\u00bf\u00a1\u3001\u3002]", " ", text)
-    return " ".join(re.sub(r"([-+*/=<>^%()])", r" \1 ", text).split())
 
 
 # ---------------------------------------------------------------- templates

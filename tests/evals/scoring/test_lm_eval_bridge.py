@@ -13,7 +13,7 @@ import pytest
 from evals.scoring import task_files
 from evals.scoring.scorer import Completion, Decoding, EvalRow, cut, score_direct
 from evals.tasks import EvalSet, Problem, Task
-from evals.verification.verifier import Outcome, Verdict
+from evals.verification.verifier import VERSION, Outcome, Verdict
 
 pytest.importorskip("lm_eval")
 import torch  # noqa: E402
@@ -130,7 +130,7 @@ def test_a_moved_folder_and_bare_strings(tmp_path: Path) -> None:
     for row in ours[:2]:
         close(found[f"exact_match,{row['filter']}"], row["value"])
         close(found[f"exact_match_stderr,{row['filter']}"], row["stderr"])
-    assert result["versions"] == {"b_words": "1"}
+    assert result["versions"] == {"b_words": VERSION}
     sample = result["samples"]["b_words"][0]
     assert (sample["filter"], sample["filtered_resps"]) == ("strict", [first["strict"]])
     assert sample["doc"] == {"set": "b_words", "row": 0, "id": "id0", "prompt": "ask 0", "gold": "yes"}

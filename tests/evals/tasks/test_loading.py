@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from evals.tasks.data.loading import DataError, canonical, problem_id, problems_from, read_hub, read_rows
+from evals.tasks.data.identity import canonical, problem_id
+from evals.tasks.data.loading import DataError, problems_from, read_hub, read_rows
 
 APPLES = {"question": "Ann has 3 apples and buys 4. How many?", "answer": "3+4=<<3+4=7>>7 apples.\n#### 7"}
 PENS = {"question": "Bo has 12 pens and loses 5. How many?", "answer": "12-5=<<12-5=7>>7\n#### 7"}

@@ -7,6 +7,8 @@ import json
 import pytest
 
 from evals import tasks
+from evals.scoring import task_files
+from evals.tasks import Problem
 from evals.tasks.data.loading import DataError
 from evals.tasks.harness_gsm8k import HarnessGSM8K
 from evals.tasks.qa import QuestionAnswer, equations
@@ -233,3 +235,32 @@ def test_equations(text, found):
 @pytest.mark.parametrize("text", ["1+" * 20_000, "(" * 40_000, "1" * 40_000, "1 + " * 20_000, "<<1+" * 10_000])
 def test_runaway_completions_do_not_take_long(text):
     assert equations(text) == []
+
+
+def test_rows_with_yes_and_with_no_are_both_kept(tmp_path):
+    rows = [{"question": f"Is it {x}?", "answer": x} for x in ("yes", "no", "Yes.", "#### No", "True", "false")]
+    task = QuestionAnswer(train_file=jsonl(tmp_path / "yes.jsonl", rows), selection_percent=0)
+    assert {p.gold for p in task.train()} == {rf"\text{{{x}}}" for x in ("yes", "no", "true", "false")}
+    assert task.reports()["train"].skipped == [] and task.reports()["train"].duplicates == 1  # "Yes."
+    others = {"yes": "no", "no": "yes", "true": "false", "false": "true"}
+    for problem in task.train():
+        right = problem.gold.removeprefix(r"\text{").removesuffix("}")
+        assert task.verify(problem, f"#### {right.title()}", True).strict == "correct"
+        assert task.verify(problem, f"#### {others[right]}", True).strict == "wrong"
+
+
+@pytest.mark.parametrize(
+    ("task", "format", "outcome"),
+    [
+        (QuestionAnswer, "hash", "wrong"), (QuestionAnswer, "boxed", "correct"), (QuestionAnswer, "answer_is", "wrong"),
+        (HarnessGSM8K, "hash", "wrong"), (HarnessGSM8K, "boxed", "wrong"),
+    ],
+)  # fmt: skip
+def test_whether_a_calculation_is_an_answer(task, format, outcome):
+    text = {"hash": "#### 48/2", "boxed": r"\boxed{48/2}", "answer_is": "The answer is 48/2."}[format]
+    problem = Problem("", "What is 48/2?", "24")
+    assert task(format=format).verify(problem, text, True).strict == outcome
+    assert task(format=format, worked_out=False).verify(problem, text, True).strict == "correct"
+    assert task(format=format, worked_out=True).verify(problem, text, True).strict == "wrong"
+    rebuilt = task_files.build(task(format=format, worked_out=False).spec())
+    assert rebuilt.verify(problem, text, True).strict == "correct"

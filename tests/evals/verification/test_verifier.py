@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from evals.verification.extraction import READERS, clean, final_part, marked, number, numbers
+from evals.verification.answers.notation import clean, number
+from evals.verification.extraction import READERS, final_part, marked, numbers
 from evals.verification.verifier import Format, Outcome, Verdict, Verifier, parse_gold
 
 
@@ -85,7 +86,7 @@ def test_all_ways_to_write_a_number_vote_together(fast: Verifier) -> None:
         ("hash", "#### 15\n#### 14", "wrong", "correct"),
         ("hash", "#### 14 then #### 15", "wrong", "wrong"),
         ("hash", "#### 14 or 15", "wrong", "correct"),
-        ("hash", "#### 14, 15", "verifier_error", "verifier_error"),  # a set: the worker decides
+        ("hash", "#### 14, 15", "wrong", "wrong"),
         ("hash", "#### Step 1: add\n12+2\n#### Step 2\n#### 14", "correct", "correct"),
         ("hash", "#### 14\n#### Explanation of 3 steps", "correct", "correct"),
         ("hash", "##### 14", "unparseable", "correct"),
@@ -97,6 +98,16 @@ def test_all_ways_to_write_a_number_vote_together(fast: Verifier) -> None:
         ("hash", r"\boxed{14}", "unparseable", "correct"),
         ("hash", "#### 15\nThe answer is 14.", "wrong", "wrong"),  # lenient too prefers the task's own format
         ("hash", "#### 14\nThe answer is 15.", "correct", "correct"),
+        ("hash", "#### 14\n#### Answer: 15", "wrong", "wrong"),  # the last mark counts, whatever word it has
+        ("hash", "#### Answer: 15\n#### 14", "wrong", "correct"),
+        ("hash", "#### 14\n#### Total cost = $15", "wrong", "wrong"),
+        ("hash", "#### 14\n#### So 15", "wrong", "wrong"),
+        ("hash", "#### **Answer:** 14", "correct", "correct"),
+        ("hash", "#### Final answer: $14", "correct", "correct"),
+        ("hash", "#### Step 1: 5 + 3 = 8\n#### Part 2\n#### 14", "correct", "correct"),
+        ("hash", "#### not 14", "wrong", "wrong"),
+        ("hash", "#### 14 thousand", "wrong", "wrong"),
+        ("hash", "#### more than 14", "wrong", "wrong"),
         ("hash", "it is 12-(5-3)+4=14", "unparseable", "correct"),
         ("hash", "it is 14-15", "unparseable", "wrong"),
         ("hash", "1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16", "unparseable", "wrong"),
@@ -107,7 +118,7 @@ def test_all_ways_to_write_a_number_vote_together(fast: Verifier) -> None:
         ("boxed", r"\boxed{14}, or \boxed{15}", "wrong", "wrong"),
         ("boxed", r"\boxed{15}, or \boxed{14}", "wrong", "correct"),
         ("boxed", r"\boxed{\boxed{14}}", "correct", "correct"),
-        ("boxed", r"\boxed{\text{ } 14}", "verifier_error", "verifier_error"),
+        ("boxed", r"\boxed{\text{ } 14}", "wrong", "wrong"),
         ("boxed", r"\boxed{14", "unparseable", "correct"),
         ("boxed", r"\boxed{ then \boxed{14}", "correct", "correct"),
         ("boxed", r"\boxed{}", "unparseable", "unparseable"),
@@ -123,7 +134,7 @@ def test_all_ways_to_write_a_number_vote_together(fast: Verifier) -> None:
         ("answer_is", "The answer is 14.5.", "wrong", "wrong"),
         ("answer_is", "The answer is 14 because 7+8 is 15.", "wrong", "correct"),
         ("answer_is", "The answer is 15. No: the answer is 14.", "wrong", "correct"),
-        ("answer_is", "The answer is 14. So the answer is 14!", "verifier_error", "verifier_error"),  # a factorial
+        ("answer_is", "The answer is 14. So the answer is 14!", "correct", "correct"),  # a factorial
         ("answer_is", "The answer is .", "unparseable", "unparseable"),
         ("answer_is", "The answer is not known", "wrong", "wrong"),
         # any
@@ -135,7 +146,9 @@ def test_all_ways_to_write_a_number_vote_together(fast: Verifier) -> None:
         ("hash", "<think>#### 14</think>", "unparseable", "unparseable"),
         ("hash", "#### 14 </think>", "unparseable", "unparseable"),
         ("hash", "<think>#### 14", "unparseable", "unparseable"),
-        ("hash", "#### 14\x00", "verifier_error", "verifier_error"),
+        ("hash", "<reasoning>#### 14</reasoning>\n#### 15", "wrong", "wrong"),
+        ("hash", "[THINK]#### 15[/THINK]#### 14", "correct", "correct"),
+        ("hash", "#### 14\x00", "wrong", "wrong"),
     ],
 )
 def test_which_answer_is_read(fast: Verifier, format: Format, text: str, strict: Outcome, lenient: Outcome) -> None:
@@ -223,6 +236,20 @@ def test_a_question_is_no_answer_to_itself(fast: Verifier, answer: str, correct:
     assert negative.strict == named.strict == "correct"
 
 
+@pytest.mark.parametrize("format", READERS)
+@pytest.mark.parametrize("answer", ["48/2", "12*2", r"\frac{48}{2}", "20+4", r"2^3 \cdot 3", r"\sqrt{576}"])
+def test_what_is_left_to_calculate_is_right_in_boxes_alone_or_where_it_is_allowed(
+    fast: Verifier, format: Format, answer: str
+) -> None:
+    text = {"hash": f"#### {answer}", "boxed": rf"\boxed{{{answer}}}", "answer_is": f"The answer is {answer}."}[format]
+    assert fast(text, "24", format, True).strict == ("correct" if format == "boxed" else "wrong")
+    assert fast(text, "24", format, True, worked_out=False).strict == "correct"
+    assert fast(text, "24", format, True, worked_out=True) == Verdict(
+        "wrong", "wrong", fast(text, "24", format, True).answer
+    )
+    assert fast(text, "x", format, True, worked_out=True).strict == "wrong"  # an expression may be one
+
+
 # ---------------------------------------------------------------- gold answers
 
 
@@ -233,7 +260,9 @@ def test_a_question_is_no_answer_to_itself(fast: Verifier, answer: str, correct:
         (r"so $\boxed{\frac{1}{2}}$.", "1/2"), (r"x^2+\sqrt{3}", r"x^2+\sqrt{3}"), (r"\text{Evelyn}", r"\text{Evelyn}"),
         ("(1,2)", "(1,2)"), ("C", "C"),
         (r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}", r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}"),
-        ("2*sqrt(3)", "2*sqrt(3)"), (r"3 \text{ or } 4", r"3 \text{ or } 4"),
+        ("2*sqrt(3)", "2*sqrt(3)"), ("yes", r"\text{yes}"), ("No.", r"\text{no}"), ("false", r"\text{false}"),
+        (r"90^\circ", "90°"), (r"15\mbox{ cm}^2", r"15\text{ cm}^2"), (r"\boxed{1} and \boxed{-2}", "1, -2"),
+        (r"3 \text{ or } 4", r"3 \text{ or } 4"),
     ],
 )  # fmt: skip
 def test_gold(text: str, gold: str) -> None:
@@ -264,7 +293,8 @@ def test_what_is_no_gold_answer(text: str, message: str) -> None:
         (r"\text{Evelyn}", "Evelyn", "correct"), (r"\text{Evelyn}", r"\text{evelyn}", "correct"),
         (r"\text{evil}", "live", "wrong"), (r"\text{(C)}", "C", "correct"), (r"\text{(C)}", "(B)", "wrong"),
         ("x^2+1", "x^2 + 1", "correct"), (r"(3,\frac{\pi}{2})", r"\left( 3, \dfrac{\pi}{2} \right)", "correct"),
-        ("x^2+1", "9**9**9", "wrong"), ("x^2+1", "x^2+2", "verifier_error"), ("x^2+1", "I think x^2+1", "wrong"),
+        ("x^2+1", "9**9**9", "wrong"), ("x^2+1", "x^2+2", "wrong"),
+        (r"\int x", r"\int y", "verifier_error"), ("x^2+1", "I think x^2+1", "wrong"),
     ],
 )  # fmt: skip
 def test_words_and_expressions_without_a_worker(fast: Verifier, gold: str, answer: str, outcome: Outcome) -> None:
@@ -297,7 +327,9 @@ def test_any_text_has_a_verdict_and_correct_strictly_is_correct_leniently(fast: 
 
 def test_without_a_worker_every_such_pair_is_an_error_and_is_counted(fast: Verifier) -> None:
     for _ in range(3):
-        assert fast(r"\boxed{y+1}", "x+1", "boxed", True) == Verdict("verifier_error", "verifier_error", "y+1")
+        assert fast(r"\boxed{\int y}", r"\int x", "boxed", True) == Verdict(
+            "verifier_error", "verifier_error", r"\int y"
+        )
     assert fast.counts == {"completions": 3, "verifier_errors": 3, "expressions": 1, "cached": 5}
     assert fast("#### 14", "14", "hash", True).strict == "correct"
 
