@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 from collections.abc import Iterator
@@ -145,6 +146,10 @@ def hostile_study(folder: Path) -> Path:
             record["config"] |= {"lr": EVIL, "sources": {"lr": "flag"}}
             record["phases"] = {NAME: {"seconds": 1.0}, "update": {"seconds": 1.0}}
             write(run, record, [{"frac_reward_zero_std": 0.25, "budget/fraction": 0.5}], lambda where, i: EVIL)
+            for file in (run / "outcomes").glob("arithmetic-*"):
+                lines = [json.loads(line) for line in gzip.decompress(file.read_bytes()).splitlines()]
+                kept = [{**line, "gold": EVIL, "prompt": EVIL} if "text" in line else line for line in lines]
+                file.write_bytes(gzip.compress("".join(json.dumps(line) + "\n" for line in kept).encode(), 1))
             change(run, lambda r: [row.update(outcomes="") for row in r["evals"] if row["task"] != "arithmetic"])
     (folder / "lost").mkdir()
     write(folder / "lost" / "seed0", unfinished("lost", 0, "failed", EVIL))
@@ -181,7 +186,7 @@ def test_a_hostile_report_does_nothing(hostile: Path) -> None:
     shown = seen(page)
     for case in ("a script", "an image", "an address"):
         assert ACTING[case] in shown and ACTING[case].replace("<", "&lt;").replace(">", "&gt;") in html
-    assert html.count("<script") == 1
+    assert html.count("<script") == 1 and "[2J" not in page + html, "a sequence goes whole"
     for file in hostile.glob("*.*"):
         if file.suffix not in (".png", ".json"):
             assert not CONTROL.search(file.read_text()), file.name
