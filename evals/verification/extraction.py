@@ -44,6 +44,7 @@ _STATED = re.compile(  # a word, and a value behind it: 'Answer: 15', 'Total cos
     r"(?P<value>[-+]?[$\\]?(?:[-0-9\\(\[{]|\.[0-9]).*)",
     re.DOTALL,
 )
+_FINAL = re.compile(r"(?i)answer|result|total|final|solution|therefore|thus|hence")
 _DENIED = re.compile(r"(?i)\b(?:not?|never|wrong|incorrect|false|than|least|most|about)\b|n't")
 _LISTED = re.compile(
     r"(?i)(?:step|part|case|method|section|chapter|problem|question|exercise|example|equation|day|way)s?\b"
@@ -169,6 +170,9 @@ def _stated(mark: tuple[int, str]) -> tuple[int, str] | None:
     match = _STATED.fullmatch(mark[1])
     if match is None or _LISTED.match(match["words"]):
         return None
-    if match["sign"] is None:  # 'So 15' is an answer, with a word; 'Explanation of 3 steps' is none
-        return None if re.search(r"[A-Za-z]{2}", match["value"]) else mark
+    final = _FINAL.search(match["words"]) is not None
+    if not final and re.search(r"(?<!\\)[A-Za-z]{3}|=", match["value"]):  # 'Explanation of 3 steps', 'Check: 12+2=14'
+        return None
+    if match["sign"] is None:  # 'So 15' is an answer, with a word
+        return mark
     return mark if _DENIED.search(match["words"]) else (mark[0] + match.start("value"), match["value"])
