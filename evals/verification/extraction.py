@@ -28,10 +28,9 @@ REASONING = (
     ("◁think▷", "◁/think▷"),
     ("<|channel|>analysis<|message|>", "<|channel|>final<|message|>"),
 )
-_PARTS = {"<|channel|>", "<|message|>"}  # tokens of which the last pair is made
+_PARTS = ("<|channel|>", "<|message|>")  # tokens of which the last pair is made
 _HINTS = ("hink", "HINK", "hought", "easoning", "channel")  # one of them is in each tag
-_TAGS = {tag: opens for pair in REASONING for tag, opens in zip(pair, (True, False), strict=True)}
-_TAG = re.compile("|".join(re.escape(tag) for tag in _TAGS))
+_OPENING, _CLOSING = (tuple(pair[i] for pair in REASONING) for i in (0, 1))
 
 _CHARS = str.maketrans(dict.fromkeys("−–‐‑﹣－", "-") | dict.fromkeys("\xa0\u2009\u202f~", " "))
 _IN_TEXT = re.compile(
@@ -44,6 +43,7 @@ _STATED = re.compile(  # a word, and a value behind it: 'Answer: 15', 'Total cos
     r"(?P<value>[-+]?[$\\]?(?:[-0-9\\(\[{]|\.[0-9]).*)",
     re.DOTALL,
 )
+_FINAL = re.compile(r"(?i)answer|result|total|final|solution|therefore|thus|hence")
 _DENIED = re.compile(r"(?i)\b(?:not?|never|wrong|incorrect|false|than|least|most|about)\b|n't")
 _LISTED = re.compile(
     r"(?i)(?:step|part|case|method|section|chapter|problem|question|exercise|example|equation|day|way)s?\b"
@@ -61,10 +61,14 @@ def final_part(completion: str) -> str:
     """
     if not any(hint in completion for hint in _HINTS):  # the usual text, read as fast as can be
         return completion[-TAIL:]
-    tags = list(_TAG.finditer(completion))
-    closed = max((tag.end() for tag in tags if not _TAGS[tag[0]]), default=0)
-    opened = next((tag.start() for tag in tags if tag.start() >= closed), len(completion))
+    closed = _after_last(completion, _CLOSING)
+    opened = min((at for tag in _OPENING if (at := completion.find(tag, closed)) >= 0), default=len(completion))
     return completion[closed:opened][-TAIL:]
+
+
+def _after_last(text: str, tags: tuple[str, ...]) -> int:
+    """Where the last of the tags ends, 0 where there is none."""
+    return max(at + len(tag) if (at := text.rfind(tag)) >= 0 else 0 for tag in tags)
 
 
 def leaves_reasoning_open(completion: str) -> bool:
@@ -73,15 +77,13 @@ def leaves_reasoning_open(completion: str) -> bool:
     >>> leaves_reasoning_open("<think>14"), leaves_reasoning_open("<think>14</think>")
     (True, False)
     """
-    last = None
-    for last in _TAG.finditer(completion):  # noqa: B007  the last one is what counts
-        pass
-    return last is not None and _TAGS[last[0]]
+    return _after_last(completion, _OPENING) > _after_last(completion, _CLOSING)
 
 
 def opening_tag(text: str) -> str:
-    """The last tag in a text, "" where there is none."""
-    return ([""] + _TAG.findall(text))[-1]
+    """The opening tag that is last in a text, "" where there is none."""
+    end = _after_last(text, _OPENING)
+    return next((tag for tag in _OPENING if text[:end].endswith(tag)), "")
 
 
 def is_reasoning_tag(token: str) -> bool:
@@ -90,7 +92,7 @@ def is_reasoning_tag(token: str) -> bool:
     >>> is_reasoning_tag("<think>"), is_reasoning_tag("<|im_end|>")
     (True, False)
     """
-    return token.strip() in _TAGS or token.strip() in _PARTS
+    return token.strip() in (*_OPENING, *_CLOSING, *_PARTS)
 
 
 def numbers(text: str) -> list[str]:
@@ -169,6 +171,9 @@ def _stated(mark: tuple[int, str]) -> tuple[int, str] | None:
     match = _STATED.fullmatch(mark[1])
     if match is None or _LISTED.match(match["words"]):
         return None
-    if match["sign"] is None:  # 'So 15' is an answer, with a word; 'Explanation of 3 steps' is none
-        return None if re.search(r"[A-Za-z]{2}", match["value"]) else mark
+    final = _FINAL.search(match["words"]) is not None
+    if not final and re.search(r"(?<!\\)[A-Za-z]{3}|=", match["value"]):  # 'Explanation of 3 steps', 'Check: 12+2=14'
+        return None
+    if match["sign"] is None:  # 'So 15' is an answer, with a word
+        return mark
     return mark if _DENIED.search(match["words"]) else (mark[0] + match.start("value"), match["value"])

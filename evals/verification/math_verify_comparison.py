@@ -28,6 +28,7 @@ eta iota kappa lambda mu nu xi rho sigma tau phi varphi chi psi omega Gamma Delt
 ldots cdots quad qquad circ prime overline vec mathbf mathrm langle rangle forall exists neg land lor
 """
 _KNOWN = set(_NAMES.split())
+_SUBSCRIPT = re.compile(r"_\s*\{[^{}]*\}")
 _SIGNS = ("'", "=", "<", ">", r"\approx", r"\sim", r"\equiv", r"\le", r"\ge", r"\ne")
 _HUGE = re.compile(  # 9^9999, 9**9**9, 9999!, 9!!, 1e9999
     r"(?<![0-9.])(?:[2-9]|[0-9]{2,})[\s)}]*(?:\^|\*\*)[\s{(]*(?:-?[0-9]{4}|-?[0-9.]+[\s{}()]*(?:\^|\*\*)[\s{(]*[0-9])"
@@ -76,7 +77,8 @@ def comparable(gold: str, answer: str) -> bool:
     """
     if len(answer) > LONGEST or _depth(answer) > NESTED or (_HUGE.search(answer) and not _HUGE.search(gold)):
         return False
-    if any(answer.count(sign) != gold.count(sign) for sign in _SIGNS):
+    ours, theirs = (_SUBSCRIPT.sub("_", text) for text in (gold, answer))  # the = of \\sum_{k=1} is no side
+    if any(theirs.count(sign) != ours.count(sign) for sign in _SIGNS):
         return False
     if not set(_COMMAND.findall(answer)) <= _KNOWN | set(_COMMAND.findall(gold)):
         return False

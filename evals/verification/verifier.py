@@ -48,6 +48,7 @@ from evals.verification.answers.notation import (
     words,
 )
 from evals.verification.answers.scanner import Unsupported
+from evals.verification.answers.units import quantity
 from evals.verification.extraction import (
     READERS,
     Format,
@@ -114,7 +115,7 @@ def parse_gold(text: str) -> str:
         raise ValueError(f"the gold answer {shown} is longer than {LONGEST} characters")
     if gold.count("{") != gold.count("}"):
         raise ValueError(f"the gold answer {shown} has unbalanced braces")
-    bare = re.sub(r"(?<![A-Za-z])(?:and|or)(?![A-Za-z])", " ", gold)
+    bare = re.sub(r"(?<![A-Za-z])(?:and|or)(?![A-Za-z])", " ", quantity(gold).body)
     if prose(bare, 3) or not re.search(r"[^\W_]", gold):
         raise ValueError(f"the gold answer {shown} is no number and no mathematical expression (a word: \\text{{...}})")
     return gold
