@@ -17,7 +17,7 @@ from tests.helpers import ROOT, close
 ROOMS = ("algos", "evals", "harness")
 FILES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 NAMES = sorted({p.stem for p in (ROOT / "algos").glob("*.py")} - {"__init__"})
-TASKS = sorted({p.stem for p in (ROOT / "evals/tasks").glob("*.py")} - {"__init__", "base", "registry"})
+TASKS = sorted({p.stem for p in (ROOT / "evals/tasks").glob("*.py")} - {"__init__", "base", "registry", "user_file"})
 MAX_FILE, MAX_FUNCTION, MAX_FOLDER = 300, 60, 12
 
 

@@ -9,7 +9,7 @@ from typer import Option as Opt
 Algo = Annotated[str | None, Opt(help="Algorithm, or FILE.py that defines one. [grpo]")]
 GroupSize = Annotated[int | None, Opt(help="G, completions per prompt. [the model's default]")]
 Model = Annotated[str | None, Opt(help="nano, a hub id, or a folder. [nano]")]
-TaskName = Annotated[str | None, Opt(help="Task to train on; see `harness list`. [arithmetic]")]
+TaskName = Annotated[str | None, Opt(help="Task, or FILE.py that defines one. [arithmetic]")]
 TrainFile = Annotated[str | None, Opt(help="JSONL or parquet with the task's columns.")]
 TestFile = Annotated[str | None, Opt(help="The same, for the in-domain test set.")]
 EvalFile = Annotated[list[str] | None, Opt(help="NAME=FILE, an out-of-domain test set; repeatable.")]

@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.config.coercion import build
-from harness.config.overrides import Fields, check_groups, merge_overrides
+from harness.config.overrides import NAMED, Fields, check_groups, merge_overrides
 from harness.config.run_config import RunConfig
 from harness.config.start_models import load_toml
 from harness.studies.planned_run import PlannedRun, label
@@ -158,12 +158,13 @@ def seeds_of(value: Any, name: str) -> list[int]:
 
 
 def _with_files_from(fields: Fields, folder: Path | None) -> Fields:
-    """The fields, with names of FILE.py (algorithm, reward) in `folder` relative to the working directory."""
+    """The fields, with names of FILE.py (algorithm, task, reward) in `folder` relative to the working directory."""
     out = merge_overrides(fields)
     if folder is not None:
-        algo = out.get("algo", {})
-        if str(algo.get("name", "")).endswith(".py"):
-            out["algo"] = {**algo, "name": _relative(folder / algo["name"])}
+        for group in NAMED:
+            table = out.get(group, {})
+            if str(table.get("name", "")).endswith(".py"):
+                out[group] = {**table, "name": _relative(folder / table["name"])}
         reward = out.get("reward")
         if isinstance(reward, str) and ".py:" in reward:
             out["reward"] = _relative(folder / reward)

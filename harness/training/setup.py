@@ -12,7 +12,7 @@ from typing import Any, cast
 import torch
 
 from evals.scoring.scorer import available
-from evals.tasks import EvalSet, Problem
+from evals.tasks import EvalSet, Problem, train_problems
 from harness.accounting.budget import Spend, sampling_budget
 from harness.accounting.flops import FlopsModel, RunFlops
 from harness.accounting.profiler import PhaseProfiler
@@ -25,7 +25,7 @@ from harness.models.optimizer import OptimizerSettings
 from harness.models.policy import LMPolicy
 from harness.records import lock
 from harness.records.environment import environment
-from harness.records.fingerprint import config_differences, config_sha256
+from harness.records.fingerprint import changed_files, config_differences, config_sha256, user_files
 from harness.records.io import sha256
 from harness.records.schema import SCHEMA, EnvironmentTable, Record, check_shape
 from harness.records.upgrade import upgrade_own, upgrade_record
@@ -76,7 +76,7 @@ def prepare(config: RunConfig) -> PreparedRun:
     if hf_tokenizer.eos_token_id is None:
         raise ValueError(f"model: the tokenizer of '{config.model}' has no end token")
     tokenizer = PromptTokenizer(hf_tokenizer, context_of(model), config.max_new_tokens)
-    problems, eval_sets, left_out = task.train(config.seed), sets_of(task, config), list[str]()
+    problems, eval_sets, left_out = train_problems(task, config.seed), sets_of(task, config), list[str]()
     if schedule.source == "dataset":
         problems, left_out = with_solutions(task, problems, tokenizer)
     if experiment.reward_model:
@@ -235,6 +235,7 @@ def check_same(folder: Path, record: Record) -> None:
     named = [r["environment"].get("reward_model") for r in (old, new)]
     if named[0] != named[1]:
         differ.append(f"reward_model: {named[0]} -> {named[1]}")
+    differ += changed_files(old["environment"], new["environment"])
     if differ:
         raise ValueError(f"resume: {folder} was begun with another configuration: {'; '.join(differ)}")
 
@@ -289,6 +290,7 @@ def new_record(experiment: Experiment, identity: dict[str, str], eval_sets: list
                 **environment(device, torch.get_num_threads()),
                 "model": identity,
                 **({"reward_model": named} if (named := reward_model_fingerprint(experiment.reward_model)) else {}),
+                **user_files(config.algo_name, config.task_name, config.reward),
                 "data": data,
                 "prompt_sha256": sha256(prompts.encode()),
             },
