@@ -4,16 +4,16 @@
     J    = avg_i avg_t { min[rho A_i, clip(rho, 1-lo, 1+hi) A_i] - beta k3 }                              (eq. 3)
     rho  = pi(o_t) / pi_old(o_t),   k3 = u - log u - 1,   u = pi_ref(o_t) / pi(o_t)                         (eq. 4)
 
-The defaults are the paper's; its relatives are settings of the same fields:
+The defaults are the paper's; its relatives are settings of the same fields, and have names (`--algo dr_grpo`):
 
     process supervision      supervision=process, with rewards for steps (§4.1.3; --reward process-rule, process-model)
-    Dr. GRPO (2503.20783)    normalize=none loss_aggregation=horizon kl_coef=0
-    DAPO's loss (2503.14476) clip_high=0.28 loss_aggregation=token kl_coef=0 filter_groups=zero_variance
-    GSPO (2507.18071)        ratio=sequence clip_low=3e-4 clip_high=4e-4 kl_coef=0
-    CISPO (2506.13585)       clip=weight clip_low=1 clip_high=4 loss_aggregation=token kl_coef=0
-    RLOO (2402.14740)        baseline=leave_one_out normalize=none clip=none loss_aggregation=sum
+    dr_grpo   (2503.20783)   normalize=none loss_aggregation=horizon kl_coef=0
+    dapo      (2503.14476)   clip_high=0.28 loss_aggregation=token kl_coef=0 filter_groups=zero_variance
+    gspo      (2507.18071)   ratio=sequence clip_low=3e-4 clip_high=4e-4 kl_coef=0
+    cispo     (2506.13585)   clip=weight clip_low=1 clip_high=4 loss_aggregation=token kl_coef=0
+    rloo      (2402.14740)   baseline=leave_one_out normalize=none ratio=none clip=none loss_aggregation=sum
                              kl_placement=reward kl_coef=0.03
-    Lite PPO (2508.08221)    normalize=batch loss_aggregation=token kl_coef=0
+    lite_ppo  (2508.08221)   normalize=batch loss_aggregation=token kl_coef=0
 
 With one update per round (the paper's setting) rho is 1 and no clip can act.  A zero-variance group, whose rewards are
 all equal, has advantage 0: only the KL term moves it.  With kl_placement=reward it is no longer one: the differences
