@@ -41,18 +41,18 @@ class GRPO(Algorithm):
 
     paradigm = Row(reward="rule or model", coefficient="A_i + beta (pi_ref/pi - 1)", equation="21")
 
-    supervision: Literal["outcome", "process"] = "outcome"  # §4.1.2; process: §4.1.3, of a reward for each step
+    supervision: Literal["outcome", "process"] = "outcome"  # §4.1.2; process: a reward for each step, §4.1.3
     step_reduction: advantages.StepReduction = "sum"  # §4.1.3, of supervision=process; mean: a length-neutral control
-    baseline: advantages.Baseline = "group"  # §4.1.2
-    normalize: advantages.Normalize = "group"  # §4.1.2: divided by std
+    baseline: advantages.Baseline = "group"  # what a reward is compared with: its group's mean, §4.1.2
+    normalize: advantages.Normalize = "group"  # what the difference is divided by: its group's std, §4.1.2
     std_ddof: int = 0  # the paper says only "std"; chosen: the population's (1: torch's, verl's)
-    ratio: ratios.Level = "token"  # eq. 3
-    clip: policy_gradient.Clip = "surrogate"  # eq. 3
-    clip_low: float = 0.2  # the paper gives no epsilon; chosen: PPO's 0.2
-    clip_high: float = 0.2
+    ratio: ratios.Level = "token"  # pi / pi_old of each token, eq. 3; sequence: GSPO; none: REINFORCE
+    clip: policy_gradient.Clip = "surrogate"  # the less of rho A and clipped rho A, eq. 3; weight: CISPO; none: rho A
+    clip_low: float = 0.2  # epsilon below 1; the paper gives none; chosen: PPO's 0.2
+    clip_high: float = 0.2  # epsilon above 1; DAPO: 0.28
     clip_dual: float | None = None  # off in the paper; c of dual clip where it is on
-    kl_coef: float = 0.04  # §4.2
-    kl_placement: Literal["loss", "reward"] = "loss"  # §4.1.1
+    kl_coef: float = 0.04  # beta, §4.2
+    kl_placement: Literal["loss", "reward"] = "loss"  # where the KL penalty stands, §4.1.1; reward: as in PPO
     kl_estimator: kl.Estimator = "k3"  # eq. 4; in the reward it is always k1
     kl_importance: bool = False  # multiply the KL in the loss by rho, with its gradient (DeepSeek-V3.2)
     entropy_coef: float = 0.0  # no entropy bonus in the paper
@@ -60,7 +60,7 @@ class GRPO(Algorithm):
     filter_groups: select.GroupFilter = "none"  # groups that leave the update and its denominators
     drop_truncated: bool = False  # DAPO's overlong mask: completions cut at the limit leave the update
     epochs: int = 1  # §4.2: a single update per exploration stage
-    minibatches: int = 1
+    minibatches: int = 1  # updates per pass, by whole groups
 
     @property
     def needs(self) -> frozenset[Requirement]:

@@ -32,7 +32,9 @@ from harness.cli.options import (
     Name,
     Out,
     Quiet,
+    Resume,
     Reward,
+    Seed,
     Set,
     TaskName,
     Temperature,
@@ -77,7 +79,7 @@ def run(
     eval_limit: EvalLimit = None,
     reward: Reward = None,
     budget: BudgetText = None,
-    seed: Annotated[int | None, Opt(help="Seed of all random numbers. [0]")] = None,
+    seed: Seed = None,
     name: Name = None,
     out: Out = None,
     config: Config = None,
@@ -87,7 +89,7 @@ def run(
     device: Device = None,
     dtype: Dtype = None,
     keep_checkpoints: KeepCheckpoints = None,
-    resume: Annotated[bool, Opt("--resume", help="Resume the run of that name.")] = False,
+    resume: Resume = False,
     dry_run: DryRun = False,
     quiet: Quiet = False,
 ) -> None:
@@ -138,11 +140,12 @@ app.add_typer(bench, name="bench")
 def list_(
     what: Annotated[str, typer.Argument(help="algos, tasks, models, studies or fields.")] = "all",
     paradigm: Annotated[bool, Opt("--paradigm", help="A table of how the algorithms differ, from the code.")] = False,
+    markdown: Annotated[bool, Opt("--markdown", help="Every field, as the page docs/configuration.md.")] = False,
 ) -> None:
-    """Algorithms, tasks, models and studies, with their fields."""
-    from harness.cli import catalog
+    """Algorithms, tasks, models and studies, with their fields and what they mean."""
+    from harness.cli import catalog, reference
 
-    typer.echo(catalog.paradigm() if paradigm else catalog.listing(what))
+    typer.echo(reference.page() if markdown else catalog.paradigm() if paradigm else catalog.listing(what))
 
 
 @app.command()

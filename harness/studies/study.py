@@ -47,16 +47,16 @@ ARM_KEYS = ("seeds", "tuned_as", "scale")  # of an arm itself; the rest are fiel
 class Study:
     """Read by `load` or made by `harness compare`; every error names the file and the field."""
 
-    name: str
-    arms: dict[str, Fields]
-    seeds: list[int]
-    base: Fields = field(default_factory=dict)
-    question: str = ""
+    name: str  # of the folder of its records; the file's own name
+    arms: dict[str, Fields]  # name -> the fields that make it; also seeds, tuned_as and scale of its own
+    seeds: list[int]  # a count or a list
+    base: Fields = field(default_factory=dict)  # fields of every run, as in a --config file
+    question: str = ""  # what the study asks, in one line
     source: str = ""  # paper and section, where the question has one
-    prediction: str = ""
-    tune: Tune | None = None
-    report: Report = field(default_factory=Report)
-    hypotheses: list[Hypothesis] = field(default_factory=list)
+    prediction: str = ""  # what was expected before it was run
+    tune: Tune | None = None  # the same trials for every arm, before the runs
+    report: Report = field(default_factory=Report)  # what the report compares
+    hypotheses: list[Hypothesis] = field(default_factory=list)  # claims that the report judges
     profile: ScaleProfile | None = None  # another scale than the base's
 
     def as_dict(self) -> dict[str, Any]:
