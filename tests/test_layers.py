@@ -116,7 +116,7 @@ TABLE: dict[str, tuple[list[str], list[str], bool]] = {
         False,
     ),
     "help and planning are instant": (
-        ["harness/config/run_config.py", "harness/studies/*.py", "harness/cli/*.py"],
+        ["harness/config/run_config.py", "harness/studies/*.py", "harness/api/*.py", "harness/cli/*.py"],
         ["torch", "transformers", "algos"],
         True,
     ),
@@ -163,6 +163,10 @@ def test_no_room_imports_tests_or_results() -> None:
 
 MODELS = ["torch", "transformers"]
 TRANSITIVELY = {
+    "harness": [*MODELS, "pandas", "numpy", "pydantic"],
+    "harness.api.runs": [*MODELS, "pandas"],
+    "harness.api.studies": [*MODELS, "pandas"],
+    "harness.api.frames": [*MODELS, "pandas"],
     "harness.config.run_config": MODELS,
     "harness.studies.study": MODELS,
     "harness.studies.status": MODELS,

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer import Option as Opt
@@ -45,9 +44,6 @@ from harness.cli.options import (
 from harness.cli.plan import plan
 from harness.cli.study import ablate, calibrate, compare, report
 from harness.config.errors import RunFailed
-
-if TYPE_CHECKING:
-    from harness.records.schema import Record
 
 app = typer.Typer(
     help="Compare GRPO, PPO and rejection sampling under matched budgets, with one training loop.",
@@ -105,8 +101,8 @@ def run(
     from harness.config.run_config import resolve
 
     resolved = resolve(flags, set_ or [], config)
-    from harness.training.run import execute
-    from harness.training.setup import check_free, finished, prepare
+    from harness.api.runs import execute_guarded, owned
+    from harness.training.setup import prepare
 
     prepared = prepare(resolved)
     if dry_run:
@@ -115,16 +111,13 @@ def run(
         typer.echo(json.dumps(prepared.record["config"], indent=1))
         return
     from harness.cli.progress import Progress
-    from harness.records.lock import held
 
-    with held(prepared.folder):
-        if not resolved.resume:
-            check_free(prepared.folder)  # again, under the lock: another process may have been faster
-        elif finished(prepared.folder):
+    with owned(prepared) as finished:
+        if finished:
             typer.echo(f"{prepared.folder} is finished")
             return
         with Progress(quiet=quiet) as progress:
-            record = _guarded(lambda: execute(prepared, progress), prepared.folder)
+            record = execute_guarded(prepared, progress)
             progress.finish(record, prepared.folder)
 
 
@@ -192,23 +185,6 @@ def eval_(
     from harness.training.evaluation import evaluate_checkpoint
 
     typer.echo(evaluate_checkpoint(resolve(flags, set_ or [], None), scorer))
-
-
-def _guarded(execute: Callable[[], Record], folder: Path) -> Record:
-    """Run, and turn any exception into one line, with the traceback in the run's folder."""
-    try:
-        return execute()
-    except KeyboardInterrupt:
-        raise
-    except Exception as error:
-        import traceback
-
-        message = f"{type(error).__name__}: {error}"
-        try:
-            (folder / "traceback.txt").write_text(traceback.format_exc())
-        except OSError:  # e.g. a full disk: the reason is in the record and in the message
-            raise RunFailed(message) from error
-        raise RunFailed(f"{message} (see {folder / 'traceback.txt'})") from error
 
 
 def _with_new_name(message: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -36,7 +35,6 @@ from harness.cli.options import (
     Workers,
     named,
 )
-from harness.config.errors import RunFailed
 
 if TYPE_CHECKING:
     from harness.studies.study import Study
@@ -118,37 +116,15 @@ def ablate(
 
 def _launch(study: Study, out: str | None, workers: int, retry: bool, dry_run: bool, quiet: bool) -> None:
     """Start the runs that are left, and report those that have finished.  Raises RunFailed where one did not finish."""
-    from harness.studies import launcher
-
     out = out or "results"
     if dry_run:
+        from harness.studies import launcher
+
         typer.echo("\n".join(launcher.dry_run(study, out, workers)))
         return
-    say: Callable[[str], None] = (lambda _: None) if quiet else typer.echo
-    failures = launcher.launch(study, out, workers, retry, say)
-    _report_finished(Path(out, study.name), say)
-    if failures:
-        count = "1 run" if len(failures) == 1 else f"{len(failures)} runs"
-        raise RunFailed(f"{count} did not finish: {'; '.join(failures)}")
+    from harness.api.studies import launch_study
 
-
-def _report_finished(folder: Path, say: Callable[[str], None]) -> None:
-    """Write the study's report, where any of its runs has finished."""
-    from harness.records.io import status_of
-
-    if any(status_of(file.parent) == "finished" for file in folder.glob("*/seed*/record.json")):
-        for line in _write_report(folder):
-            say(line)
-        say(f"report: {folder / 'report.html'}")
-
-
-def _write_report(folder: Path) -> list[str]:
-    """Returns the headline of each block."""
-    from harness.reports.render.text import headline
-    from harness.reports.report import write_report
-
-    findings = write_report(folder)
-    return [headline(findings, block) for block in findings.blocks]
+    launch_study(study, out, workers, retry, (lambda _: None) if quiet else typer.echo)
 
 
 def report(
@@ -165,7 +141,9 @@ def report(
 
         lines = [str(write_overview(folder))]
     else:
-        lines = [*_write_report(folder), str(folder / "report.html")]
+        from harness.api.studies import report_lines
+
+        lines = [*report_lines(folder), str(folder / "report.html")]
     if into is not None:
         from harness.reports.includes import update_includes
 
