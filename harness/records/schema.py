@@ -67,7 +67,6 @@ class EnvironmentTable(TypedDict):
     reward_model: NotRequired[dict[str, Any]]
     data: list[DataSet]
     prompt_sha256: NotRequired[str]
-    files: NotRequired[dict[str, str]]  # SHA-256 of each FILE.py that the run names: algorithm, task, reward
 
 
 class Record(TypedDict):

@@ -25,7 +25,7 @@ from harness.models.optimizer import OptimizerSettings
 from harness.models.policy import LMPolicy
 from harness.records import lock
 from harness.records.environment import environment
-from harness.records.fingerprint import changed_files, config_differences, config_sha256, user_files
+from harness.records.fingerprint import config_differences, config_sha256
 from harness.records.io import sha256
 from harness.records.schema import SCHEMA, EnvironmentTable, Record, check_shape
 from harness.records.upgrade import upgrade_own, upgrade_record
@@ -235,7 +235,6 @@ def check_same(folder: Path, record: Record) -> None:
     named = [r["environment"].get("reward_model") for r in (old, new)]
     if named[0] != named[1]:
         differ.append(f"reward_model: {named[0]} -> {named[1]}")
-    differ += changed_files(old["environment"], new["environment"])
     if differ:
         raise ValueError(f"resume: {folder} was begun with another configuration: {'; '.join(differ)}")
 
@@ -290,7 +289,6 @@ def new_record(experiment: Experiment, identity: dict[str, str], eval_sets: list
                 **environment(device, torch.get_num_threads()),
                 "model": identity,
                 **({"reward_model": named} if (named := reward_model_fingerprint(experiment.reward_model)) else {}),
-                **user_files(config.algo_name, config.task_name, config.reward),
                 "data": data,
                 "prompt_sha256": sha256(prompts.encode()),
             },
