@@ -18,7 +18,8 @@ ROOMS = ("algos", "evals", "harness")
 FILES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 NAMES = sorted({p.stem for p in (ROOT / "algos").glob("*.py")} - {"__init__"})
 VARIANTS = sorted({p.stem for p in (ROOT / "algos/variants").glob("*.py")} - {"__init__"})
-TASKS = sorted({p.stem for p in (ROOT / "evals/tasks").glob("*.py")} - {"__init__", "base", "registry", "user_file"})
+INTERFACE = {"__init__", "base", "registry", "user_file", "lm_eval_yaml"}
+TASKS = sorted({p.stem for p in (ROOT / "evals/tasks").glob("*.py")} - INTERFACE)
 MAX_FILE, MAX_FUNCTION, MAX_FOLDER = 300, 60, 12
 
 

@@ -1,4 +1,4 @@
-"""Tasks by name, or by FILE.py."""
+"""Tasks by name, by FILE.py, or by an lm-eval FILE.yaml."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from evals.tasks.base import EvalSet, Problem, Task
+from evals.tasks.lm_eval_yaml import task_of_yaml
 from evals.tasks.user_file import file_of, import_file, named_errors
 from evals.verification.verifier import Verdict
 
-INTERFACE = ("base", "registry", "user_file")  # modules of this package that are not tasks
+INTERFACE = ("base", "registry", "user_file", "lm_eval_yaml")  # modules of this package that are not tasks
 ALIASES = {"gsm8k": "harness_gsm8k"}
+YAML = (".yaml", ".yml")
 NAME = re.compile(r"\w[\w.-]*")  # of tasks and evaluation sets: they name files
 
 
@@ -24,17 +26,21 @@ def names() -> list[str]:
 
 
 def load(name: str) -> type[Task]:
-    """The class of task `name`, or the one defined in FILE.py.
+    """The class of task `name`, the one defined in FILE.py, or that of an lm-eval FILE.yaml.
 
     Raises ValueError on an unknown name (listing the valid ones) or a file without exactly one whole Task.
     """
     name = ALIASES.get(name, name)
+    if name.endswith(YAML):
+        return _named(task_of_yaml(Path(name)), name)
     if name.endswith(".py"):
         module = import_file(Path(name))
     elif name in names():
         module = importlib.import_module(f"evals.tasks.{name}")
     else:
-        raise ValueError(f"task: unknown task '{name}'; valid: {', '.join([*names(), *ALIASES])}, or a FILE.py")
+        raise ValueError(
+            f"task: unknown task '{name}'; valid: {', '.join([*names(), *ALIASES])}, or a FILE.py or FILE.yaml"
+        )
     classes = {c for c in vars(module).values() if isinstance(c, type) and issubclass(c, Task)}
     found = sorted((c for c in classes if c.__module__ == module.__name__), key=lambda c: c.__name__)
     if len(found) != 1:
@@ -43,8 +49,13 @@ def load(name: str) -> type[Task]:
     cls = found[0]
     if missing := sorted(cls.__abstractmethods__):
         raise ValueError(f"task: {name}: {cls.__name__} lacks what every Task has: {', '.join(missing)}")
+    return _named(cls, f"{name}: {cls.__name__}")
+
+
+def _named(cls: type[Task], place: str) -> type[Task]:
+    """The class, if files may have its name.  Raises ValueError."""
     if not (isinstance(called := getattr(cls, "name", None), str) and NAME.fullmatch(called)):
-        raise ValueError(f"task: {name}: {cls.__name__}.name must be letters, digits, '_', '-' and '.', not {called!r}")
+        raise ValueError(f"task: {place}.name must be letters, digits, '_', '-' and '.', not {called!r}")
     return cls
 
 

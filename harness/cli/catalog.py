@@ -95,7 +95,7 @@ def listing(what: str) -> str:
         elif heading == "tasks":
             for name in tasks.names():
                 lines += _described(name, tasks.load(name))
-            lines += ["  or a FILE.py"]
+            lines += ["  or a FILE.py, or an lm-eval FILE.yaml with a train split"]
         elif heading == "models":
             lines += [_model(name) for name in embedded_models()] + ["  a folder, or a hub id"]
         elif heading == "studies":

@@ -22,7 +22,7 @@ class RunConfig:
     """Every field of a run, resolved.  `algo` and `task` hold the fields of their own dataclasses."""
 
     algo_name: str = "grpo"  # algorithm, or FILE.py that defines one
-    task_name: str = "arithmetic"  # task, or FILE.py that defines one
+    task_name: str = "arithmetic"  # task, FILE.py that defines one, or lm-eval's FILE.yaml
     model: str = "nano"  # nano, a hub id, or a folder
     algo: dict[str, Any] = field(default_factory=dict)  # fields of the algorithm
     task: dict[str, Any] = field(default_factory=dict)  # fields of the task

@@ -163,7 +163,7 @@ def _with_files_from(fields: Fields, folder: Path | None) -> Fields:
     if folder is not None:
         for group in NAMED:
             table = out.get(group, {})
-            if str(table.get("name", "")).endswith(".py"):
+            if str(table.get("name", "")).endswith((".py", ".yaml", ".yml")):
                 out[group] = {**table, "name": _relative(folder / table["name"])}
         reward = out.get("reward")
         if isinstance(reward, str) and ".py:" in reward:

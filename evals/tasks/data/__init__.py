@@ -4,5 +4,6 @@ arithmetic_chains   chains of + and -: generation, solutions, checks of their st
 stories             word problems of several steps: the same
 story_templates     the names, things and templates of stories
 unique              problem ids, distinct problems, and sorting problems
+lm_eval_config      what a training task reads of an lm-eval task's YAML
 loading             problems from files, folders and the hub
 """

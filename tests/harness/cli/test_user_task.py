@@ -169,6 +169,37 @@ def test_a_stored_study_is_read_without_the_file(here: Path) -> None:
     assert study.runs()[0].config("results").task_name == "gone.py"
 
 
+YAML = """task: sums
+dataset_path: json
+dataset_kwargs: {data_files: {train: train.jsonl, test: test.jsonl}}
+training_split: train
+test_split: test
+doc_to_text: "{{a}}+{{b}}="
+doc_to_target: "#### {{a + b}}"
+"""
+
+
+def test_two_rounds_of_an_lm_eval_yaml(call: Call, here: Path, taught: Path) -> None:
+    folder = here / "yaml"
+    folder.mkdir()
+    (folder / "sums.yaml").write_text(YAML)
+    for name, b in (("train", 2), ("test", 3)):
+        rows = [json.dumps({"a": a, "b": b}) + "\n" for a in range(10, 30)]
+        (folder / f"{name}.jsonl").write_text("".join(rows))
+    words = ["run", "--task", "yaml/sums.yaml", "--model", taught, *ROUNDS, "--name", "r", "--quiet"]
+    assert call(*words) == (0, "", "")
+    record = json.loads((here / "results/r/record.json").read_text())
+    assert record["status"] == "finished" and record["evals"][0]["task"] == "harness_sums"
+    assert len((here / "results/r/metrics.jsonl").read_text().splitlines()) == 2
+    base = f'[base]\ntask = "sums.yaml"\nmodel = "{taught}"\n'
+    (folder / "s.toml").write_text(f'seeds = 1\n{base}[arms.a]\nalgo = "grpo"\n')
+    code, said, _ = call("ablate", "yaml/s.toml", "--dry-run")
+    assert code == 0 and "--task yaml/sums.yaml" in said
+    (folder / "sums.yaml").write_text(YAML.replace("training_split", "fewshot_split"))
+    code, _, said = call("run", "--task", "yaml/sums.yaml")
+    assert code == 2 and said == "error: task: yaml/sums.yaml: training_split: missing; a training task needs one\n"
+
+
 # ---------------------------------------------------------------- what is wrong
 
 
