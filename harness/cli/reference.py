@@ -22,6 +22,11 @@ their tables.  An unknown field is an error that lists the valid ones.  In a fil
 `algo_name` and `task_name`.
 """
 
+TASKS = """## Tasks
+
+`--task NAME`, a FILE.py with one `Task`, or an lm-eval FILE.yaml with a train split; `--set task.FIELD=VALUE`.
+"""
+
 
 def page() -> str:
     """The page as Markdown, without the last line's end."""
@@ -34,9 +39,7 @@ def page() -> str:
     parts += [part(name, algos.load(name)) for name in algos.names() if name not in variants]
     parts += ["## Variants\n\nAn algorithm with other defaults; it has all fields of its base.\n"]
     parts += [part(name, algos.load(name), algos.load(name).__mro__[1]) for name in variants]
-    parts += [
-        "## Tasks\n\n`--task NAME`, a FILE.py with one `Task`, or an lm-eval FILE.yaml with a train split; `--set task.FIELD=VALUE`.\n"
-    ]
+    parts += [TASKS]
     parts += [part(name, tasks.load(name)) for name in tasks.names()]
     parts += [section("Study files", "`harness ablate FILE.toml`; see `harness/studies/study.py`.", Study)]
     for title, cls in (("[tune]", Tune), ("[report]", Report), ("[[hypotheses]]", Hypothesis)):
