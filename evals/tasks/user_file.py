@@ -27,7 +27,7 @@ def import_file(path: Path) -> ModuleType:
     sys.modules[name] = module  # dataclasses look their annotations up there
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # a user's file may raise anything
+    except (Exception, SystemExit) as error:  # a user's file may raise anything
         del sys.modules[name]
         raise ValueError(f"task: {path} cannot be imported: {type(error).__name__}: {error}") from error
     return module
@@ -51,7 +51,7 @@ def named_errors(cls: type) -> Iterator[None]:
     """
     try:
         yield
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if (file := file_of(cls)) is None:
             raise
         frames = traceback.extract_tb(error.__traceback__)

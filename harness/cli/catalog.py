@@ -89,7 +89,7 @@ def listing(what: str) -> str:
     for heading in headings if what == "all" else (what,):
         lines.append({"fields": "run (--set field=value)"}.get(heading, heading))
         if heading == "algos":
-            for name in algos.names():
+            for name in sorted(algos.names(), key=lambda name: name in algos.variant_names()):
                 lines += _variant(name) if name in algos.variant_names() else _described(name, algos.load(name))
             lines += ["  or a FILE.py"]
         elif heading == "tasks":

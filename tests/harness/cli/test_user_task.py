@@ -211,6 +211,7 @@ WRONG: dict[str, tuple[str | None, list[str]]] = {  # what is wrong -> (the file
     "two tasks": (TWO, ["own.py must define exactly one Task, found 2: Again, LastDigit"]),
     "a syntax error": ("def f(:\n", ["own.py cannot be imported: SyntaxError"]),
     "an error at import": ("1 / 0\n", ["own.py cannot be imported: ZeroDivisionError: division by zero"]),
+    "an exit at import": ("raise SystemExit(3)\n", ["own.py cannot be imported: SystemExit: 3"]),
     "an import that is not there": ("import nowhere\n", ["own.py cannot be imported: ModuleNotFoundError", "nowhere"]),
     "no verification": (LAST.replace("def verify", "def judge"), ["LastDigit lacks what every Task has: verify"]),
     "no name": (LAST.replace('name = "last_digit"', ""), ["LastDigit.name must be letters", "None"]),
@@ -223,6 +224,10 @@ WRONG: dict[str, tuple[str | None, list[str]]] = {  # what is wrong -> (the file
     "a refusal of its own": (
         LAST.replace("return self.problems(self.size)", "raise ValueError('no numbers')"),
         ["own.py:20: no numbers"],
+    ),
+    "an exit in train": (
+        LAST.replace("return self.problems(self.size)", "raise SystemExit('enough')"),
+        ["own.py:20: SystemExit: enough"],
     ),
     "no problems": (LAST.replace("return self.problems(self.size)", "return []"), ["train: must give a list", "[]"]),
     "problems that are none": (

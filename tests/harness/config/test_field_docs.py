@@ -77,6 +77,7 @@ def test_the_list_shows_them() -> None:
         "    replay = 0.1  (float)  # share of a refresh that is history (§4.1.4)",
     ):
         assert text in said.splitlines()
+    assert said.index("  sft  ") < said.index("  cispo  "), "variants come after the algorithms"
     gspo = said.partition("  gspo  ")[2].partition("\n  lite_ppo")[0]
     assert "ratio = 'sequence'" in gspo and "epochs" not in gspo and "algos/grpo.py" in gspo
 
