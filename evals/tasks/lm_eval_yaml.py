@@ -52,13 +52,17 @@ class LMEvalTask(QuestionAnswer):
     # ------------------------------------------------------------ problems
 
     @cached_property
+    def _training_rows(self) -> tuple[str, list[Row]]:
+        return self._yaml.rows(self._yaml.training_split)
+
+    @cached_property
     def _train(self) -> Loaded:
-        source, rows = self._rows(self._yaml.training_split)
+        source, rows = self._training_rows
         return self._problems(rows, source)
 
     @cached_property
     def _test(self) -> Loaded | None:
-        source, rows = self._rows(self._yaml.test_split)
+        source, rows = self._yaml.rows(self._yaml.test_split)
         return self._problems(rows, source)
 
     @cached_property
@@ -70,7 +74,7 @@ class LMEvalTask(QuestionAnswer):
         """The format that every training target is in; None: plain."""
         if self.config is None:
             return None if self.plain else self.format
-        source, rows = self._rows(self.config.training_split)
+        source, rows = self._training_rows
         targets = [self.config.rendered(row, source)[1] for row in rows]
         return next((f for f in get_args(Format) if all(marked(text, f) for text in targets)), None)
 
@@ -78,9 +82,6 @@ class LMEvalTask(QuestionAnswer):
     def _yaml(self) -> LMEvalConfig:
         assert self.config is not None
         return self.config
-
-    def _rows(self, split: str) -> tuple[str, list[Row]]:
-        return self._yaml.rows(split)
 
     def _problems(self, rows: Sequence[Row], source: str, columns: tuple[str, ...] = ()) -> Loaded:
         """Problems as `qa` has them, with the YAML's own prompt, spaces and all."""
