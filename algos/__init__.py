@@ -1,6 +1,7 @@
 """Algorithms: what is learned.  Only torch and the standard library are imported.
 
 grpo, ppo, rft, online_rft, dpo, sft    one algorithm each; they do not import each other
+variants                                one of these with other defaults, by a name of its own
 core                                    the interface of an algorithm, and the registry
 ops                                     pure tensor functions that algorithms are made of
 
@@ -10,7 +11,7 @@ Other packages import the names of the interface from here, and classes of algor
 from algos.core.algorithm import Algorithm
 from algos.core.paradigm import Row
 from algos.core.policy import Policy, ValueHead
-from algos.core.registry import load, names
+from algos.core.registry import load, names, variant_names
 from algos.core.types import (
     Batch,
     Credit,
@@ -41,4 +42,5 @@ __all__ = [
     "ValueHead",
     "load",
     "names",
+    "variant_names",
 ]

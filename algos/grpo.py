@@ -4,16 +4,16 @@
     J    = avg_i avg_t { min[rho A_i, clip(rho, 1-lo, 1+hi) A_i] - beta k3 }                              (eq. 3)
     rho  = pi(o_t) / pi_old(o_t),   k3 = u - log u - 1,   u = pi_ref(o_t) / pi(o_t)                         (eq. 4)
 
-The defaults are the paper's; its relatives are settings of the same fields:
+The defaults are the paper's; its relatives are settings of the same fields, and have names (`--algo dr_grpo`):
 
     process supervision      supervision=process, with rewards for steps (§4.1.3; --reward process-rule, process-model)
-    Dr. GRPO (2503.20783)    normalize=none loss_aggregation=horizon kl_coef=0
-    DAPO's loss (2503.14476) clip_high=0.28 loss_aggregation=token kl_coef=0 filter_groups=zero_variance
-    GSPO (2507.18071)        ratio=sequence clip_low=3e-4 clip_high=4e-4 kl_coef=0
-    CISPO (2506.13585)       clip=weight clip_low=1 clip_high=4 loss_aggregation=token kl_coef=0
-    RLOO (2402.14740)        baseline=leave_one_out normalize=none clip=none loss_aggregation=sum
+    dr_grpo   (2503.20783)   normalize=none loss_aggregation=horizon kl_coef=0
+    dapo      (2503.14476)   clip_high=0.28 loss_aggregation=token kl_coef=0 filter_groups=zero_variance
+    gspo      (2507.18071)   ratio=sequence clip_low=3e-4 clip_high=4e-4 kl_coef=0
+    cispo     (2506.13585)   clip=weight clip_low=1 clip_high=4 loss_aggregation=token kl_coef=0
+    rloo      (2402.14740)   baseline=leave_one_out normalize=none ratio=none clip=none loss_aggregation=sum
                              kl_placement=reward kl_coef=0.03
-    Lite PPO (2508.08221)    normalize=batch loss_aggregation=token kl_coef=0
+    lite_ppo  (2508.08221)   normalize=batch loss_aggregation=token kl_coef=0
 
 With one update per round (the paper's setting) rho is 1 and no clip can act.  A zero-variance group, whose rewards are
 all equal, has advantage 0: only the KL term moves it.  With kl_placement=reward it is no longer one: the differences
@@ -41,18 +41,18 @@ class GRPO(Algorithm):
 
     paradigm = Row(reward="rule or model", coefficient="A_i + beta (pi_ref/pi - 1)", equation="21")
 
-    supervision: Literal["outcome", "process"] = "outcome"  # §4.1.2; process: §4.1.3, of a reward for each step
+    supervision: Literal["outcome", "process"] = "outcome"  # §4.1.2; process: a reward for each step, §4.1.3
     step_reduction: advantages.StepReduction = "sum"  # §4.1.3, of supervision=process; mean: a length-neutral control
-    baseline: advantages.Baseline = "group"  # §4.1.2
-    normalize: advantages.Normalize = "group"  # §4.1.2: divided by std
+    baseline: advantages.Baseline = "group"  # what a reward is compared with: its group's mean, §4.1.2
+    normalize: advantages.Normalize = "group"  # what the difference is divided by: its group's std, §4.1.2
     std_ddof: int = 0  # the paper says only "std"; chosen: the population's (1: torch's, verl's)
-    ratio: ratios.Level = "token"  # eq. 3
-    clip: policy_gradient.Clip = "surrogate"  # eq. 3
-    clip_low: float = 0.2  # the paper gives no epsilon; chosen: PPO's 0.2
-    clip_high: float = 0.2
+    ratio: ratios.Level = "token"  # pi / pi_old of each token, eq. 3; sequence: GSPO; none: REINFORCE
+    clip: policy_gradient.Clip = "surrogate"  # the less of rho A and clipped rho A, eq. 3; weight: CISPO; none: rho A
+    clip_low: float = 0.2  # epsilon below 1; the paper gives none; chosen: PPO's 0.2
+    clip_high: float = 0.2  # epsilon above 1; DAPO: 0.28
     clip_dual: float | None = None  # off in the paper; c of dual clip where it is on
-    kl_coef: float = 0.04  # §4.2
-    kl_placement: Literal["loss", "reward"] = "loss"  # §4.1.1
+    kl_coef: float = 0.04  # beta, §4.2
+    kl_placement: Literal["loss", "reward"] = "loss"  # where the KL penalty stands, §4.1.1; reward: as in PPO
     kl_estimator: kl.Estimator = "k3"  # eq. 4; in the reward it is always k1
     kl_importance: bool = False  # multiply the KL in the loss by rho, with its gradient (DeepSeek-V3.2)
     entropy_coef: float = 0.0  # no entropy bonus in the paper
@@ -60,7 +60,7 @@ class GRPO(Algorithm):
     filter_groups: select.GroupFilter = "none"  # groups that leave the update and its denominators
     drop_truncated: bool = False  # DAPO's overlong mask: completions cut at the limit leave the update
     epochs: int = 1  # §4.2: a single update per exploration stage
-    minibatches: int = 1
+    minibatches: int = 1  # updates per pass, by whole groups
 
     @property
     def needs(self) -> frozenset[Requirement]:

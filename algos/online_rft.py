@@ -35,7 +35,7 @@ class OnlineRFT(Algorithm):
     )
     loss_aggregation: aggregate.Aggregation = "sequence"  # eq. 11: 1/|o|
     epochs: int = 1  # as GRPO's: one update per exploration stage
-    minibatches: int = 1
+    minibatches: int = 1  # updates per pass, by whole groups
 
     def __post_init__(self) -> None:
         check_top_k(self.top_k, reward_threshold=(self.reward_threshold, 1), max_positives=(self.max_positives, None))

@@ -46,25 +46,25 @@ class PPO(Algorithm):
         10.0  # of the value model, over the policy's; the paper is silent; chosen: Search-R1's 1e-5 to 1e-6
     )
     critic_warmup: int = 1  # rounds in which only the value model learns, charged like any other; chosen
-    gamma: float = 1.0  # Huang et al. 2023, detail 7
+    gamma: float = 1.0  # discount; Huang et al. 2023, detail 7
     gae_lambda: float = 1.0  # of the policy's advantages; R1 v2 A.3
     critic_gae_lambda: float = 1.0  # of the value model's targets; VC-PPO: 1, the return itself
     gae_lambda_alpha: float | None = None  # VAPO's lambda = 1 - 1/(alpha l) instead
     whiten: bool = True  # advantages over the whole round, which is one update by default; Huang et al., detail 9
     value_coef: float = 0.1  # c_V; only a shared backbone feels it; chosen
-    value_clip: float | None = 0.2  # c; Huang et al., detail 10
-    clip_low: float = 0.2  # 1707.06347's epsilon
-    clip_high: float = 0.2
+    value_clip: float | None = 0.2  # c, how far the value may move from the old one; Huang et al., detail 10
+    clip_low: float = 0.2  # epsilon below 1; 1707.06347's
+    clip_high: float = 0.2  # epsilon above 1; DAPO: 0.28
     clip_dual: float | None = None  # off in the papers; c of dual clip where it is on
     kl_coef: float = 0.04  # eq. 2 gives beta no number; chosen: GRPO's, so that only its place differs
-    kl_placement: Literal["reward", "loss"] = "reward"  # eq. 2
+    kl_placement: Literal["reward", "loss"] = "reward"  # where the KL penalty stands, eq. 2; loss: as in GRPO
     kl_estimator: kl.Estimator = "k3"  # in the loss; in the reward it is always k1
     kl_target: float | None = None  # sequence-level KL that beta is steered to (1909.08593 §2.2); off: beta is fixed
-    kl_horizon: float = 10_000.0  # completions
-    entropy_coef: float = 0.0
+    kl_horizon: float = 10_000.0  # of the controller of kl_target, in completions
+    entropy_coef: float = 0.0  # no entropy bonus in the papers
     loss_aggregation: aggregate.Aggregation = "sequence"  # eq. 1: 1/|o|
     epochs: int = 1  # as GRPO's (§4.2)
-    minibatches: int = 1
+    minibatches: int = 1  # updates per pass, by whole groups
 
     @property
     def needs(self) -> frozenset[Requirement]:

@@ -17,7 +17,9 @@ from tests.helpers import ROOT, close
 ROOMS = ("algos", "evals", "harness")
 FILES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 NAMES = sorted({p.stem for p in (ROOT / "algos").glob("*.py")} - {"__init__"})
-TASKS = sorted({p.stem for p in (ROOT / "evals/tasks").glob("*.py")} - {"__init__", "base", "registry"})
+VARIANTS = sorted({p.stem for p in (ROOT / "algos/variants").glob("*.py")} - {"__init__"})
+INTERFACE = {"__init__", "base", "registry", "user_file", "lm_eval_yaml"}
+TASKS = sorted({p.stem for p in (ROOT / "evals/tasks").glob("*.py")} - INTERFACE)
 MAX_FILE, MAX_FUNCTION, MAX_FOLDER = 300, 60, 12
 
 
@@ -96,7 +98,7 @@ def offenders(files: list[Path], *forbidden: str, at_import_only: bool = False) 
 TABLE: dict[str, tuple[list[str], list[str], bool]] = {
     "ops know no container and no algorithm": (
         ["algos/ops/*.py"],
-        ["algos.core", *(f"algos.{n}" for n in NAMES)],
+        ["algos.core", "algos.variants", *(f"algos.{n}" for n in NAMES)],
         False,
     ),
     "verification and statistics need no model": (
@@ -106,7 +108,7 @@ TABLE: dict[str, tuple[list[str], list[str], bool]] = {
     ),
     "the loop is blind to what it trains": (
         ["harness/training/trainer.py"],
-        [*(f"algos.{n}" for n in NAMES), *(f"evals.tasks.{t}" for t in TASKS)],
+        ["algos.variants", *(f"algos.{n}" for n in NAMES), *(f"evals.tasks.{t}" for t in TASKS)],
         False,
     ),
     "reports are made where no model stack is installed": (
@@ -115,7 +117,7 @@ TABLE: dict[str, tuple[list[str], list[str], bool]] = {
         False,
     ),
     "help and planning are instant": (
-        ["harness/config/run_config.py", "harness/studies/*.py", "harness/cli/*.py"],
+        ["harness/config/run_config.py", "harness/studies/*.py", "harness/api/*.py", "harness/cli/*.py"],
         ["torch", "transformers", "algos"],
         True,
     ),
@@ -143,6 +145,15 @@ def test_algorithms_are_peers(name: str) -> None:
     assert offenders([ROOT / f"algos/{name}.py"], *(f"algos.{n}" for n in NAMES if n != name)) == []
 
 
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_variant_is_one_algorithm_with_other_defaults(name: str) -> None:
+    """It imports its base and ops for types, and defines no function."""
+    path = ROOT / f"algos/variants/{name}.py"
+    imported = {i.module for i in of(path)} & {f"algos.{n}" for n in NAMES}
+    assert len(imported) == 1 and offenders([path], "algos.variants", "algos.core") == []
+    assert [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.FunctionDef)] == []
+
+
 def test_only_the_bridge_imports_lm_eval() -> None:
     assert offenders([p for p in FILES if p != ROOT / "evals/scoring/lm_eval_bridge.py"], "lm_eval") == []
 
@@ -153,6 +164,10 @@ def test_no_room_imports_tests_or_results() -> None:
 
 MODELS = ["torch", "transformers"]
 TRANSITIVELY = {
+    "harness": [*MODELS, "pandas", "numpy", "pydantic"],
+    "harness.api.runs": [*MODELS, "pandas"],
+    "harness.api.studies": [*MODELS, "pandas"],
+    "harness.api.frames": [*MODELS, "pandas"],
     "harness.config.run_config": MODELS,
     "harness.studies.study": MODELS,
     "harness.studies.status": MODELS,
@@ -217,7 +232,7 @@ def branches_on(source: str, names: set[str]) -> list[int]:
 
 
 def test_no_code_branches_on_an_algorithms_name() -> None:
-    names = {*NAMES, "grpo", "ppo", "rft"}
+    names = {*NAMES, *VARIANTS, "grpo", "ppo", "rft"}
     found = []
     for path in FILES:
         own = {path.stem} if path.parent == ROOT / "algos" else set()

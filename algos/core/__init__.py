@@ -3,7 +3,7 @@
 algorithm   `Algorithm`: the base class; `check_top_k`
 types       `Rollouts`, `Credit`, `Batch`, `Totals`, `PolicyOutputs`, `Schedule`: the data that pass through one
 policy      `Policy`, `ValueHead`: the protocol of the model that is trained
-registry    `names`, `load`, `import_file`: algorithms by name or by FILE.py
+registry    `names`, `variant_names`, `load`, `import_file`: algorithms by name or by FILE.py
 paradigm    `Row`: an algorithm's row in DeepSeekMath's unified paradigm
 
 Packages outside `algos` import these names from `algos`.

@@ -11,11 +11,21 @@ from types import ModuleType
 
 from algos.core.algorithm import Algorithm
 
+PACKAGE = Path(__file__).parent.parent
+
 
 def names() -> list[str]:
-    """The algorithms that ship: one per file of this package."""
-    package = Path(__file__).parent.parent
-    return sorted(m.name for m in pkgutil.iter_modules([str(package)]) if not m.ispkg)
+    """The algorithms that ship, and their variants."""
+    return sorted([*_modules(PACKAGE), *variant_names()])
+
+
+def variant_names() -> list[str]:
+    """Those that are another one with other defaults: one per file of `variants`."""
+    return _modules(PACKAGE / "variants")
+
+
+def _modules(folder: Path) -> list[str]:
+    return sorted(m.name for m in pkgutil.iter_modules([str(folder)]) if not m.ispkg)
 
 
 def import_file(path: Path, field: str) -> ModuleType:
@@ -42,7 +52,7 @@ def load(name: str) -> type[Algorithm]:
     if name.endswith(".py"):
         module = import_file(Path(name), "algo")
     elif name in names():
-        module = importlib.import_module(f"algos.{name}")
+        module = importlib.import_module(f"algos.variants.{name}" if name in variant_names() else f"algos.{name}")
     else:
         raise ValueError(f"algo: unknown algorithm '{name}'; valid: {', '.join(names())}, or a FILE.py")
     classes = {c for c in vars(module).values() if isinstance(c, type) and issubclass(c, Algorithm)}

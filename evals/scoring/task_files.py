@@ -5,6 +5,7 @@ A folder holds two files per set, and one that all its sets share; it may be mov
     arithmetic.jsonl     one problem per line: {"id", "prompt", "gold", "source"}; `prompt` is what the model sees
     arithmetic.yaml      the lm-eval task: decoding, metric, version, and (in `metadata.judge`) how the task is rebuilt
     task_functions.py    the functions that the YAML names: two lines that call `hooks` below
+    task_source.py       a copy of the FILE.py that defines the task, where it is a user's own
 
     lm_eval run --model hf --model_args pretrained=CHECKPOINT --include_path FOLDER --tasks arithmetic
 
@@ -13,8 +14,9 @@ and `lenient`, both decided by the task's own `verify`.  The prompts are rendere
 `--apply_chat_template` off.
 
 A task is rebuilt from `task.spec()`, {"class": "module:Class", "fields": {...}}: the class is imported and called
-with the fields.  Fields and `Problem.source` are plain JSON values (no tuples).  Whether an answer is *correct* may
-not depend on `ended`, which lm-eval's own models do not report; how a missing answer is counted may.
+with the fields.  The module of a user's own task is a file, here `task_source.py` of the folder.  Fields and
+`Problem.source` are plain JSON values (no tuples).  Whether an answer is *correct* may not depend on `ended`, which
+lm-eval's own models do not report; how a missing answer is counted may.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from __future__ import annotations
 import importlib
 import json
 import re
+import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -31,12 +34,14 @@ from typing import Any, cast
 import yaml
 
 from evals.tasks.base import Domain, EvalSet, Problem, Task
+from evals.tasks.user_file import import_file, named_errors
 from evals.verification.verifier import Verdict
 
 Spec = dict[str, Any]  # {"class": "module:Class", "fields": {...}}
 Render = Callable[[str], str]
 
 HELPER = "task_functions.py"
+SOURCE = "task_source.py"
 
 
 @dataclass(frozen=True)
@@ -59,8 +64,11 @@ def build(spec: Spec) -> Task:
 
     build({"class": "evals.tasks.arithmetic:Arithmetic", "fields": {"numbers": [2, 3]}})
     """
-    module, _, name = spec["class"].partition(":")
-    return cast(Task, getattr(importlib.import_module(module), name)(**spec["fields"]))
+    place, _, name = spec["class"].rpartition(":")
+    module = import_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
+    cls = getattr(module, name)
+    with named_errors(cls):
+        return cast(Task, cls(**spec["fields"]))
 
 
 # ---------------------------------------------------------------- writing
@@ -94,6 +102,7 @@ def write(
     task = build(spec)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    spec = _with_source(spec, folder)
     names = []
     for s in eval_sets:
         if not re.fullmatch(r"\w[\w.-]*", s.name):
@@ -107,6 +116,16 @@ def write(
         names.append(s.name)
     (folder / HELPER).write_text(HELPER_TEXT, encoding="utf-8")  # last: lm-eval reloads it when it is newer
     return names
+
+
+def _with_source(spec: Spec, folder: Path) -> Spec:
+    """The spec, of a class in the folder's own copy of its file, so that the folder may be moved as a whole."""
+    place, _, name = spec["class"].rpartition(":")
+    if not place.endswith(".py"):
+        return spec
+    if Path(place).resolve() != (folder / SOURCE).resolve():
+        shutil.copyfile(place, folder / SOURCE)
+    return {**spec, "class": f"{SOURCE}:{name}"}
 
 
 def _doc(problem: Problem, render: Render | None) -> dict[str, Any]:
@@ -168,6 +187,9 @@ def read(folder: str | Path, name: str) -> TaskFile:
     lines = (Path(folder) / f"{name}.jsonl").read_text(encoding="utf-8").split("\n")
     docs = [json.loads(line) for line in lines if line]
     decoding, about = config["generation_kwargs"], config["metadata"]
+    spec = about["judge"]
+    if spec["class"].startswith(f"{SOURCE}:"):
+        spec = {**spec, "class": f"{Path(folder) / spec['class']}"}
     return TaskFile(
         name=config["task"],
         domain=about["domain"],
@@ -175,7 +197,7 @@ def read(folder: str | Path, name: str) -> TaskFile:
         temperature=decoding.get("temperature", 0.0),
         max_new_tokens=decoding["max_gen_toks"],
         stop=tuple(decoding["until"]),
-        spec=about["judge"],
+        spec=spec,
         prompts=[d["prompt"] for d in docs],
         problems=[Problem(d["id"], d.get("question", d["prompt"]), d["gold"], d["source"]) for d in docs],
     )

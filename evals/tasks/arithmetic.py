@@ -37,7 +37,7 @@ class Arithmetic(Task):
 
     numbers: tuple[int, ...] = (3, 4)  # lengths of the training chains
     least: int = 1  # their numbers lie in least..most
-    most: int = 30
+    most: int = 30  # see least
     train_size: int = 4096  # training problems
     test_size: int = 500  # in-domain test problems
     other_size: int = 200  # problems of each other test

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Literal
 
+from evals.tasks.user_file import class_path
 from evals.verification.verifier import VERSION, Format, Verdict, concludes
 
 Domain = Literal["in", "out", "retention"]
@@ -46,15 +47,38 @@ class Step:
 
 
 class Task(ABC):
-    """Training problems, evaluation problems, and the verifier of both."""
+    """Training problems, evaluation problems, and the verifier of both.
+
+    To add one, write `evals/tasks/<name>.py` with one subclass, or pass `--task FILE.py`: nothing else changes.  A
+    frozen dataclass, if it has settings: its fields are what `--set task.FIELD=...` sets.  Data files are read in
+    `train` and `eval_sets`, not when the module is imported: scoring imports a copy of it.
+
+        class Reverse(Task):
+            name = "reverse"
+
+            def train(self, seed):
+                return [Problem(id=word, prompt=f"reverse {word}: ", gold=word[::-1]) for word in WORDS[100:]]
+
+            def eval_sets(self, limit=None):
+                problems = [Problem(id=word, prompt=f"reverse {word}: ", gold=word[::-1]) for word in WORDS[:100]]
+                return [EvalSet("reverse", "in", problems[:limit])]
+
+            def verify(self, problem, completion, ended):
+                outcome = "correct" if completion.strip() == problem.gold else "wrong"
+                return Verdict(strict=outcome, lenient=outcome, answer=completion.strip())
+    """
 
     name: str
     stop: tuple[str, ...] = ()  # strings that end a completion, besides the end token
     format: Format = "hash"  # how a completion marks its final answer
 
-    @abstractmethod
     def spec(self) -> dict[str, Any]:
-        """How the task is rebuilt for verification: {"class": "module:Class", "fields": {...}}, plain JSON."""
+        """How the task is rebuilt for verification: {"class": "module:Class", "fields": {...}}, plain JSON.
+
+        Default: with all its fields, where it is a dataclass.
+        """
+        names: list[str] = [f.name for f in fields(self) if f.init] if is_dataclass(self) else []
+        return {"class": class_path(type(self)), "fields": {name: getattr(self, name) for name in names}}
 
     @abstractmethod
     def train(self, seed: int) -> Sequence[Problem]:

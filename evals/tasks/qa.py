@@ -24,6 +24,7 @@ from evals.tasks.data.loading import (
     read_rows,
     template_of,
 )
+from evals.tasks.user_file import class_path
 from evals.verification import verifier
 from evals.verification.extraction import marked
 from evals.verification.verifier import Format, Verdict
@@ -236,7 +237,7 @@ class QuestionAnswer(Task):
         """{"class": "evals.tasks.qa:QuestionAnswer", "fields": {...}}: rebuilds `verify` and `key`, without data."""
         kept = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in DATA_FIELDS}
         kept["stop"] = list(self.stop)
-        return {"class": f"{type(self).__module__}:{type(self).__qualname__}", "fields": kept}
+        return {"class": class_path(type(self)), "fields": kept}
 
 
 def _written(problem: Problem) -> str:

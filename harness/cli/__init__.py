@@ -6,6 +6,7 @@ plan            the command plan
 bench           the commands bench algos, limit, scale and peers
 options         options that several commands share
 catalog         the text of `harness list`
+reference       the page of `harness list --markdown`
 study_catalog   the text of `harness ablate --list`
 progress        `Progress`: console output during a run
 summary         the tables at the end of a run

@@ -2,34 +2,48 @@
 
 from __future__ import annotations
 
-import dataclasses
-import typing
+import sys
 from typing import Any
 
 from evals import tasks
+from harness.config.field_docs import fields_of
 from harness.config.rewards import RewardModelFields
 from harness.config.run_config import RunConfig
 from harness.config.start_models import embedded_models, is_recipe_alone
 from harness.studies import study
 
 
-def _fields(cls: Any) -> list[str]:
-    hints = typing.get_type_hints(cls)
-    lines = []
-    for f in dataclasses.fields(cls):
-        kind = hints[f.name]
-        options = typing.get_args(kind) if typing.get_origin(kind) is typing.Literal else ()
-        shown = " | ".join(map(str, options)) or getattr(kind, "__name__", str(kind)).replace("typing.", "")
-        default = f.default if f.default is not dataclasses.MISSING else "{}"
-        lines.append(f"    {f.name} = {default!r}  ({shown})")
-    return lines
+def _fields(cls: Any, base: Any = None) -> list[str]:
+    """Its fields; with a `base`, those alone that have another default than there."""
+    known = {f.name: f.default for f in fields_of(base)} if base else {}
+    return [
+        f"    {f.name} = {f.default}  ({f.kind}){f'  # {f.doc}' * bool(f.doc)}"
+        for f in fields_of(cls)
+        if known.get(f.name) != f.default
+    ]
 
 
-def _described(name: str, cls: Any, module: str) -> list[str]:
-    import sys
+def summary_of(cls: type) -> str:
+    """The first line of its module's docstring."""
+    return (sys.modules[cls.__module__].__doc__ or "").strip().splitlines()[0]
 
-    summary = (sys.modules[cls.__module__].__doc__ or "").strip().splitlines()[0]
-    return [f"  {name}  ({module}.py): {summary}", *_fields(cls)]
+
+def file_of(cls: type) -> str:
+    """The file that defines it, from the repository's root."""
+    return f"{cls.__module__.replace('.', '/')}.py"
+
+
+def _described(name: str, cls: Any) -> list[str]:
+    return [f"  {name}  ({file_of(cls)}): {summary_of(cls)}", *_fields(cls)]
+
+
+def _variant(name: str) -> list[str]:
+    import algos
+
+    cls = algos.load(name)
+    base = cls.__mro__[1]
+    head = f"  {name}  ({file_of(cls)}): {summary_of(cls)}"
+    return [head, *_fields(cls, base), f"    the other fields are those of {file_of(base)}"]
 
 
 DATA = {  # by Schedule.source
@@ -49,7 +63,7 @@ def paradigm() -> str:
     rows = [("method", "data source", "reward", "gradient coefficient (2402.03300)", "file")]
     for name in algos.names():
         algorithm = algos.load(name)
-        if (row := algorithm.paradigm) is None:
+        if (row := algorithm.paradigm) is None or name in algos.variant_names():
             continue
         base = algos.Schedule(prompts=RunConfig.prompts, group_size=RunConfig.group_size)
         source = DATA[algorithm().schedule(base).source]
@@ -75,11 +89,13 @@ def listing(what: str) -> str:
     for heading in headings if what == "all" else (what,):
         lines.append({"fields": "run (--set field=value)"}.get(heading, heading))
         if heading == "algos":
-            for name in algos.names():
-                lines += _described(name, algos.load(name), f"algos/{name}")
+            for name in sorted(algos.names(), key=lambda name: name in algos.variant_names()):
+                lines += _variant(name) if name in algos.variant_names() else _described(name, algos.load(name))
+            lines += ["  or a FILE.py"]
         elif heading == "tasks":
             for name in tasks.names():
-                lines += _described(name, tasks.load(name), f"evals/tasks/{name}")
+                lines += _described(name, tasks.load(name))
+            lines += ["  or a FILE.py, or an lm-eval FILE.yaml with a train split"]
         elif heading == "models":
             lines += [_model(name) for name in embedded_models()] + ["  a folder, or a hub id"]
         elif heading == "studies":

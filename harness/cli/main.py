@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer import Option as Opt
@@ -32,7 +31,9 @@ from harness.cli.options import (
     Name,
     Out,
     Quiet,
+    Resume,
     Reward,
+    Seed,
     Set,
     TaskName,
     Temperature,
@@ -43,10 +44,7 @@ from harness.cli.options import (
 )
 from harness.cli.plan import plan
 from harness.cli.study import ablate, calibrate, compare, report, rescore
-from harness.config.errors import CannotResume, RunFailed
-
-if TYPE_CHECKING:
-    from harness.records.schema import Record
+from harness.config.errors import RunFailed
 
 app = typer.Typer(
     help="Compare GRPO, PPO and rejection sampling under matched budgets, with one training loop.",
@@ -78,7 +76,7 @@ def run(
     eval_limit: EvalLimit = None,
     reward: Reward = None,
     budget: BudgetText = None,
-    seed: Annotated[int | None, Opt(help="Seed of all random numbers. [0]")] = None,
+    seed: Seed = None,
     name: Name = None,
     out: Out = None,
     config: Config = None,
@@ -88,7 +86,7 @@ def run(
     device: Device = None,
     dtype: Dtype = None,
     keep_checkpoints: KeepCheckpoints = None,
-    resume: Annotated[bool, Opt("--resume", help="Resume the run of that name.")] = False,
+    resume: Resume = False,
     dry_run: DryRun = False,
     quiet: Quiet = False,
 ) -> None:
@@ -104,9 +102,8 @@ def run(
     from harness.config.run_config import resolve
 
     resolved = resolve(flags, set_ or [], config)
-    from harness.training.resume.same import finished
-    from harness.training.run import execute
-    from harness.training.setup import check_free, prepare
+    from harness.api.runs import execute_guarded, owned
+    from harness.training.setup import prepare
 
     prepared = prepare(resolved)
     if dry_run:
@@ -115,16 +112,13 @@ def run(
         say(json.dumps(prepared.record["config"], indent=1))
         return
     from harness.cli.progress import Progress
-    from harness.records.lock import held
 
-    with held(prepared.folder):
-        if not resolved.resume:
-            check_free(prepared.folder)  # again, under the lock: another process may have been faster
-        elif finished(prepared.folder):
+    with owned(prepared) as finished:
+        if finished:
             say(f"{prepared.folder} is finished")
             return
         with Progress(quiet=quiet) as progress:
-            record = _guarded(lambda: execute(prepared, progress), prepared.folder)
+            record = execute_guarded(prepared, progress)
             progress.finish(record, prepared.folder)
 
 
@@ -141,11 +135,12 @@ app.add_typer(bench, name="bench")
 def list_(
     what: Annotated[str, typer.Argument(help="algos, tasks, models, studies or fields.")] = "all",
     paradigm: Annotated[bool, Opt("--paradigm", help="A table of how the algorithms differ, from the code.")] = False,
+    markdown: Annotated[bool, Opt("--markdown", help="Every field, as the page docs/configuration.md.")] = False,
 ) -> None:
-    """Algorithms, tasks, models and studies, with their fields."""
-    from harness.cli import catalog
+    """Algorithms, tasks, models and studies, with their fields and what they mean."""
+    from harness.cli import catalog, reference
 
-    say(catalog.paradigm() if paradigm else catalog.listing(what))
+    say(reference.page() if markdown else catalog.paradigm() if paradigm else catalog.listing(what))
 
 
 @app.command()
@@ -192,23 +187,6 @@ def eval_(
     from harness.training.evaluation import evaluate_checkpoint
 
     say(evaluate_checkpoint(resolve(flags, set_ or [], None), scorer))
-
-
-def _guarded(execute: Callable[[], Record], folder: Path) -> Record:
-    """Run, and turn any exception into one line, with the traceback in the run's folder."""
-    try:
-        return execute()
-    except (KeyboardInterrupt, CannotResume):
-        raise
-    except Exception as error:
-        import traceback
-
-        message = f"{type(error).__name__}: {error}"
-        try:
-            (folder / "traceback.txt").write_text(traceback.format_exc())
-        except OSError:  # e.g. a full disk: the reason is in the record and in the message
-            raise RunFailed(message) from error
-        raise RunFailed(f"{message} (see {folder / 'traceback.txt'})") from error
 
 
 def _with_new_name(message: str) -> str:

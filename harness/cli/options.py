@@ -1,37 +1,51 @@
-"""Options that several commands share, and how all of them print."""
+"""Options that several commands share, and how all of them print.
+
+What an option is that sets a field of a run stands once, behind the field (`harness/config/run_config.py`).
+"""
 
 from __future__ import annotations
 
+from importlib.resources import files
 from typing import Annotated
 
 import typer
 from typer import Option as Opt
 
 from harness.accounting.format import visible
+from harness.config.field_docs import comments_in
 
-Algo = Annotated[str | None, Opt(help="Algorithm, or FILE.py that defines one. [grpo]")]
-GroupSize = Annotated[int | None, Opt(help="G, completions per prompt. [the model's default]")]
-Model = Annotated[str | None, Opt(help="nano, a hub id, or a folder. [nano]")]
-TaskName = Annotated[str | None, Opt(help="Task to train on; see `harness list`. [arithmetic]")]
+# read from the source: to import it takes longer than `--help` may
+_COMMENTS = comments_in(files("harness.config").joinpath("run_config.py").read_text(encoding="utf-8"), "RunConfig")
+
+
+def about(field: str, default: str = "") -> str:
+    """The help of the option that sets a field: its comment, and the default in brackets."""
+    return f"{_COMMENTS[field]}.{f' [{default}]' * bool(default)}"
+
+
+Algo = Annotated[str | None, Opt(help=about("algo_name", "grpo"))]
+GroupSize = Annotated[int | None, Opt(help=about("group_size", "the model's default"))]
+Model = Annotated[str | None, Opt(help=about("model", "nano"))]
+TaskName = Annotated[str | None, Opt(help=about("task_name", "arithmetic"))]
 TrainFile = Annotated[str | None, Opt(help="JSONL or parquet with the task's columns.")]
 TestFile = Annotated[str | None, Opt(help="The same, for the in-domain test set.")]
 EvalFile = Annotated[list[str] | None, Opt(help="NAME=FILE, an out-of-domain test set; repeatable.")]
-EvalTasks = Annotated[str | None, Opt(help="lm-eval stock tasks, comma-separated.")]
-EvalLimit = Annotated[int | None, Opt(help="Maximum number of problems per evaluation set.")]
-Reward = Annotated[
-    str | None, Opt(help="rule, process-rule, outcome-model, process-model, or FILE.py:function. [rule]")
-]
-BudgetText = Annotated[str | None, Opt(help="UNIT=LIMIT, e.g. completions=8192, flops=1e15.")]
-Name = Annotated[str | None, Opt(help="Folder of the run, under OUT.")]
-Out = Annotated[str | None, Opt(help="Parent folder of runs. [results]")]
+EvalTasks = Annotated[str | None, Opt(help=about("eval_tasks"))]
+EvalLimit = Annotated[int | None, Opt(help=about("eval_limit"))]
+Reward = Annotated[str | None, Opt(help=about("reward", "rule"))]
+BudgetText = Annotated[str | None, Opt(help=about("budget", "the model's default"))]
+Seed = Annotated[int | None, Opt(help=about("seed", "0"))]
+Name = Annotated[str | None, Opt(help=about("name"))]
+Out = Annotated[str | None, Opt(help=about("out", "results"))]
 Config = Annotated[str | None, Opt(help="TOML file with any configuration fields.")]
 ProfileName = Annotated[str | None, Opt("--profile", help="Scale profile of studies: paper-1.3b, or FILE.toml.")]
 Set = Annotated[list[str] | None, Opt("--set", help="field=value, e.g. algo.kl_coef=0.1; repeatable.")]
-Temperature = Annotated[float | None, Opt(help="Sampling temperature in training. [1]")]
-MaxNewTokens = Annotated[int | None, Opt(help="Maximum tokens per completion.")]
-Device = Annotated[str | None, Opt(help="auto, cpu, cuda, cuda:1. [auto]")]
-Dtype = Annotated[str | None, Opt(help="auto, float32, bfloat16, float64. [auto]")]
-KeepCheckpoints = Annotated[int | None, Opt(help="Number of checkpoints to keep; 0 writes none. [1]")]
+Temperature = Annotated[float | None, Opt(help=about("temperature", "1"))]
+MaxNewTokens = Annotated[int | None, Opt(help=about("max_new_tokens", "the model's default"))]
+Device = Annotated[str | None, Opt(help=about("device", "auto"))]
+Dtype = Annotated[str | None, Opt(help=about("dtype", "auto"))]
+KeepCheckpoints = Annotated[int | None, Opt(help=about("keep_checkpoints", "1"))]
+Resume = Annotated[bool, Opt("--resume", help=about("resume"))]
 DryRun = Annotated[bool, Opt("--dry-run", help="Check everything, print what would be done, and stop.")]
 Quiet = Annotated[bool, Opt("--quiet", help="Print only errors.")]
 Workers = Annotated[int, Opt(help="Parallel runs: CUDA devices are assigned in turn, CPU cores divided.")]

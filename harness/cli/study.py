@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -37,7 +36,6 @@ from harness.cli.options import (
     named,
     say,
 )
-from harness.config.errors import RunFailed
 
 if TYPE_CHECKING:
     from harness.studies.study import Study
@@ -119,37 +117,15 @@ def ablate(
 
 def _launch(study: Study, out: str | None, workers: int, retry: bool, dry_run: bool, quiet: bool) -> None:
     """Start the runs that are left, and report those that have finished.  Raises RunFailed where one did not finish."""
-    from harness.studies import launcher
-
     out = out or "results"
     if dry_run:
+        from harness.studies import launcher
+
         say("\n".join(launcher.dry_run(study, out, workers)))
         return
-    tell: Callable[[str], None] = (lambda _: None) if quiet else say
-    failures = launcher.launch(study, out, workers, retry, tell)
-    _report_finished(Path(out, study.name), tell)
-    if failures:
-        count = "1 run" if len(failures) == 1 else f"{len(failures)} runs"
-        raise RunFailed(f"{count} did not finish: {'; '.join(failures)}")
+    from harness.api.studies import launch_study
 
-
-def _report_finished(folder: Path, tell: Callable[[str], None]) -> None:
-    """Write the study's report, where any of its runs has finished."""
-    from harness.records.io import status_of
-
-    if any(status_of(file.parent) == "finished" for file in folder.glob("*/seed*/record.json")):
-        for line in _write_report(folder):
-            tell(line)
-        tell(f"report: {folder / 'report.html'}")
-
-
-def _write_report(folder: Path) -> list[str]:
-    """Returns the headline of each block."""
-    from harness.reports.render.text import headline
-    from harness.reports.report import write_report
-
-    findings = write_report(folder)
-    return [headline(findings, block) for block in findings.blocks]
+    launch_study(study, out, workers, retry, (lambda _: None) if quiet else say)
 
 
 def report(
@@ -166,7 +142,9 @@ def report(
 
         lines = [str(write_overview(folder))]
     else:
-        lines = [*_write_report(folder), str(folder / "report.html")]
+        from harness.api.studies import report_lines
+
+        lines = [*report_lines(folder), str(folder / "report.html")]
     if into is not None:
         from harness.reports.includes import update_includes
 
@@ -192,7 +170,7 @@ def rescore(
     """Judge the texts of old runs anew, and count the verdicts that are others now.  Changes no file."""
     from harness.reports import rescore as rescored
 
-    typer.echo(rescored.table(rescored.rescore(paths), show))
+    say(rescored.table(rescored.rescore(paths), show))
 
 
 def calibrate(

@@ -4,6 +4,7 @@ run_config     `RunConfig`, `resolve`: fields and their layers (defaults, model,
 experiment     `Experiment`, `resolve_experiment`: algorithm, schedule, task and budget, built and checked
 rewards        the reward of a run: names, shaping terms, fields of a reward model
 overrides      fields by dotted name
+field_docs     the comments behind fields, for `--help`, `harness list` and the docs
 coercion       `build`: values as their declared types
 start_models   models that ship with the package, and a model's default settings
 paths          names that stay under OUT, and no writing through links

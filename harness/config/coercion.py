@@ -45,7 +45,7 @@ def _adapter(cls: type) -> TypeAdapter[Any]:
 def _table(cls: Any) -> Any:
     """The type of a table of `cls`'s fields, which becomes an instance of it."""
     hints = typing.get_type_hints(cls, include_extras=True)
-    fields = [f for f in dataclasses.fields(cls) if f.init]
+    fields = [f for f in dataclasses.fields(cls) if f.init] if dataclasses.is_dataclass(cls) else []  # none to set
     names = [f.name for f in fields]
     items: dict[str, Any] = {}
     for f in fields:

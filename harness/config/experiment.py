@@ -49,12 +49,19 @@ def resolve_experiment(config: RunConfig) -> Experiment:
     algo = build(algos.load(config.algo_name), config.algo, "algo.")
     base = Schedule(prompts=config.prompts, group_size=config.group_size)
     schedule = check_schedule(algo.schedule(base), algo)
-    task = build(tasks.load(config.task_name), config.task, "task.")
+    task = task_of(config)
     budget = check_spent(config.parsed_budget, schedule.source)
     check_reward(config, task, "steps" in algo.needs)
     check_iterations(config, algo, schedule, budget)
     reward_model = reward_model_of(config, budget) if config.reward in LEARNED else None
     return Experiment(config, algo, schedule, task, budget, reward_model)
+
+
+def task_of(config: RunConfig) -> Task:
+    """The task that a configuration names, with its fields.  Raises ValueError, one line."""
+    cls = tasks.load(config.task_name)
+    with tasks.named_errors(cls):
+        return build(cls, config.task, "task.")
 
 
 def check_schedule(schedule: Schedule, algo: Algorithm) -> Schedule:

@@ -88,7 +88,7 @@ class RewardModelFields:
     held_out: float = 0.25  # share of those problems on which its quality is measured
     labels: Literal["continuations", "rule"] = "continuations"  # of steps (2312.08935 §3.3, or the task's checker)
     continuations: int = 4  # of each step prefix; 2312.08935 §4 has 8
-    epochs: int = 4
+    epochs: int = 4  # passes over what it is trained on
     lr: float = 2e-5  # §4.2, of its 7 B; a scale: the policy's profile may say another
     batch: int = 64  # completions per update
     replay: float = 0.1  # share of a refresh that is history (§4.1.4)

@@ -23,42 +23,42 @@ from harness.config.start_models import defaults_file, defaults_of, load_toml
 class RunConfig:
     """Every field of a run, resolved.  `algo` and `task` hold the fields of their own dataclasses."""
 
-    algo_name: str = "grpo"
-    task_name: str = "arithmetic"
-    model: str = "nano"
-    algo: dict[str, Any] = field(default_factory=dict)
-    task: dict[str, Any] = field(default_factory=dict)
-    reward: str = "rule"
-    reward_model: dict[str, Any] = field(default_factory=dict)  # its fields: config/rewards.py
-    reward_weights: dict[str, float] = field(default_factory=dict)  # by term (rewards/shaping.py)
+    algo_name: str = "grpo"  # algorithm, or FILE.py that defines one
+    task_name: str = "arithmetic"  # task, FILE.py that defines one, or lm-eval's FILE.yaml
+    model: str = "nano"  # nano, a hub id, or a folder
+    algo: dict[str, Any] = field(default_factory=dict)  # fields of the algorithm
+    task: dict[str, Any] = field(default_factory=dict)  # fields of the task
+    reward: str = "rule"  # rule, process-rule, outcome-model, process-model, or FILE.py:function
+    reward_model: dict[str, Any] = field(default_factory=dict)  # fields of a learned reward model
+    reward_weights: dict[str, float] = field(default_factory=dict)  # weight of each term, e.g. format, length
     reward_timeout: float = 60.0  # seconds that a FILE.py:function may take for one completion; 0: no limit
     reward_noise: float = 0.0  # share of the rule's labels that are flipped, 0 to 0.5
     iterations: int = 1  # equal shares of the budget, between which the next two act (2402.03300, Algorithm 1)
-    reset_reference: bool = False  # the reference becomes the policy
-    refresh_reward: bool = False  # the reward model is trained on
+    reset_reference: bool = False  # between iterations the reference becomes the policy
+    refresh_reward: bool = False  # between iterations the reward model is trained on
     log_reference_kl: bool = False  # measure KL to the initial policy even where the loss needs no reference
-    budget: str = "completions=8192"
-    seed: int = 0
+    budget: str = "completions=8192"  # UNIT=LIMIT, e.g. completions=8192, flops=1e15
+    seed: int = 0  # of all random numbers
     # scale: a model's defaults file may set other defaults
-    prompts: int = 32  # P, per round
-    group_size: int = 16  # G
-    max_new_tokens: int = 512
-    lr: float = 1e-6
-    warmup: int = 0  # updates
-    decay: Literal["constant", "linear"] = "constant"
-    temperature: float = 1.0
+    prompts: int = 32  # P, prompts per round
+    group_size: int = 16  # G, completions per prompt
+    max_new_tokens: int = 512  # maximum tokens per completion
+    lr: float = 1e-6  # learning rate of the policy
+    warmup: int = 0  # updates in which the rate rises from 0
+    decay: Literal["constant", "linear"] = "constant"  # of the learning rate; linear: to 0 at the end of the budget
+    temperature: float = 1.0  # sampling temperature in training
     # A run is what its configuration says, and the arms of a study, which run on several days, read the same prompts:
     # so the day is not the clock's.  Templates of Llama 3 write this one where they have no clock.
     chat_date: str = "2024-07-26"  # the day that a chat template takes for today's, where it writes one
     # evaluation
-    eval_fractions: tuple[float, ...] = (0.0, 0.5, 1.0)  # of the budget
-    eval_tasks: tuple[str, ...] = ()  # lm-eval's stock tasks, as further columns
-    eval_limit: int | None = None  # problems of each evaluation
+    eval_fractions: tuple[float, ...] = (0.0, 0.5, 1.0)  # of the budget, at which the policy is evaluated
+    eval_tasks: tuple[str, ...] = ()  # stock tasks of lm-eval, evaluated too; comma-separated
+    eval_limit: int | None = None  # maximum number of problems per evaluation set
     eval_split: Literal["test", "selection"] = "test"  # selection: what settings are tuned on
-    eval_samples: int = 0  # of each in-domain problem at temperature 1, at the start and the end: pass@k, maj@k
-    keep_outcomes: Literal["all", "ends"] = "all"  # of each problem: at every point, or at the start and the end
+    eval_samples: int = 0  # samples of each in-domain problem at temperature 1, start and end: pass@k, maj@k
+    keep_outcomes: Literal["all", "ends"] = "all"  # of each problem: at every point, or start and end
     # machine
-    device: str = "auto"
+    device: str = "auto"  # auto, cpu, cuda, cuda:1
     dtype: Literal["auto", "float32", "bfloat16", "float64"] = "auto"  # auto: fp32 on CPU, bf16 autocast on CUDA
     micro_batch_tokens: int = 4096  # tokens of one forward and backward
     gradient_checkpointing: bool = False  # a third more compute, few activations
@@ -66,11 +66,11 @@ class RunConfig:
     reference_device: Literal["device", "cpu"] = "device"  # cpu: on the device for its forward passes alone
     rollout_batch_size: int = 256  # completions decoded at once
     # where
-    name: str | None = None
-    out: str = "results"
-    keep_checkpoints: int = 1  # number to keep; 0 writes none
-    checkpoint_every: int = 10  # rounds
-    resume: bool = False  # continue the run in the folder
+    name: str | None = None  # folder of the run, under `out`; none: ALGO-TASK-sSEED
+    out: str = "results"  # parent folder of runs
+    keep_checkpoints: int = 1  # number of checkpoints to keep; 0 writes none
+    checkpoint_every: int = 10  # rounds between checkpoints
+    resume: bool = False  # resume the run of that name
     sources: dict[str, str] = field(default_factory=dict)  # field -> profile | file | flag; the rest is default
 
     @property

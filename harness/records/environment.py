@@ -36,6 +36,11 @@ def environment(device: str, threads: int) -> dict[str, Any]:
 
 
 def _git(*words: str) -> str:
+    """Of the repository that tracks this file: an installed copy may lie inside somebody else's."""
+    return _run_git(*words) if _run_git("ls-files", Path(__file__).name) else ""
+
+
+def _run_git(*words: str) -> str:
     here = Path(__file__).parent
     try:
         done = subprocess.run(["git", "-C", str(here), *words], capture_output=True, text=True, timeout=10)

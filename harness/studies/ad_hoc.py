@@ -62,9 +62,9 @@ def override_study(
 
 
 def _seeds(text: str) -> Any:
-    """ "5" is five seeds, "0,1,7" are these."""
+    """ "5" is five seeds, "0,1,7" are these, and "5," is this one."""
     try:
-        numbers = [int(x) for x in text.split(",")]
+        numbers = [int(x) for x in text.removesuffix(",").split(",")]
     except ValueError:
         raise ValueError(f"seeds: '{text}' is neither a count nor a list such as 0,1,7") from None
     return numbers if "," in text else numbers[0]

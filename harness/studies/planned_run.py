@@ -50,12 +50,13 @@ def _option(name: str, value: Any) -> list[str]:
         return [f"--{name.removesuffix('.name').removeprefix('task.').replace('_', '-')}", str(value)]
     if name == "task.eval_files":
         return [word for k, v in value.items() for word in ("--eval-file", f"{k}={v}")]
-    return ["--set", f"{name}={_word(value)}"]
+    return ["--set", f"{name}={as_word(value)}"]
 
 
-def _word(value: Any) -> str:
+def as_word(value: Any) -> str:
+    """A value as `--set` takes it."""
     if isinstance(value, list | tuple):
-        return ",".join(map(_word, value))
+        return ",".join(map(as_word, value))
     return str(value).lower() if isinstance(value, bool) or value is None else str(value)
 
 
@@ -68,4 +69,4 @@ def label(point: Fields) -> str:
     'lam0.9'
     """
     words = (folder_word(name, value) for name, value in point.items())
-    return "-".join(f"{word}{_word(value)}" for word, value in words).replace("/", "_")
+    return "-".join(f"{word}{as_word(value)}" for word, value in words).replace("/", "_")

@@ -23,10 +23,10 @@ class Tune:
     its fields go into the arm's runs.  `base` changes what trials do not share with runs, e.g. a smaller budget.
     """
 
-    grid: dict[str, list[Any]]
-    seeds: list[int]
+    grid: dict[str, list[Any]]  # field -> the values to try
+    seeds: list[int]  # at least two, and none of the runs'
     trials: int | None = None  # per arm; None: the whole grid
-    base: Fields = field(default_factory=dict)
+    base: Fields = field(default_factory=dict)  # fields of trials alone, e.g. a smaller budget
     store: str | None = None  # the study in whose folder the trials lie, where several share them
 
     def points(self) -> list[Fields]:
@@ -70,15 +70,17 @@ class Hypothesis:
 
     id: str  # the claim's: several hypotheses may test it, on other arms or sets
     says: str  # the paper, in one line
-    arms: list[str]
-    source: str = ""
-    expect: Literal["above", "alike", "not_above", "not_below", "gain", "slows", "gap_closes"] = "above"
+    arms: list[str]  # [a, b], or [a] for gain and slows
+    source: str = ""  # where the paper says it
+    expect: Literal["above", "alike", "not_above", "not_below", "gain", "slows", "gap_closes"] = (
+        "above"  # which of these
+    )
     measure: str = "in"  # an evaluation set; "in": the endpoint's, or the one of repeated problems for pass@K
     metric: str = "exact_match"  # or pass@K, maj@K, at fractions 0 and 1
     at: float = 1.0  # of the budget
     since: float = 0.0  # gain, slows: from this fraction on
     settle: str = ""  # what would settle it
-    note: str = ""
+    note: str = ""  # shown beside the verdict
 
     @property
     def k(self) -> int | None:
@@ -115,11 +117,11 @@ class ScaleProfile:
     {'lr': 1e-06, 'algo': {'kl_coef': 0.04}}
     """
 
-    name: str
-    fields: Fields
+    name: str  # the file's own name
+    fields: Fields  # laid over a study's base, e.g. model, lr, task
     algos: dict[str, Fields] = field(default_factory=dict)  # of one algorithm alone
     without: list[str] = field(default_factory=list)  # rewards and algorithms whose arms are left out
-    source: str = ""
+    source: str = ""  # paper and section
 
     def of(self, algo: str) -> Fields:
         own = self.algos.get(algo)

@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.config.coercion import build
-from harness.config.overrides import Fields, check_groups, merge_overrides
+from harness.config.overrides import NAMED, Fields, check_groups, merge_overrides
 from harness.config.paths import check_name
 from harness.config.run_config import RunConfig
 from harness.config.start_models import load_toml
@@ -48,16 +48,16 @@ ARM_KEYS = ("seeds", "tuned_as", "scale")  # of an arm itself; the rest are fiel
 class Study:
     """Read by `load` or made by `harness compare`; every error names the file and the field."""
 
-    name: str
-    arms: dict[str, Fields]
-    seeds: list[int]
-    base: Fields = field(default_factory=dict)
-    question: str = ""
+    name: str  # of the folder of its records; the file's own name
+    arms: dict[str, Fields]  # name -> the fields that make it; also seeds, tuned_as and scale of its own
+    seeds: list[int]  # a count or a list
+    base: Fields = field(default_factory=dict)  # fields of every run, as in a --config file
+    question: str = ""  # what the study asks, in one line
     source: str = ""  # paper and section, where the question has one
-    prediction: str = ""
-    tune: Tune | None = None
-    report: Report = field(default_factory=Report)
-    hypotheses: list[Hypothesis] = field(default_factory=list)
+    prediction: str = ""  # what was expected before it was run
+    tune: Tune | None = None  # the same trials for every arm, before the runs
+    report: Report = field(default_factory=Report)  # what the report compares
+    hypotheses: list[Hypothesis] = field(default_factory=list)  # claims that the report judges
     profile: ScaleProfile | None = None  # another scale than the base's
 
     def as_dict(self) -> dict[str, Any]:
@@ -159,12 +159,13 @@ def seeds_of(value: Any, name: str) -> list[int]:
 
 
 def _with_files_from(fields: Fields, folder: Path | None) -> Fields:
-    """The fields, with names of FILE.py (algorithm, reward) in `folder` relative to the working directory."""
+    """The fields, with names of FILE.py (algorithm, task, reward) in `folder` relative to the working directory."""
     out = merge_overrides(fields)
     if folder is not None:
-        algo = out.get("algo", {})
-        if str(algo.get("name", "")).endswith(".py"):
-            out["algo"] = {**algo, "name": _relative(folder / algo["name"])}
+        for group in NAMED:
+            table = out.get(group, {})
+            if str(table.get("name", "")).endswith((".py", ".yaml", ".yml")):
+                out[group] = {**table, "name": _relative(folder / table["name"])}
         reward = out.get("reward")
         if isinstance(reward, str) and ".py:" in reward:
             out["reward"] = _relative(folder / reward)

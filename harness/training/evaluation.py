@@ -20,7 +20,7 @@ from evals.statistics.comparison import wilson
 from evals.tasks import EvalSet, Task
 from harness.accounting.budget import Spend
 from harness.accounting.profiler import PhaseProfiler
-from harness.config.coercion import build
+from harness.config.experiment import task_of
 from harness.config.run_config import RunConfig
 from harness.models.loading import accelerator, context_of, load_model, pick_device
 from harness.records import variables
@@ -100,9 +100,10 @@ class Evaluator:
 def sets_of(task: Task, config: RunConfig) -> list[EvalSet]:
     """The test sets; while tuning, the selection split and nothing else.  The repeated set, if asked for, is last."""
     if config.eval_split == "test":
-        sets = task.eval_sets(config.eval_limit)
+        sets = tasks.evaluation_sets(task, config.eval_limit)
     else:
-        chosen = list(task.selection())[: config.eval_limit]
+        with tasks.named_errors(type(task)):
+            chosen = list(task.selection())[: config.eval_limit]
         if not chosen:
             raise ValueError(f"eval_split: task '{task.name}' has no selection split")
         sets = [EvalSet(f"{task.name}_selection", "in", chosen)]
@@ -125,7 +126,7 @@ def evaluate_checkpoint(config: RunConfig, scorer: str) -> str:
     if scorer not in ("ours", "hf"):
         raise ValueError(f"scorer: unknown '{scorer}'; valid: ours, hf")
     variables.check(os.environ)
-    task = build(tasks.load(config.task_name), config.task, "task.")
+    task = task_of(config)
     eval_sets = sets_of(task, config)
     device = pick_device(config.device)
     model, hf_tokenizer, _ = load_model(config.model, config.dtype)

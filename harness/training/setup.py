@@ -12,7 +12,7 @@ from typing import Any, cast
 import torch
 
 from evals.scoring.scorer import available
-from evals.tasks import EvalSet, Problem
+from evals.tasks import EvalSet, Problem, train_problems
 from harness.accounting.budget import Spend, sampling_budget
 from harness.accounting.flops import FlopsModel, RunFlops
 from harness.accounting.profiler import PhaseProfiler
@@ -80,7 +80,7 @@ def prepare(config: RunConfig) -> PreparedRun:
     if hf_tokenizer.eos_token_id is None:
         raise ValueError(f"model: the tokenizer of '{config.model}' has no end token")
     tokenizer = PromptTokenizer(hf_tokenizer, context_of(model), config.max_new_tokens, config.chat_date)
-    problems, eval_sets, left_out = task.train(config.seed), sets_of(task, config), list[str]()
+    problems, eval_sets, left_out = train_problems(task, config.seed), sets_of(task, config), list[str]()
     if schedule.source == "dataset":
         problems, left_out = with_solutions(task, problems, tokenizer)
     if experiment.reward_model:

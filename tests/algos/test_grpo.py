@@ -33,19 +33,20 @@ from tests.helpers import close
 
 # The settings of the module's docstring, word for word.
 RELATIVES: dict[str, dict[str, Any]] = {
-    "Dr. GRPO": {"normalize": "none", "loss_aggregation": "horizon", "kl_coef": 0},
-    "DAPO": {"clip_high": 0.28, "loss_aggregation": "token", "kl_coef": 0, "filter_groups": "zero_variance"},
-    "GSPO": {"ratio": "sequence", "clip_low": 3e-4, "clip_high": 4e-4, "kl_coef": 0},
-    "CISPO": {"clip": "weight", "clip_low": 1, "clip_high": 4, "loss_aggregation": "token", "kl_coef": 0},
-    "RLOO": {
+    "dr_grpo": {"normalize": "none", "loss_aggregation": "horizon", "kl_coef": 0},
+    "dapo": {"clip_high": 0.28, "loss_aggregation": "token", "kl_coef": 0, "filter_groups": "zero_variance"},
+    "gspo": {"ratio": "sequence", "clip_low": 3e-4, "clip_high": 4e-4, "kl_coef": 0},
+    "cispo": {"clip": "weight", "clip_low": 1, "clip_high": 4, "loss_aggregation": "token", "kl_coef": 0},
+    "rloo": {
         "baseline": "leave_one_out",
         "normalize": "none",
+        "ratio": "none",
         "clip": "none",
         "loss_aggregation": "sum",
         "kl_placement": "reward",
         "kl_coef": 0.03,
     },
-    "Lite PPO": {"normalize": "batch", "loss_aggregation": "token", "kl_coef": 0},
+    "lite_ppo": {"normalize": "batch", "loss_aggregation": "token", "kl_coef": 0},
 }
 
 
@@ -327,7 +328,7 @@ def test_dr_grpo_by_hand() -> None:
     # A = r - 1/2.  One token and three tokens, T_max = 9: loss = -(1/2 * 1 - 1/2 * 3) / (2 * 9) at ratio 1.
     rollouts = simple_round([1, 0], [0, 0], [[1, 0, 0], [1, 1, 1]])
     assert HORIZON == 9
-    close(loss_of(GRPO(**RELATIVES["Dr. GRPO"]), rollouts, moved(rollouts, 0.0))[0], 1 / 18)
+    close(loss_of(GRPO(**RELATIVES["dr_grpo"]), rollouts, moved(rollouts, 0.0))[0], 1 / 18)
 
 
 # --- what an update is cut into, and what is masked ----------------------------------------------------------

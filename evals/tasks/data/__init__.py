@@ -5,5 +5,6 @@ stories             word problems of several steps: the same
 story_templates     the names, things and templates of stories
 unique              distinct problems of a stream, and sorting problems
 identity            which questions are the same problem: their ids
+lm_eval_config      what a training task reads of an lm-eval task's YAML
 loading             problems from files, folders and the hub
 """

@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evals import tasks
 from evals.tasks import Problem, Task
-from harness.config.coercion import build
+from harness.config.experiment import task_of
 from harness.config.run_config import RunConfig, resolve
 from harness.rollout.prompts import PromptStream
 
@@ -88,7 +87,7 @@ def config_of(job: Job) -> RunConfig:
 def material(job: Job) -> tuple[Task, list[Problem]]:
     """The task, and the problems of one cycle in the order of both sides."""
     config = config_of(job)
-    task = build(tasks.load(config.task_name), config.task, "task.")
+    task = task_of(config)
     return task, PromptStream(task.train(config.seed), config.seed).take(0, job.cycle * job.prompts)
 
 

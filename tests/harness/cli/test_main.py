@@ -92,7 +92,7 @@ def test_no_command_is_help(call: Call) -> None:
     assert code == 0 and "run" in said and "pretrain" in said
 
 
-ADDED = ("reward_weights = '{}'", "reward_noise = 0.0", "numbers = (3, 4)", "least = 1", "most = 30")
+ADDED = ("reward_weights = {}", "reward_noise = 0.0", "numbers = (3, 4)", "least = 1", "most = 30")
 
 
 def test_list_shows_fields_and_defaults(call: Call) -> None:

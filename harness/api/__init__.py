@@ -1,0 +1,9 @@
+"""The Python door: what `from harness import ...` gives.  The commands go through the same functions.
+
+runs      `run`, `load_record`, `RunResult`
+studies   `compare`, `load_study`, `StudyResult`
+frames    records as pandas tables, with the meaning of every column
+flags     typed arguments as the layers of a configuration
+
+Importing it loads neither torch nor pandas.
+"""

@@ -1,0 +1,155 @@
+"""Several runs: a comparison, and a study's folder as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.api.flags import Settings, as_settings, given
+from harness.config.errors import RunFailed
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from harness.reports.loading import Results
+    from harness.studies.study import Study
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """A study's folder, read and checked: its runs may be compared."""
+
+    folder: Path
+    results: Results = field(repr=False)
+
+    @property
+    def study(self) -> Study:
+        """The study as it was asked: arms, seeds, base, hypotheses."""
+        return self.results.study
+
+    @cached_property
+    def runs(self) -> pd.DataFrame:
+        """A row per run.  `harness/api/frames.py` says what each column is."""
+        from harness.api.frames import frame, run_rows
+
+        return frame(run_rows(self.results))
+
+    @cached_property
+    def curves(self) -> pd.DataFrame:
+        """A row per number of every learning curve.  `harness/api/frames.py` says what each column is."""
+        from harness.api.frames import curve_rows, frame
+
+        return frame([{"arm": r.arm, "seed": r.seed, **row} for r in self.results for row in curve_rows(r.record)])
+
+    def verdicts(self) -> list[str]:
+        """What the report says first: a sentence per block of arms."""
+        from harness.reports.analysis.summary import summarize
+        from harness.reports.render.text import headline
+
+        findings = summarize(self.results)
+        return [headline(findings, block) for block in findings.blocks]
+
+
+def compare(
+    algos: Sequence[str | Path],
+    *,
+    seeds: int | Sequence[int] = 3,
+    task: str | Path | None = None,
+    model: str | Path | None = None,
+    group_size: int | None = None,
+    reward: str | None = None,
+    budget: str | None = None,
+    temperature: float | None = None,
+    max_new_tokens: int | None = None,
+    device: str | None = None,
+    dtype: str | None = None,
+    name: str | None = None,
+    out: str | Path = "results",
+    config: str | Path | None = None,
+    settings: Settings | None = None,
+    workers: int = 1,
+    retry: bool = False,
+    say: Say | None = None,
+) -> StudyResult:
+    """Several algorithms at one budget, over seeds, each run in a process of its own: `harness compare`.
+
+        >>> import harness
+        >>> study = harness.compare(["grpo", "ppo", "dapo"], seeds=5, workers=2)           # doctest: +SKIP
+        >>> study.verdicts(), study.runs.groupby("arm").end.mean()                         # doctest: +SKIP
+
+    `settings` are fields of all arms, or `ARM.field` of one; `say` takes the lines that the command would print
+    (default: none).  Finished runs are not run again, so the same call goes on where it was interrupted.  The report is
+    written as the command writes it.
+
+    Raises ValueError where the input is wrong, and RunFailed where a run did not finish: `load_study` reads the others.
+    """
+    from harness.studies.ad_hoc import study_from_flags
+
+    flags = given(
+        task_name=task,
+        model=model,
+        group_size=group_size,
+        reward=reward,
+        budget=budget,
+        temperature=temperature,
+        max_new_tokens=max_new_tokens,
+        device=device,
+        dtype=dtype,
+    )
+    words = ",".join(map(str, algos)) if not isinstance(algos, str) else algos
+    counted = str(seeds) if isinstance(seeds, int) else f"{','.join(map(str, seeds))},"
+    study = study_from_flags(words, counted, flags, as_settings(settings), str(config) if config else None, name)
+    launch_study(study, str(out), workers, retry, say or (lambda _: None))
+    return load_study(Path(out, study.name))
+
+
+def load_study(folder: str | Path) -> StudyResult:
+    """The folder of a study, or of one run, as tables.
+
+        >>> study = harness.load_study("results/compare_nano")                             # doctest: +SKIP
+        >>> study.runs.groupby("arm").end.agg(["mean", "std"])                             # doctest: +SKIP
+        >>> study.curves.query("task == 'arithmetic' and filter == 'strict'")              # doctest: +SKIP
+
+    Raises ValueError, naming the file, where there are no records, none has finished, or they cannot be compared.
+    """
+    from harness.reports.loading import load_results
+
+    return StudyResult(Path(folder), load_results(Path(folder)))
+
+
+# ---------------------------------------------------------------- what the commands go through too
+
+
+def launch_study(study: Study, out: str, workers: int, retry: bool, say: Say) -> None:
+    """Start the runs that are left, and report those that have finished.  Raises RunFailed where one did not finish."""
+    from harness.studies.launcher import launch
+
+    failures = launch(study, out, workers, retry, say)
+    report_finished(Path(out, study.name), say)
+    if failures:
+        count = "1 run" if len(failures) == 1 else f"{len(failures)} runs"
+        raise RunFailed(f"{count} did not finish: {'; '.join(failures)}")
+
+
+def report_finished(folder: Path, say: Say) -> None:
+    """Write the study's report, where any of its runs has finished."""
+    from harness.records.io import status_of
+
+    if any(status_of(file.parent) == "finished" for file in folder.glob("*/seed*/record.json")):
+        for line in report_lines(folder):
+            say(line)
+        say(f"report: {folder / 'report.html'}")
+
+
+def report_lines(folder: Path) -> list[str]:
+    """Write the report.  Returns the headline of each block."""
+    from harness.reports.render.text import headline
+    from harness.reports.report import write_report
+
+    findings = write_report(folder)
+    return [headline(findings, block) for block in findings.blocks]
