@@ -41,12 +41,13 @@ def markdown(findings: Findings, drawn: Iterable[str]) -> str:
     head = (("Question", study.question), ("Source", study.source), ("Prediction", study.prediction))
     parts = [f"# {study.name}", "\n".join(f"- {name}: {text}" for name, text in head if text)]
     parts += [f"**{wording.headline(findings, block)}**" for block in findings.blocks]
-    parts += ["\n".join(f"- {wording.hypothesis_sentence(result)}" for result in findings.hypotheses)]
+    parts += ["\n".join(f"- {wording.hypothesis_sentence(result)}" for result in findings.asked_before)]
     parts += [wording.audit_text(findings.audit, findings.delay)]
     parts += ["\n".join(f"- {note}" for note in wording.notes(findings))]
     images = [f"![{figures.CAPTIONS[name]}]({name}.svg)\n\n{figures.CAPTIONS[name]}" for name in drawn]
     parts += images[:1]
-    parts += [section(tables.hypotheses(findings))] if findings.hypotheses else []
+    parts += [section(tables.hypotheses(findings))] if findings.asked_before else []
+    parts += [section(tables.hypotheses(findings, post_hoc=True))] if findings.asked_after else []
     for block in findings.blocks:
         parts += [section(tables.accuracy(findings, block))]
         if block.pairs:

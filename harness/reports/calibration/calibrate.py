@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from evals.statistics import simulation
-from evals.statistics.comparison import LEVEL
+from evals.statistics.estimates import LEVEL
 from harness.accounting.format import percent
 from harness.records.io import write_json
 from harness.reports.calibration.control_runs import read_control_runs

@@ -18,7 +18,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from evals.statistics.comparison import MIN_SEEDS
+from evals.statistics.comparison import AHEAD, BETTER
+from evals.statistics.estimates import MIN_SEEDS
 from harness.accounting.format import point
 from harness.reports.analysis.summary import Block, Findings
 from harness.reports.render import figures, provenance, tables
@@ -28,9 +29,10 @@ from harness.reports.render.table import Table
 
 TEMPLATES = Path(__file__).with_suffix("")  # the template, its style and its script
 KINDS = {
-    "Separated": ("A better", "B better"),
+    "Better": BETTER,
+    "Ahead, within the margin": AHEAD,
     "Equivalent": ("equivalent", "identical"),
-    "Not separated": ("not separated",),
+    "Undecided": ("undecided",),
     "Not compared": ("no interval",),
 }
 
@@ -57,8 +59,9 @@ def html_page(findings: Findings, svg: Mapping[str, str]) -> str:
             at_k=tables.at_k(f) if f.at_k else None,
             logged=tables.logged(f) if f.logged else None,
             reward_models=reward_model_table(f),
-            claims=[wording.hypothesis_sentence(result) for result in f.hypotheses],
-            hypotheses=tables.hypotheses(f) if f.hypotheses else None,
+            claims=[wording.hypothesis_sentence(r) for r in f.hypotheses if not r.hypothesis.post_hoc],
+            hypotheses=tables.hypotheses(f) if f.asked_before else None,
+            post_hoc=tables.hypotheses(f, post_hoc=True) if f.asked_after else None,
             tuning=tables.tuning(f) if f.trials else None,
             samples=_samples(f),
             commands=provenance.commands(f.results),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from evals.statistics.comparison import AHEAD, BETTER, Paired
 from harness.reports.analysis.budget_audit import Audit, Delay
 from harness.reports.analysis.hypotheses import HypothesisResult
 from harness.reports.analysis.pass_at_k import overtaking_k
@@ -65,39 +66,44 @@ def simultaneous_interval(pair: Pair) -> Interval:
 
 
 def pair_sentence(pair: Pair, margin: float) -> str:
-    """One pair in one clause: "ppo beats grpo by 0.8 points [0.0, 1.6]"."""
+    """One pair in one clause: "ppo is better than grpo by 2.8 points [1.0, 4.6]"."""
     c, a, b = pair.comparison, pair.a, pair.b
     mean, interval = points(c.pair.mean, sign=True), bracket(simultaneous_interval(pair))
-    if c.kind == "A better":
-        return f"{a} beats {b} by {points(c.pair.mean)} points {interval}"
-    if c.kind == "B better":
-        return f"{b} beats {a} by {points(-c.pair.mean)} points {bracket((-c.high, -c.low))}"
+    if c.kind in (*BETTER, *AHEAD):
+        ahead, behind, ends = (a, b, (c.low, c.high)) if c.kind[0] == "A" else (b, a, (-c.high, -c.low))
+        by = f"by {points(abs(c.pair.mean))} points {bracket(ends)}"
+        if c.kind in AHEAD:
+            return f"{ahead} is ahead of {behind} {by}, within the margin of {margin:g}"
+        return f"{ahead} is better than {behind} {by}"
     if c.kind == "equivalent":
         return f"{a} and {b} are equivalent within {margin:g} points ({mean} {interval})"
     if c.kind == "identical":
         return f"{a} and {b} are identical at every seed ({_seeds(c.pair.n)})"
-    if c.kind == "not separated":
+    if c.kind == "undecided":
         detectable = f"{points(c.detectable)} detectable with {_seeds(c.pair.n)}"
-        return f"{a} and {b} are not separated ({mean} {interval}; {detectable})"
+        return f"{a} against {b} is undecided ({mean} {interval}; {detectable})"
     return f"{a} and {b} cannot be compared yet ({c.pair.why})"
 
 
-ORDER = ("A better", "B better", "equivalent", "not separated", "identical", "no interval")
+ORDER = (*BETTER, *AHEAD, "equivalent", "undecided", "identical", "no interval")
 
 
 def pair_sentences(block: Block, margin: float) -> list[str]:
-    """Every pair of a block: separated pairs first, then by the size of the difference."""
+    """Every pair of a block: better and ahead first, then by the size of the difference."""
 
     def rank(pair: Pair) -> tuple[int, float]:
-        return max(1, ORDER.index(pair.comparison.kind)), -abs(pair.comparison.pair.mean)
+        kind = pair.comparison.kind
+        return ORDER.index(kind) - ORDER.index(kind) % 2 * (kind in (*BETTER, *AHEAD)), -abs(pair.comparison.pair.mean)
 
     return [pair_sentence(pair, margin) for pair in sorted(block.pairs, key=rank)]
 
 
 def headline(findings: Findings, block: Block) -> str:
-    """The result of a block in one sentence: every pair if there are at most three, else the separated pairs."""
+    """The result of a block in one sentence: every pair if there are at most three, else which arms are better."""
     budget = findings.results.example.record["budget"]
     at = f"At {amount(budget['limit'])} {unit(budget['unit'])}{f' ({block.name})' if block.name else ''},"
+    if block.pairs:
+        at = f"{at} {scope_text(block)}:"
     if not block.pairs:
         if not block.arms:
             return f"{at} no arm has a finished run."
@@ -109,11 +115,23 @@ def headline(findings: Findings, block: Block) -> str:
     return f"{at} {'; '.join([*_separated(block), _undecided(findings, block)])}."
 
 
+def scope_text(block: Block) -> str:
+    """What the words of a block's pairs are about: "in a family of 15 contrasts over 5 seeds and 1,000 problems"."""
+    compared = [p.comparison for p in block.pairs if not p.comparison.pair.why]
+    if not compared:
+        return "no pair has an interval"
+    m, n = compared[0].family, {c.pair.n for c in compared}
+    seeds = f"{min(n)} seeds" if len(n) == 1 else f"{min(n)} to {max(n)} seeds"
+    problems = {c.pair.problems for c in compared if c.pair.problems}
+    over = f"{seeds} and {max(problems):,} problems" if problems else f"{seeds}, for these problems"
+    return f"in a family of {m} contrast{'s' * (m != 1)} over {over}"
+
+
 def _separated(block: Block) -> list[str]:
     """One clause per arm that is worse than others, with the range of the differences; most losses first."""
     lost: dict[str, dict[str, Pair]] = {}
     for pair in block.pairs:
-        if pair.comparison.kind in ("A better", "B better"):
+        if pair.comparison.kind in BETTER:
             winner, loser = (pair.a, pair.b) if pair.comparison.kind == "A better" else (pair.b, pair.a)
             lost.setdefault(loser, {})[winner] = pair
     clauses = []
@@ -123,20 +141,22 @@ def _separated(block: Block) -> list[str]:
         else:
             by = [points(x) for x in sorted(abs(pair.comparison.pair.mean) for pair in winners.values())]
             size = by[0] if by[0] == by[-1] else f"{by[0]} to {by[-1]}"
-            clauses.append(f"{join_words(list(winners))} beat {loser} by {size} points")
+            clauses.append(f"{join_words(list(winners))} are better than {loser} by {size} points")
     return clauses
 
 
 def _undecided(findings: Findings, block: Block) -> str:
-    """The other pairs: "of the other 13 pairs, 5 are equivalent within 2 points and 8 are not separated"."""
-    kinds = [p.comparison.kind for p in block.pairs if p.comparison.kind not in ("A better", "B better")]
+    """The other pairs: "of the other 13 pairs, 5 are equivalent within 2 points and 8 are undecided"."""
+    kinds: list[str] = [p.comparison.kind for p in block.pairs if p.comparison.kind not in BETTER]
+    kinds = ["ahead" if kind in AHEAD else kind for kind in kinds]
     if not kinds:
-        return "every pair is separated"
-    words = {"equivalent": f"equivalent within {findings.results.study.report.margin:g} points"}
+        return "in every pair one arm is better"
+    margin = f"{findings.results.study.report.margin:g} points"
+    words = {"equivalent": f"equivalent within {margin}", "ahead": f"ahead by less than {margin}"}
     words["no interval"] = "without an interval"
     if len(kinds) == 1:
         return f"the other pair is {words.get(kinds[0], kinds[0])}"
-    counts = {kind: kinds.count(kind) for kind in ORDER if kind in kinds}
+    counts = {kind: kinds.count(kind) for kind in ("ahead", *ORDER) if kind in kinds}
     all_pairs = len(kinds) == len(block.pairs)
     if len(counts) == 1:
         return f"{'all' if all_pairs else 'the other'} {len(kinds)} pairs are {words.get(kinds[0], kinds[0])}"
@@ -145,15 +165,16 @@ def _undecided(findings: Findings, block: Block) -> str:
 
 
 def crossover_text(findings: Findings, pair: Pair) -> str:
-    """The budget at the last crossing of A and B: "150,000 [120,000, 180,000]; none in 12 %" of resamples."""
+    """The budget at the last crossing of A and B: "150,000 [120,000, 180,000]"; "or later": open at the end."""
     limit = findings.results.example.record["budget"]["limit"]
     c = pair.crossover
     if c is None:
         return "-"
-    if c.low is None or c.high is None:
-        return "none"
     at = "none" if c.at is None else amount(c.at * limit)
-    return f"{at} [{amount(c.low * limit)}, {amount(c.high * limit)}]; none in {100 * c.none:.0f} %"
+    if c.low is None or c.high is None:
+        return at
+    later = " or later" if c.ends_open else ""
+    return f"{at} [{amount(c.low * limit)}, {amount(c.high * limit)}{later}]"
 
 
 def audit_text(audit: Audit, delay: Delay | None) -> str:
@@ -269,7 +290,12 @@ def hypothesis_sentence(t: HypothesisResult) -> str:
     if t.missing or not c.pair.n:
         return text
     interval = c.pair.why or bracket((c.low, c.high))
-    return f"{text} ({points(c.pair.mean, sign=True)} {interval}, {_seeds(c.pair.n)})"
+    return f"{text} ({points(c.pair.mean, sign=True)} {interval}, {over_text(c.pair)})"
+
+
+def over_text(pair: Paired) -> str:
+    """What a difference is an average over: "5 seeds, 500 problems"; over seeds alone: "5 seeds"."""
+    return f"{_seeds(pair.n)}, {pair.problems:,} problems" if pair.problems else _seeds(pair.n)
 
 
 def overtaking_text(findings: Findings) -> str:
