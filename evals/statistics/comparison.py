@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -72,7 +73,7 @@ class Paired:
         """mean -+ t(df; (1 + level)/2) stderr."""
         if self.why:
             return None
-        half = float(stats.t.ppf((1 + level) / 2, self.df)) * self.stderr if self.stderr else 0.0
+        half = critical(level, self.df) * self.stderr if self.stderr else 0.0
         return self.mean - half, self.mean + half
 
     def detectable(self, level: float = LEVEL, power: float = POWER) -> float:
@@ -89,17 +90,23 @@ class Paired:
         return self.stderr * shift_with_power(self.df, level, power)
 
 
+@lru_cache(4096)
+def critical(level: float, df: float) -> float:
+    """t(df; (1 + level)/2)."""
+    return float(stats.t.ppf((1 + level) / 2, df))
+
+
 def shift_with_power(df: float, level: float = LEVEL, power: float = POWER) -> float:
     """The noncentrality at which a two-sided t-test with `df` degrees of freedom rejects with probability `power`."""
-    critical = float(stats.t.ppf((1 + level) / 2, df))
+    limit = critical(level, df)
     # T' = (Z + shift) / c with c^2 ~ chi^2(df) / df: the mean over quantiles of c replaces the integral over c
     c = np.sqrt(stats.chi2.ppf((np.arange(4000) + 0.5) / 4000, df) / df)
 
     def excess_power(shift: float) -> float:
-        rejected = stats.norm.sf(critical * c - shift) + stats.norm.cdf(-critical * c - shift)
+        rejected = stats.norm.sf(limit * c - shift) + stats.norm.cdf(-limit * c - shift)
         return float(rejected.mean()) - power
 
-    return float(optimize.brentq(excess_power, 0.0, 3 * critical + 10))
+    return float(optimize.brentq(excess_power, 0.0, 3 * limit + 10))
 
 
 def paired(a_S: Sequence[float] | np.ndarray, b_S: Sequence[float] | np.ndarray) -> Paired:
@@ -184,8 +191,13 @@ class Comparison:
     p: float  # of mean 0, times the contrasts that were undecided when it was looked at; nan without an interval
     low: float  # of the interval at the level of the decision; nan without one
     high: float
-    detectable: float  # at the level of that interval; nan without one, or without spread
+    level: float  # of that interval
     family: int = 1  # contrasts that have an interval
+
+    @property
+    def detectable(self) -> float:
+        """At the level of the interval; nan without one, or without spread."""
+        return self.pair.detectable(self.level)
 
 
 def compare_pairs(pairs: Sequence[Paired], margin: float = MARGIN, level: float = LEVEL) -> list[Comparison]:
@@ -211,15 +223,16 @@ def compare_pairs(pairs: Sequence[Paired], margin: float = MARGIN, level: float 
 
 def _unsettled(pairs: Sequence[Paired], margin: float, alpha: float) -> int:
     """k at the end of the step-down: the contrasts that are not settled, one at least where there is one."""
-    tests = sorted(
-        (p, i, name)
-        for i, pair in enumerate(pairs)
-        for name, p in (
-            ("differs", pair.p),
-            ("beyond", pair.p_beyond(margin)),
-            ("within", pair.p_within(margin)),
-        )
-    )
+    spread = [i for i, pair in enumerate(pairs) if pair.stderr]  # the others' p are 0 or 1
+    size, error, df = (np.array([getattr(pairs[i], name) for i in spread]) for name in ("mean", "stderr", "df"))
+    t_values = np.concatenate([abs(size), abs(size) - margin, margin - abs(size)]) / np.tile(error, 3)
+    p_values = np.minimum(1, 2 * stats.t.sf(t_values, np.tile(df, 3)))
+    named = [(i, name) for name in ("differs", "beyond", "within") for i in spread if margin > 0 or name != "within"]
+    tests = [(float(p), i, name) for p, (i, name) in zip(p_values, named, strict=False)]
+    for i in (i for i, pair in enumerate(pairs) if not pair.stderr):
+        pair = pairs[i]
+        tests += [(pair.p, i, "differs"), (pair.p_beyond(margin), i, "beyond"), (pair.p_within(margin), i, "within")]
+    tests.sort()
     settled, shown, left = set[int](), [set[str]() for _ in pairs], len(pairs)
     for p, i, name in tests:
         if not p < alpha / max(left, 1):
@@ -234,7 +247,7 @@ def _unsettled(pairs: Sequence[Paired], margin: float, alpha: float) -> int:
 def _decide(pair: Paired, margin: float, each: float, k: int, family: int) -> Comparison:
     interval = pair.interval(each)
     if interval is None:
-        return Comparison("no interval", pair, math.nan, math.nan, math.nan, math.nan, family)
+        return Comparison("no interval", pair, math.nan, math.nan, math.nan, each, family)
     low, high = interval
     within, kind = -margin < low and high < margin, "undecided"
     if pair.stderr == 0 and pair.mean == 0:
@@ -243,4 +256,4 @@ def _decide(pair: Paired, margin: float, each: float, k: int, family: int) -> Co
         kind = f"{'A' if low > 0 else 'B'} {'ahead' if within else 'better'}"
     elif within:
         kind = "equivalent"
-    return Comparison(kind, pair, min(1.0, k * pair.p), low, high, pair.detectable(each), family)  # type: ignore[arg-type]
+    return Comparison(kind, pair, min(1.0, k * pair.p), low, high, each, family)  # type: ignore[arg-type]

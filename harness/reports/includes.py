@@ -19,7 +19,7 @@ from pathlib import Path
 from harness.reports import collection
 from harness.reports.analysis.summary import Findings, summarize
 from harness.reports.loading import load_results
-from harness.reports.render import tables
+from harness.reports.render import caveats, tables
 from harness.reports.render import text as wording
 from harness.reports.render.figures import CAPTIONS
 from harness.reports.render.table import Table
@@ -60,7 +60,7 @@ def _part(findings: Findings, folder: str, requested: str) -> str:
     if name in FIGURES:
         return f"![{CAPTIONS[name]}]({folder}/{name}.svg)"
     if name == "notes":
-        return "\n".join(f"- {note}" for note in wording.notes(findings))
+        return "\n".join(f"- {note}" for note in [*caveats.cautions(findings), *caveats.notes(findings)])
     margin = findings.results.study.report.margin
     by_block: dict[str, Callable[[], str]] = {
         "headline": lambda: f"**{wording.headline(findings, block)}**",

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from harness.reports.analysis.summary import Findings, summarize
 from harness.reports.loading import load_results
-from harness.reports.render import figures, tables
+from harness.reports.render import caveats, figures, tables
 from harness.reports.render import text as wording
 from harness.reports.render.html_report import html_page
 from harness.reports.render.provenance import commands, samples, versions
@@ -41,9 +41,10 @@ def markdown(findings: Findings, drawn: Iterable[str]) -> str:
     head = (("Question", study.question), ("Source", study.source), ("Prediction", study.prediction))
     parts = [f"# {study.name}", "\n".join(f"- {name}: {text}" for name, text in head if text)]
     parts += [f"**{wording.headline(findings, block)}**" for block in findings.blocks]
+    parts += ["\n".join(f"- Caution: {line}" for line in caveats.cautions(findings))]
     parts += ["\n".join(f"- {wording.hypothesis_sentence(result)}" for result in findings.asked_before)]
     parts += [wording.audit_text(findings.audit, findings.delay)]
-    parts += ["\n".join(f"- {note}" for note in wording.notes(findings))]
+    parts += ["\n".join(f"- {note}" for note in caveats.notes(findings))]
     images = [f"![{figures.CAPTIONS[name]}]({name}.svg)\n\n{figures.CAPTIONS[name]}" for name in drawn]
     parts += images[:1]
     parts += [section(tables.hypotheses(findings))] if findings.asked_before else []
@@ -60,7 +61,8 @@ def markdown(findings: Findings, drawn: Iterable[str]) -> str:
 
 
 def _further_tables(findings: Findings) -> list[Table]:
-    builders = [tables.spend]
+    builders = [tables.arms] if len(findings.results.study.arms) > 1 else []
+    builders += [tables.outcomes, tables.spend]
     builders += [tables.at_k] if findings.at_k else []
     builders += [tables.logged] if findings.logged else []
     builders += [tables.seeds, *([tables.tuning] if findings.trials else []), tables.memory, tables.phases]

@@ -23,6 +23,7 @@ from harness.reports.analysis.interpolation import budget_fraction, value_SF
 from harness.reports.analysis.logged_metrics import LoggedMetric, logged_metrics
 from harness.reports.analysis.pass_at_k import AtK, at_k
 from harness.reports.loading import EvalTask, Key, Results, RunRecord
+from harness.studies.registration import later
 from harness.studies.status import endpoint_of, select_trial
 
 COLLAPSE = 0.10  # loss of accuracy at temperature 1 against the start
@@ -83,6 +84,7 @@ class Pair:
     improvement: float  # P(a run of A is better than a run of B)
     seeds_alone: Interval  # of A - B over seeds, for these problems, at 95 % and uncorrected
     crossover: Crossover | None  # in fractions of the budget; None with fewer than two points after the start
+    post_hoc: bool = False  # one of the arms was added after the study had been locked
 
 
 @dataclass(frozen=True)
@@ -259,7 +261,8 @@ def _pairs(results: Results, arms: list[str]) -> list[tuple[str, str]]:
 
 
 def _contrast(results: Results, a: str, b: str) -> Contrast:
-    return Contrast(a, b, (results.endpoint, "exact_match", 1.0))
+    added, _ = later(results.lock, results.study)
+    return Contrast(a, b, (results.endpoint, "exact_match", 1.0), post_hoc=a in added or b in added)
 
 
 def _block(results: Results, name: str, arms: list[str], pairs: list[tuple[str, str]], decisions: Decisions) -> Block:
@@ -271,8 +274,9 @@ def _block(results: Results, name: str, arms: list[str], pairs: list[tuple[str, 
         crossing = crossover(fractions, a_SF, b_SF) if has_curve else None
         all_seeds = [results.value_SF(arm, strict(task), [1.0], results.seeds(arm))[:, 0] for arm in (a, b)]
         alone = paired(a_SF[:, -1], b_SF[:, -1]).interval()
-        comparison = decisions.of(_contrast(results, a, b))
-        rows.append(Pair(a, b, comparison, probability_of_improvement(*all_seeds), alone, crossing))
+        contrast = _contrast(results, a, b)
+        improvement = probability_of_improvement(*all_seeds)
+        rows.append(Pair(a, b, decisions.of(contrast), improvement, alone, crossing, contrast.post_hoc))
     return Block(name, arms, rows)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterator
 
 from evals.statistics.comparison import AHEAD, BETTER, POWER
 from evals.statistics.estimates import MIN_SEEDS
@@ -35,17 +36,25 @@ def accuracy(findings: Findings, block: Block) -> Table:
     others = [t.name for t in f.results.tasks if t.name != f.endpoint.name]
     halves = sorted((x for x in f.results.fractions if 0 < x < 1), key=lambda x: abs(x - 0.5))[:1]
     columns = ["arm", *_tuned_names(f), "seeds", f.endpoint.name, "95 %", "IQM", *(f"at {100 * x:g} %" for x in halves)]
-    columns += [*others, f"{unit(_budget(f))} to {100 * level:g} %", "zero-variance groups", "collapsed", "95 %, exact"]
+    columns += [
+        *others,
+        "updates",
+        f"{unit(_budget(f))} to {100 * level:g} %",
+        "zero-variance groups",
+        "collapsed",
+        "95 %, exact",
+    ]
     rows = []
     if f.start:
         first = ["start", *[""] * (len(_tuned_names(f)) + 1), points(f.start[f.endpoint.name]), "", ""]
-        rows.append([*first, *[""] * len(halves), *(points(f.start[t]) for t in others), *[""] * 4])
+        rows.append([*first, *[""] * len(halves), *(points(f.start[t]) for t in others), *[""] * 5])
     for arm in (f.arms[name] for name in block.arms):
         tuned = [f"{x:g}" if isinstance(x, float) else str(x) for x in arm.tuned.values()]
         interval = bracket(arm.interval) if arm.interval else f"needs {MIN_SEEDS} seeds"
         row = [arm.name, *tuned, str(arm.finished), points(arm.mean), interval, points(arm.iqm)]
         row += [points(arm.matched.mean_F[f.results.fractions.index(x)]) for x in halves]
         row += [points(arm.curves[t].mean_F[-1]) for t in others]
+        row += [amount(arm.spend_F["updates"][-1])]
         row += [amount(arm.budget_to_level) if math.isfinite(arm.budget_to_level) else "never"]
         row += ["-" if arm.zero_variance is None else f"{100 * arm.zero_variance:.0f} %"]
         ended = sum(s.status.startswith(("finished", "failed")) for s in arm.seeds)
@@ -92,6 +101,7 @@ def pairs(findings: Findings, block: Block) -> Table:
         result: str = c.kind
         if c.kind in (*BETTER, *AHEAD):
             result = f"{pair.a if c.kind[0] == 'A' else pair.b} {c.kind[2:]}{', within the margin' * (c.kind in AHEAD)}"
+        result += " (post hoc)" * pair.post_hoc
         share = "-" if math.isnan(c.pair.problem_share) else f"{100 * c.pair.problem_share:.0f} %"
         row = [pair.a, pair.b, points(c.pair.mean, sign=True), c.pair.why or bracket(simultaneous_interval(pair))]
         row += [p_value(c.p), result, points(c.detectable), "-" if math.isnan(r) else f"{r:.2f}"]
@@ -109,6 +119,42 @@ def pairs(findings: Findings, block: Block) -> Table:
         "along the curve."
     )
     return Table(f"Pairs{f', {block.name}' if block.name else ''}", columns, rows, note)
+
+
+def arms(findings: Findings) -> Table:
+    """What an arm is: its own fields, as its study names them."""
+    study, rows = findings.results.study, []
+    for arm, own in study.arms.items():
+        fields = {k: v for k, v in own.items() if k not in ("seeds", "tuned_as")}
+        rows.append([arm, ", ".join(f"{name} = {value}" for name, value in _flat(fields)) or "-"])
+    return Table("Arms", ["arm", "fields of its own"], rows, "All other fields are the study's base and the defaults.")
+
+
+def _flat(fields: dict[str, object], group: str = "") -> Iterator[tuple[str, object]]:
+    """Dotted names: `algo.kl_coef`."""
+    for name, value in fields.items():
+        if isinstance(value, dict):
+            yield from _flat(value, "" if name == "scale" else f"{group}{name}.")
+        else:
+            yield f"{group}{name}", value
+
+
+OUTCOMES = (("strict", "exact_match"), ("lenient", "exact_match"), ("strict", "unparseable"), ("strict", "truncated"))
+
+
+def outcomes(findings: Findings) -> Table:
+    """How the endpoint's completions ended: an arm may be wrong in its answers, or in their format, or never end."""
+    f, rows = findings, []
+    for arm in f.arms:
+        cells = []
+        for filter, metric in (*OUTCOMES, ("strict", "verifier_error")):
+            key, seeds = (f.endpoint.name, filter, metric), f.results.seeds(arm)
+            known = all((1.0, key) in f.results.runs[arm][seed].values() for seed in seeds)
+            cells.append(points(float(f.results.value_SF(arm, key, [1.0], seeds).mean())) if known else "-")
+        rows.append([arm, *cells])
+    columns = ["arm", "strict", "lenient", "no answer", "cut at the limit", "verifier error"]
+    note = f"`{f.endpoint.name}` at the end, percent of completions, means over seeds."
+    return Table("Outcomes", columns, rows, note)
 
 
 def spend(findings: Findings) -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 from evals.statistics.comparison import AHEAD, BETTER, Paired
@@ -99,7 +100,11 @@ def pair_sentences(block: Block, margin: float) -> list[str]:
 
 
 def headline(findings: Findings, block: Block) -> str:
-    """The result of a block in one sentence: every pair if there are at most three, else which arms are better."""
+    """The result of a block in one sentence: every pair if there are at most three, else which arms are better.
+
+    Pairs of arms that were added after the study was locked are not in it.
+    """
+    block = dataclasses.replace(block, pairs=[pair for pair in block.pairs if not pair.post_hoc])
     budget = findings.results.example.record["budget"]
     at = f"At {amount(budget['limit'])} {unit(budget['unit'])}{f' ({block.name})' if block.name else ''},"
     if block.pairs:
@@ -191,71 +196,6 @@ def audit_text(audit: Audit, delay: Delay | None) -> str:
         f"{100 * delay.lag:.1f} % of the budget late ({delay.run}, at {100 * delay.fraction:g} %); comparisons at a "
         "fraction of the budget are interpolated linearly between a run's evaluations."
     )
-
-
-def notes(findings: Findings) -> list[str]:
-    """Caveats: missing or failed runs, tuning at the edge of its grid, differing environments."""
-    caveats = []
-    for arm in findings.results.study.arms:
-        summary = findings.arms.get(arm)
-        if summary is None:
-            runs = findings.results.runs.get(arm, {})
-            why = "; ".join(f"seed {s}: {r.status}" for s, r in runs.items()) or "no run yet"
-            caveats.append(f"{arm} has no finished run ({why}) and is not in the tables.")
-            continue
-        missing: dict[str, list[int]] = {}
-        for s in summary.seeds:
-            if s.value is None:
-                missing.setdefault(s.status, []).append(s.seed)
-        if missing:
-            without = [f"{seed_list(numbers)} ({status})" for status, numbers in missing.items()]
-            caveats.append(f"{arm}: missing {join_words(without)}; its pairs have fewer seeds.")
-    study = findings.results.study
-    for arm in (arm for arm in study.arms if study.tune and study.tuned_as(arm) != arm):
-        caveats.append(f"{arm} was not tuned: it uses the values that were tuned for {study.tuned_as(arm)}.")
-    run_budget = findings.results.example.record["config"]["budget"]
-    trial_budget = study.tune.base.get("budget") if study.tune else None
-    if trial_budget and trial_budget != run_budget:
-        caveats.append(
-            f"The budget of a trial was {_limit(trial_budget)}, that of a run {_limit(run_budget)}: the best values of "
-            "one need not be the best of the other."
-        )
-    edges = [arm for arm, trials in findings.trials.items() if _edge(findings, arm)]
-    if edges:
-        best, grids = ("trial", "its grid") if len(edges) == 1 else ("trials", "their grids")
-        verb = "is" if len(edges) == 1 else "are"
-        caveats.append(
-            f"The best {best} of {join_words(edges)} {verb} at the edge of {grids}: better values may lie outside."
-        )
-    for name, values in _variety(findings).items():
-        if len(values) > 1:
-            caveats.append(f"The runs differ in {name}: {join_words(sorted(map(str, values)))}.")
-    return caveats
-
-
-def _limit(budget: str) -> str:
-    """ "completions=5120" -> "5,120 completions"."""
-    name, _, limit = budget.partition("=")
-    return f"{amount(float(limit))} {unit(name)}"
-
-
-def _edge(findings: Findings, arm: str) -> bool:
-    tune = findings.results.study.tune
-    if tune is None or arm not in findings.arms:
-        return False
-    grids = [(findings.arms[arm].tuned.get(name), sorted(values)) for name, values in tune.grid.items()]
-    return any(x in (v[0], v[-1]) for x, v in grids if len(v) > 1 and all(type(y) in (int, float) for y in v))
-
-
-def _variety(findings: Findings) -> dict[str, set[object]]:
-    values: dict[str, set[object]] = {"commit": set(), "device": set(), "threads": set(), "torch": set()}
-    for run in findings.results:
-        e = run.record["environment"]
-        values["commit"].add(f"{str(e['commit'])[:10]}{' with local changes' if e['dirty'] else ''}")
-        values["device"].add(f"{e['device']} ({e.get('cpu', '')})")
-        values["threads"].add(e["threads"])
-        values["torch"].add(e["packages"]["torch"])
-    return values
 
 
 # --- claims of papers -------------------------------------------------------------------------------------------
