@@ -12,6 +12,7 @@ from pathlib import Path
 
 from harness.reports.analysis.summary import Findings, summarize
 from harness.reports.loading import load_results
+from harness.reports.render import arms as arm_tables
 from harness.reports.render import caveats, figures, tables
 from harness.reports.render import text as wording
 from harness.reports.render.html_report import html_page
@@ -61,8 +62,8 @@ def markdown(findings: Findings, drawn: Iterable[str]) -> str:
 
 
 def _further_tables(findings: Findings) -> list[Table]:
-    builders = [tables.arms] if len(findings.results.study.arms) > 1 else []
-    builders += [tables.outcomes, tables.spend]
+    builders = [arm_tables.arms] if len(findings.results.study.arms) > 1 else []
+    builders += [arm_tables.outcomes, tables.spend]
     builders += [tables.at_k] if findings.at_k else []
     builders += [tables.logged] if findings.logged else []
     builders += [tables.seeds, *([tables.tuning] if findings.trials else []), tables.memory, tables.phases]

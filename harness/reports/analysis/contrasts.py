@@ -92,7 +92,7 @@ class Decisions:
         """The difference with its standard error, over the seeds that both arms have finished."""
         arms = [arm for arm in (c.a, c.b) if arm not in (START, "")]
         seeds = self.results.seeds(*arms)
-        if c.shape == "gain" or c.b == START:
+        if c.shape == "gain" or (c.shape == "difference" and c.b == START):
             return self._between(seeds, (c.a, c.place), (c.a, (*c.place[:2], c.since if c.shape == "gain" else 0.0)))
         if c.shape == "slows":
             task, metric, at = c.place
@@ -102,7 +102,10 @@ class Decisions:
         if c.shape == "gap_closes":
             task, metric, at = c.place
             first: Place = (task, f"{metric.partition('@')[0]}@1", at)
-            a1, b1, a, b = (self._values(arm, p, seeds) for p in (first, c.place) for arm in (c.a, c.b))
+            b_first, b_place = ((*p[:2], 0.0) if c.b == START else p for p in (first, c.place))
+            b_arm = c.a if c.b == START else c.b
+            sides = ((c.a, first), (b_arm, b_first), (c.a, c.place), (b_arm, b_place))
+            a1, b1, a, b = (self._values(arm, place, seeds) for arm, place in sides)
             return paired(a1 - b1, a - b)
         return self._between(seeds, (c.a, c.place), (c.b, c.place))
 

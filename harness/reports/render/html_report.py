@@ -22,6 +22,7 @@ from evals.statistics.comparison import AHEAD, BETTER
 from evals.statistics.estimates import MIN_SEEDS
 from harness.accounting.format import point
 from harness.reports.analysis.summary import Block, Findings
+from harness.reports.render import arms as arm_tables
 from harness.reports.render import caveats, figures, provenance, tables
 from harness.reports.render import text as wording
 from harness.reports.render.reward_models import reward_model_table
@@ -56,8 +57,8 @@ def html_page(findings: Findings, svg: Mapping[str, str]) -> str:
             seeds=tables.seeds(f),
             memory=tables.memory(f),
             phases=tables.phases(f),
-            arms=tables.arms(f) if len(f.results.study.arms) > 1 else None,
-            outcomes=tables.outcomes(f),
+            arms=arm_tables.arms(f) if len(f.results.study.arms) > 1 else None,
+            outcomes=arm_tables.outcomes(f),
             spend=tables.spend(f),
             at_k=tables.at_k(f) if f.at_k else None,
             logged=tables.logged(f) if f.logged else None,

@@ -107,7 +107,7 @@ def headline(findings: Findings, block: Block) -> str:
     block = dataclasses.replace(block, pairs=[pair for pair in block.pairs if not pair.post_hoc])
     budget = findings.results.example.record["budget"]
     at = f"At {amount(budget['limit'])} {unit(budget['unit'])}{f' ({block.name})' if block.name else ''},"
-    if block.pairs:
+    if any(not pair.comparison.pair.why for pair in block.pairs):
         at = f"{at} {scope_text(block)}:"
     if not block.pairs:
         if not block.arms:
@@ -124,7 +124,7 @@ def scope_text(block: Block) -> str:
     """What the words of a block's pairs are about: "in a family of 15 contrasts over 5 seeds and 1,000 problems"."""
     compared = [p.comparison for p in block.pairs if not p.comparison.pair.why]
     if not compared:
-        return "no pair has an interval"
+        return "in no family, for no pair has an interval"
     m, n = compared[0].family, {c.pair.n for c in compared}
     seeds = f"{min(n)} seeds" if len(n) == 1 else f"{min(n)} to {max(n)} seeds"
     problems = {c.pair.problems for c in compared if c.pair.problems}
