@@ -24,6 +24,7 @@ from harness.reports.render.table import Table
 def write_report(folder: Path) -> Findings:
     """Write the report of a study (or of one run).  Raises ValueError, one line, if records cannot be compared."""
     findings = summarize(load_results(folder))
+    samples(findings.results)  # outcomes that cannot be read are told before anything is written
     svg = figures.draw(findings, folder)
     texts = {
         "report.md": markdown(findings, svg),
