@@ -15,7 +15,7 @@ from typing import Literal, TypedDict
 
 from evals.scoring import task_files
 from evals.scoring.task_files import TaskFile
-from evals.statistics.comparison import mean_stderr
+from evals.statistics.estimates import mean_stderr
 from evals.statistics.pass_at_k import maj_at_k, pass_at_k
 from evals.verification.verifier import Outcome, Verdict
 

@@ -1,11 +1,12 @@
-"""Estimators, intervals and comparisons of arms over plain arrays.  No torch, no model.
+"""Comparison of arms: differences with their standard errors, and one decision for every contrast of a family.
 
-The unit is the training run.  The estimand is an arm's mean over training seeds, on this test set, for this start
-model.  Runs with the same seed share prompts and random numbers, so arms are compared in pairs.
+The unit is the training run.  Runs with the same seed share prompts and random numbers, so arms are compared in pairs.
+Two scopes: over training seeds, for these problems (`paired`); over training seeds and problems (`crossed`), where the
+outcome of every problem is known and the problems are a sample of those that are meant.
 
 numpy and scipy only: a GPU machine that trains has them, but need not have statsmodels.
 
-Shapes: A arms, S seeds, I items (problems), B resamples.
+Shapes: S seeds, I items (problems), m contrasts of a family.
 """
 
 from __future__ import annotations
@@ -13,137 +14,99 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 from scipy import optimize, stats
 
-LEVEL = 0.95
+from evals.statistics.estimates import LEVEL, MIN_SEEDS
+
 MARGIN = 0.02  # of equivalence, in accuracy
 POWER = 0.8
-MIN_SEEDS = 3  # one seed has no spread; the t-interval of two spans most of the range of accuracies
 
-
-def mean_stderr(values: Sequence[float] | np.ndarray) -> tuple[float, float]:
-    """The mean of n values and its standard error, s / sqrt(n) with s^2 = sum (x - mean)^2 / (n - 1).
-
-    It is what lm-eval reports for a mean (`lm_eval.api.metrics.mean_stderr`): over problems, never over seeds.
-    For 0/1 values it is sqrt(p (1 - p) / (n - 1)).
-
-    Degenerate cases: n = 0 gives (nan, nan); n = 1 gives (x, nan), for one value has no spread.
-    """
-    x = np.asarray(values, dtype=np.float64)
-    if x.size == 0:
-        return math.nan, math.nan
-    if x.size == 1:
-        return float(x[0]), math.nan
-    return float(x.mean()), float(x.std(ddof=1) / math.sqrt(x.size))
-
-
-def wilson(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
-    """The score interval of a proportion p = successes / n, at a confidence level (Wilson 1927, eq. 10-12).
-
-        (p + z^2/2n  -+  z sqrt(p (1 - p)/n + z^2/4n^2)) / (1 + z^2/n),     z = Phi^-1((1 + level) / 2)
-
-    Unlike p -+ z s it stays within 0..1 and has a width at p = 0 and p = 1.  wilson(8, 10) = (0.490, 0.943).
-
-    Degenerate cases: n = 0 gives (0, 1); without a success the lower end is exactly 0, without a failure the upper
-    end is exactly 1.  Raises ValueError unless 0 <= successes <= n and 0 < level < 1.
-    """
-    return _proportion_interval(successes, n, level, "wilson")
-
-
-def clopper_pearson(successes: int, n: int, level: float = LEVEL) -> tuple[float, float]:
-    """The exact interval of a proportion (Clopper & Pearson 1934): its ends are quantiles of Beta distributions,
-
-        low = Beta^-1(a/2; k, n-k+1),   high = Beta^-1(1 - a/2; k+1, n-k),   a = 1 - level
-
-    It covers at least `level` at every n, which is why it is used for counts of few runs.  clopper_pearson(0, 10) =
-    (0, 0.308).  Degenerate case: n = 0 gives (0, 1).  Raises ValueError as `wilson` does.
-    """
-    return _proportion_interval(successes, n, level, "exact")
-
-
-def _proportion_interval(
-    successes: int, n: int, level: float, method: Literal["wilson", "exact"]
-) -> tuple[float, float]:
-    if not 0 <= successes <= n:
-        raise ValueError(f"successes must lie in 0..n, not {successes} of {n}")
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie between 0 and 1, not {level}")
-    if n == 0:
-        return 0.0, 1.0
-    interval = stats.binomtest(successes, n).proportion_ci(level, method=method)
-    return float(interval.low), float(interval.high)
-
-
-def iqm(values_S: Sequence[float] | np.ndarray) -> float:
-    """Interquartile mean: the mean of the middle half (Agarwal et al. 2021, 2108.13264); floor(n/4) values are cut
-    off each end.  iqm([0, 1, 2, 9]) = 1.5."""
-    return float(stats.trim_mean(np.asarray(values_S, dtype=np.float64), 0.25)) if len(values_S) else math.nan
-
-
-def probability_of_improvement(a_S: Sequence[float] | np.ndarray, b_S: Sequence[float] | np.ndarray) -> float:
-    """P(a run of A is better than a run of B): the mean of [a > b] + [a = b] / 2 over all pairs (2108.13264 §4.3;
-    Mann-Whitney's U / n m).  Not paired: each arm is run once.  Empty input gives nan."""
-    a_S1, b_1S = np.asarray(a_S, dtype=np.float64)[:, None], np.asarray(b_S, dtype=np.float64)[None, :]
-    return float(((a_S1 > b_1S) + 0.5 * (a_S1 == b_1S)).mean()) if a_S1.size and b_1S.size else math.nan
-
-
-def t_interval(values_S: Sequence[float] | np.ndarray, level: float = LEVEL) -> tuple[float, float] | None:
-    """mean -+ t(n-1; (1 + level)/2) s / sqrt(n) of one arm over its seeds; None with fewer than MIN_SEEDS."""
-    x = np.asarray(values_S, dtype=np.float64)
-    if len(x) < MIN_SEEDS:
-        return None
-    half = float(stats.t.ppf((1 + level) / 2, len(x) - 1)) * float(x.std(ddof=1)) / math.sqrt(len(x))
-    return float(x.mean()) - half, float(x.mean()) + half
-
-
-# --- pairs of arms ----------------------------------------------------------------------------------------------
+Scope = Literal["seeds", "seeds and problems"]
 
 
 @dataclass(frozen=True)
 class Paired:
-    """A minus B, paired by seed.
+    """A minus B, in pairs: its mean, and a t-statistic mean / stderr with `df` degrees of freedom.
 
     `why` says why there is no interval, and is empty if there is one.  `correlation` is that of the two arms over
     seeds: it shows how much variance the pairing removes (nan if an arm does not vary).
     """
 
-    n: int
+    n: int  # seeds
     mean: float
-    sd: float  # s of the differences, with n - 1
-    p: float  # two-sided, of mean 0, before any correction; nan without an interval
+    sd: float  # of the differences over seeds, with n - 1
+    stderr: float
+    df: float
     correlation: float
     why: str = ""
+    scope: Scope = "seeds"
+    problems: int = 0  # of the crossed scope
+    problem_share: float = math.nan  # of the variance of the mean: what the choice of problems adds
+
+    @property
+    def p(self) -> float:
+        """Two-sided, of mean 0, before any correction; nan without an interval."""
+        return self.p_beyond(0.0)
+
+    def p_beyond(self, margin: float) -> float:
+        """Two-sided, of |true difference| <= margin: 2 P(T_df > (|mean| - margin) / stderr), at most 1."""
+        if self.why:
+            return math.nan
+        if self.stderr == 0:
+            return 1.0 if abs(self.mean) <= margin else 0.0
+        return min(1.0, 2 * float(stats.t.sf((abs(self.mean) - margin) / self.stderr, self.df)))
+
+    def p_within(self, margin: float) -> float:
+        """Of |true difference| >= margin: twice the larger of the two one-sided tests (TOST), at most 1, so that it is
+        below a exactly where the two-sided interval at level 1 - a lies within the margin."""
+        if self.why or margin <= 0:
+            return math.nan if self.why else 1.0
+        if self.stderr == 0:
+            return 0.0 if abs(self.mean) < margin else 1.0
+        return min(1.0, 2 * float(stats.t.sf((margin - abs(self.mean)) / self.stderr, self.df)))
 
     def interval(self, level: float = LEVEL) -> tuple[float, float] | None:
-        """mean -+ t(n-1; (1 + level)/2) s / sqrt(n)."""
+        """mean -+ t(df; (1 + level)/2) stderr."""
         if self.why:
             return None
-        half = float(stats.t.ppf((1 + level) / 2, self.n - 1)) * self.sd / math.sqrt(self.n)
+        half = critical(level, self.df) * self.stderr if self.stderr else 0.0
         return self.mean - half, self.mean + half
 
     def detectable(self, level: float = LEVEL, power: float = POWER) -> float:
-        """The smallest true difference that a test with this n and this s would detect with probability `power`:
-        delta with P(|T'| > t(n-1; (1 + level)/2)) = power, T' noncentral t with noncentrality delta sqrt(n) / s.
+        """The smallest true difference that a test with this standard error would detect with probability `power`:
+        delta with P(|T'| > t(df; (1 + level)/2)) = power, T' noncentral t with noncentrality delta / stderr.
         nan without an interval or without spread.
 
         Not by statsmodels' TTestPower: it calls scipy's nct, which returns nan for large noncentralities, and its
         search then ends at a wrong value without an error: for n = 3, level = 1 - 0.05/3 it gives 4.52 s, where 5.67 s
         has the power of 0.8.
         """
-        if self.why or self.sd == 0:
+        if self.why or self.stderr == 0:
             return math.nan
-        critical, df = float(stats.t.ppf((1 + level) / 2, self.n - 1)), self.n - 1
-        # T' = (Z + shift) / c with c^2 ~ chi^2(df) / df: the mean over quantiles of c replaces the integral over c
-        c = np.sqrt(stats.chi2.ppf((np.arange(4000) + 0.5) / 4000, df) / df)
+        return self.stderr * shift_with_power(self.df, level, power)
 
-        def excess_power(shift: float) -> float:
-            rejected = stats.norm.sf(critical * c - shift) + stats.norm.cdf(-critical * c - shift)
-            return float(rejected.mean()) - power
 
-        return float(optimize.brentq(excess_power, 0.0, 3 * critical + 10)) * self.sd / math.sqrt(self.n)
+@lru_cache(4096)
+def critical(level: float, df: float) -> float:
+    """t(df; (1 + level)/2)."""
+    return float(stats.t.ppf((1 + level) / 2, df))
+
+
+def shift_with_power(df: float, level: float = LEVEL, power: float = POWER) -> float:
+    """The noncentrality at which a two-sided t-test with `df` degrees of freedom rejects with probability `power`."""
+    limit = critical(level, df)
+    # T' = (Z + shift) / c with c^2 ~ chi^2(df) / df: the mean over quantiles of c replaces the integral over c
+    c = np.sqrt(stats.chi2.ppf((np.arange(4000) + 0.5) / 4000, df) / df)
+
+    def excess_power(shift: float) -> float:
+        rejected = stats.norm.sf(limit * c - shift) + stats.norm.cdf(-limit * c - shift)
+        return float(rejected.mean()) - power
+
+    return float(optimize.brentq(excess_power, 0.0, 3 * limit + 10))
 
 
 def paired(a_S: Sequence[float] | np.ndarray, b_S: Sequence[float] | np.ndarray) -> Paired:
@@ -162,109 +125,135 @@ def paired(a_S: Sequence[float] | np.ndarray, b_S: Sequence[float] | np.ndarray)
         raise ValueError(f"pairs need as many values on both sides, not {a.shape} and {b.shape}")
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
         raise ValueError("pairs need finite values")
-    n, d = len(a), a - b
-    mean = float(d.mean()) if n else math.nan
+    n, d, nan = len(a), a - b, math.nan
+    mean = float(d.mean()) if n else nan
     if n < MIN_SEEDS:
-        return Paired(n, mean, math.nan, math.nan, math.nan, f"{n} seed{'s' * (n != 1)}; at least {MIN_SEEDS} needed")
-    correlation = float(np.corrcoef(a, b)[0, 1]) if np.ptp(a) > 0 and np.ptp(b) > 0 else math.nan
+        return Paired(n, mean, nan, nan, nan, nan, f"{n} seed{'s' * (n != 1)}; at least {MIN_SEEDS} needed")
+    correlation = float(np.corrcoef(a, b)[0, 1]) if np.ptp(a) > 0 and np.ptp(b) > 0 else nan
     if np.ptp(d) <= 1e-12:  # equal but for rounding in the mean of 0/1 outcomes
         if abs(mean) <= 1e-12:
-            return Paired(n, 0.0, 0.0, 1.0, correlation)
-        return Paired(n, mean, 0.0, math.nan, correlation, "every seed differs by the same amount")
+            return Paired(n, 0.0, 0.0, 0.0, n - 1, correlation)
+        return Paired(n, mean, 0.0, nan, nan, correlation, "every seed differs by the same amount")
     sd = float(d.std(ddof=1))
-    p = 2 * float(stats.t.sf(abs(mean) / (sd / math.sqrt(n)), n - 1))
-    return Paired(n, mean, sd, p, correlation)
+    return Paired(n, mean, sd, sd / math.sqrt(n), n - 1, correlation)
 
 
-def holm(p: Sequence[float]) -> list[float]:
-    """Adjusted p-values that control the family-wise error rate (Holm 1979).
+def crossed(a_SI: np.ndarray, b_SI: np.ndarray) -> Paired:
+    """A minus B where seeds and problems are both a sample, crossed: every seed answers every problem.
 
-        p~_(i) = max_{j <= i} min(1, (m - j + 1) p_(j)),   p sorted upwards
+        d_si = a_si - b_si = mu + seed_s + problem_i + rest_si
+        Var(mean) = (MS_seed + MS_problem - MS_rest) / (S I),         at least max(MS_seed, MS_problem) / (S I)
+        df = (MS_seed + MS_problem - MS_rest)^2 / (MS_seed^2 / (S-1) + MS_problem^2 / (I-1) + MS_rest^2 / ((S-1)(I-1)))
 
-    holm([0.01, 0.04, 0.03]) = [0.03, 0.06, 0.06].  A nan (no test was made) stays nan and is not in the family.
+    the mean squares of the two-way table and Satterthwaite's degrees of freedom (1946; Brennan 2001, Generalizability
+    Theory, ch. 6).  Its coverage, and that of the interval over seeds alone, are on the page of `harness calibrate`.
 
-    Here rather than from a library: scipy has no Holm correction, and statsmodels' `multipletests` would be a new
-    dependency for these lines and takes no nan.
+    Degenerate cases as `paired`, whose mean it has; two problems at least.  Raises ValueError on different shapes.
     """
-    tested = sorted((x, i) for i, x in enumerate(p) if not math.isnan(x))
-    adjusted, highest = [math.nan] * len(p), 0.0
-    for rank, (x, i) in enumerate(tested):
-        highest = max(highest, min(1.0, (len(tested) - rank) * x))
-        adjusted[i] = highest
-    return adjusted
+    if a_SI.shape != b_SI.shape or a_SI.ndim != 2 or a_SI.shape[1] < 2:
+        raise ValueError(f"seeds x problems on both sides, two problems at least; not {a_SI.shape} and {b_SI.shape}")
+    over_seeds = paired(a_SI.mean(1), b_SI.mean(1))
+    n, items = a_SI.shape
+    if n < MIN_SEEDS:
+        return over_seeds
+    d_SI = a_SI - b_SI
+    if not d_SI.any():
+        return over_seeds
+    mean, seed_S, problem_I = d_SI.mean(), d_SI.mean(1), d_SI.mean(0)
+    ms_seed = items * float(((seed_S - mean) ** 2).sum()) / (n - 1)
+    ms_problem = n * float(((problem_I - mean) ** 2).sum()) / (items - 1)
+    rest_SI = d_SI - seed_S[:, None] - problem_I + mean
+    ms_rest = float((rest_SI**2).sum()) / ((n - 1) * (items - 1))
+    total = max(ms_seed + ms_problem - ms_rest, ms_seed, ms_problem)
+    spread = ms_seed**2 / (n - 1) + ms_problem**2 / (items - 1) + ms_rest**2 / ((n - 1) * (items - 1))
+    if spread == 0:  # every problem differs by the same amount at every seed
+        return over_seeds
+    sd = float(seed_S.std(ddof=1))
+    share = min(max(1 - ms_seed / total, 0.0), 1.0)
+    scope: Scope = "seeds and problems"
+    stderr, df = math.sqrt(total / (n * items)), total**2 / spread
+    return Paired(n, float(mean), sd, stderr, df, over_seeds.correlation, "", scope, items, share)
 
 
-Kind = Literal["A better", "B better", "equivalent", "not separated", "identical", "no interval"]
+# --- one decision for every contrast of a family ----------------------------------------------------------------
+
+Kind = Literal["A better", "B better", "A ahead", "B ahead", "equivalent", "undecided", "identical", "no interval"]
+BETTER = ("A better", "B better")
+AHEAD = ("A ahead", "B ahead")
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The result for one pair of arms, corrected for all pairs of the family."""
+    """The decision on one contrast, corrected for all contrasts of the family."""
 
     kind: Kind
     pair: Paired
-    p_holm: float
-    low: float  # of the simultaneous interval; nan without one
+    p: float  # of mean 0, times the contrasts that were undecided when it was looked at; nan without an interval
+    low: float  # of the interval at the level of the decision; nan without one
     high: float
-    detectable: float  # at the level of that interval; nan without one, or without spread
+    level: float  # of that interval
+    family: int = 1  # contrasts that have an interval
+
+    @property
+    def detectable(self) -> float:
+        """At the level of the interval; nan without one, or without spread."""
+        return self.pair.detectable(self.level)
 
 
 def compare_pairs(pairs: Sequence[Paired], margin: float = MARGIN, level: float = LEVEL) -> list[Comparison]:
-    """The comparisons of a family of m pairs.  With a = 1 - level:
+    """The comparisons of a family of m contrasts, each by its interval at level 1 - a/k, with a = 1 - `level`:
 
-    *A better*, *B better*: Holm's adjusted p is below a; the family-wise error rate is at most a.
-    *equivalent*: not separated, and the interval lies within -margin..margin (two one-sided tests, each at a/2m).
-    *not separated*: neither.  *identical*: the arms have equal values at every seed.
+    *A better*, *B better*: it excludes 0, and does not lie within -margin..margin.
+    *A ahead*, *B ahead*: it excludes 0 and lies within the margin: a difference, and one that does not matter.
+    *equivalent*: it contains 0 and lies within the margin.
+    *undecided*: it contains 0 and a difference that matters.  *identical*: equal in every outcome.
 
-    The interval is the simultaneous one, each pair's at level 1 - a/m (Bonferroni): it covers all m differences jointly
-    with probability at least `level`.  It never contradicts the kind: it excludes 0 if Bonferroni separates, and
-    includes 0 if Holm does not separate.  If Holm separates and Bonferroni does not, the interval is cut off at 0.
-    (The cuts can reduce the joint coverage by at most a; uncut intervals have all of it.)
+    k comes from one step-down over all tests of the family (Holm 1979; Shaffer 1986).  Three null hypotheses stand for
+    each contrast: the difference is 0; it is not within the margin; it is not beyond it.  From the smallest p upwards,
+    each is rejected if p < a/k, k the contrasts that are not settled yet, until one is not.  A contrast is settled when
+    it is shown to be beyond the margin, or within it and not 0: no test of it that could still be rejected wrongly is
+    left.  So all words of the family together are free of error with probability `level`, and every word is what its
+    interval says.
     """
-    m = sum(not pair.why for pair in pairs)
-    each = 1 - (1 - level) / max(m, 1)
-    return [
-        _compare(pair, p, margin, round(1 - level, 12), each)
-        for pair, p in zip(pairs, holm([x.p for x in pairs]), strict=True)
-    ]
+    alpha, tested = 1 - level, [pair for pair in pairs if not pair.why]
+    unsettled = _unsettled(tested, margin, alpha)
+    each = 1 - alpha / max(unsettled, 1)
+    return [_decide(pair, margin, each, max(unsettled, 1), len(tested)) for pair in pairs]
 
 
-def _compare(pair: Paired, p: float, margin: float, alpha: float, each: float) -> Comparison:
+def _unsettled(pairs: Sequence[Paired], margin: float, alpha: float) -> int:
+    """k at the end of the step-down: the contrasts that are not settled, one at least where there is one."""
+    spread = [i for i, pair in enumerate(pairs) if pair.stderr]  # the others' p are 0 or 1
+    size, error, df = (np.array([getattr(pairs[i], name) for i in spread]) for name in ("mean", "stderr", "df"))
+    t_values = np.concatenate([abs(size), abs(size) - margin, margin - abs(size)]) / np.tile(error, 3)
+    p_values = np.minimum(1, 2 * stats.t.sf(t_values, np.tile(df, 3)))
+    named = [(i, name) for name in ("differs", "beyond", "within") for i in spread if margin > 0 or name != "within"]
+    tests = [(float(p), i, name) for p, (i, name) in zip(p_values, named, strict=False)]
+    for i in (i for i, pair in enumerate(pairs) if not pair.stderr):
+        pair = pairs[i]
+        tests += [(pair.p, i, "differs"), (pair.p_beyond(margin), i, "beyond"), (pair.p_within(margin), i, "within")]
+    tests.sort()
+    settled, shown, left = set[int](), [set[str]() for _ in pairs], len(pairs)
+    for p, i, name in tests:
+        if not p < alpha / max(left, 1):
+            break
+        shown[i].add(name)
+        if i not in settled and ("beyond" in shown[i] or {"differs", "within"} <= shown[i]):
+            settled.add(i)
+            left = max(len(pairs) - len(settled), 1)
+    return left
+
+
+def _decide(pair: Paired, margin: float, each: float, k: int, family: int) -> Comparison:
     interval = pair.interval(each)
     if interval is None:
-        return Comparison("no interval", pair, p, math.nan, math.nan, math.nan)
+        return Comparison("no interval", pair, math.nan, math.nan, math.nan, each, family)
     low, high = interval
-    kind: Kind = "not separated"
-    if pair.sd == 0:
+    within, kind = -margin < low and high < margin, "undecided"
+    if pair.stderr == 0 and pair.mean == 0:
         kind = "identical"
-    elif p < alpha:
-        kind = "A better" if pair.mean > 0 else "B better"
-        low, high = (max(low, 0.0), high) if pair.mean > 0 else (low, min(high, 0.0))
-    elif -margin < low and high < margin:
+    elif low > 0 or high < 0:
+        kind = f"{'A' if low > 0 else 'B'} {'ahead' if within else 'better'}"
+    elif within:
         kind = "equivalent"
-    return Comparison(kind, pair, p, low, high, pair.detectable(each))
-
-
-# --- resampling -------------------------------------------------------------------------------------------------
-
-
-def crossed_bootstrap(hit_ASI: np.ndarray, generator: np.random.Generator, resamples: int = 2000) -> np.ndarray:
-    """Means of the arms [B, A] with seeds and items resampled, both shared by all arms (and items by all seeds).
-
-        m_ba = 1/(S I) sum_s sum_i u_bs v_bi hit_asi,   u_b, v_b multinomial counts
-
-    Unlike the t-interval over seeds it includes the variance over problems.
-    Raises ValueError on an empty array.
-    """
-    if hit_ASI.ndim != 3 or 0 in hit_ASI.shape:
-        raise ValueError(f"arms x seeds x items, none empty; not {hit_ASI.shape}")
-    _, seeds, items = hit_ASI.shape
-    u_BS = generator.multinomial(seeds, np.full(seeds, 1 / seeds), resamples)
-    v_BI = generator.multinomial(items, np.full(items, 1 / items), resamples)
-    return np.einsum("bs,bas->ba", u_BS, np.einsum("asi,bi->bas", hit_ASI, v_BI, optimize=True)) / (seeds * items)
-
-
-def percentiles(draws: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
-    """The central interval of resampled values."""
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    return Comparison(kind, pair, min(1.0, k * pair.p), low, high, each, family)  # type: ignore[arg-type]

@@ -22,7 +22,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize, special, stats
 
-from evals.statistics.comparison import LEVEL, MIN_SEEDS, compare_pairs, paired
+from evals.statistics.comparison import AHEAD, BETTER, compare_pairs, paired
+from evals.statistics.estimates import LEVEL, MIN_SEEDS
 
 SIGMA = 0.5  # of the ability: on 1,000 items runs have an SD of 2.2, 8.9 and 2.2 points at 5, 50 and 95 % accuracy
 SPREAD = 1.5  # SD of b: at an accuracy of 50 %, a sixth of the items are answered correctly less than 18 % of the time
@@ -188,4 +189,4 @@ def random_arms(
 def fraction_separated(a_TS: np.ndarray, b_TS: np.ndarray) -> float:
     """The fraction of trials in which `compare_pairs`, with a family of one pair, separates the arms."""
     comparisons = [compare_pairs([paired(a_S, b_S)])[0] for a_S, b_S in zip(a_TS, b_TS, strict=True)]
-    return sum(c.kind in ("A better", "B better") for c in comparisons) / len(comparisons)
+    return sum(c.kind in (*BETTER, *AHEAD) for c in comparisons) / len(comparisons)

@@ -13,7 +13,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from evals.statistics.comparison import wilson
+from evals.statistics.estimates import wilson
 from harness.accounting.budget import UNITS
 from harness.accounting.format import count, flops, percent, point, size, visible
 from harness.accounting.profiler import CHARGED, PARTS, PHASES

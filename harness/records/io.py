@@ -7,6 +7,7 @@ import json
 import os
 import stat
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -51,6 +52,11 @@ def spread(value: Any) -> str:
             text = json.dumps(inner, indent=1).replace("\n", "\n ")
         fields.append(f" {json.dumps(name)}: {text}")
     return "{\n" + ",\n".join(fields) + "\n}" if fields else "{}"
+
+
+def utc_now() -> str:
+    """Date and time, UTC, to the second: "2026-11-30T17:05:00Z"."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def sha256(data: bytes) -> str:

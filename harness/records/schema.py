@@ -77,6 +77,8 @@ class Record(TypedDict):
     schema: int
     status: str  # running, finished, interrupted, failed
     reason: NotRequired[str | None]
+    started: NotRequired[str]  # UTC; of a run that was resumed, when it first began
+    ended: NotRequired[str]
     algo: str
     seed: int
     config: dict[str, Any]  # every field of the run's configuration: RunConfig's, and those of what it names

@@ -55,26 +55,27 @@ def hypotheses(collection: list[CollectedStudy], folder: str) -> Table:
     for s, result in _every(collection):
         h, n = result.hypothesis, result.comparison.pair.n
         verdict = f"**{result.verdict}**" if n else result.verdict
+        verdict += " (post hoc)" if h.post_hoc and n else ""
         row = [h.id, h.says, comparison_text(result), _effect(result), verdict, _scale(s, n)]
         rows.append([*map(inert, [*row, h.settle]), _link(s, folder)])
     columns = ["", "claim", "comparison", "difference, 95 %", "verdict", "scale"]
     note = (
-        "Differences in points, paired by seed; intervals are simultaneous over all hypotheses of a study.  Not "
-        "reproduced: significantly in the opposite direction, or equivalent within the study's margin."
+        "Differences in points, paired by seed; intervals of the study's family of contrasts.  Contradicted: the whole "
+        "interval lies beyond the study's margin.  Post hoc: asked after runs had ended."
     )
     return Table("Hypotheses", [*columns, "what would settle it", "study"], rows, note, marked=True)
 
 
 def claims(collection: list[CollectedStudy], folder: str) -> Table:
     """One row per claim (the first word of its hypotheses' ids), with its hypotheses by verdict."""
-    words = ("reproduced", "not reproduced", "not separated")
+    words = ("supported", "contradicted", "undecided")
     rows: dict[str, list[list[str]]] = {}
     links: dict[str, dict[str, None]] = {}
     for s, result in _every(collection):
         claim = result.hypothesis.id.partition(" ")[0]
         column = next((i for i, word in enumerate(words) if result.verdict.startswith(word)), len(words))
         verdict = result.verdict.removeprefix(words[column]) if column < len(words) else ""
-        more = verdict.strip(",; ")  # within the margin, failed seeds
+        more = ", ".join(filter(None, [verdict.strip(",; "), "post hoc" * result.hypothesis.post_hoc]))
         entry = f"{result.hypothesis.says}: {_effect(result)}{f', {more}' if more else ''}"
         rows.setdefault(claim, [[] for _ in range(len(words) + 1)])[column].append(inert(entry))
         links.setdefault(claim, {})[_link(s, folder)] = None
@@ -85,7 +86,7 @@ def claims(collection: list[CollectedStudy], folder: str) -> Table:
     columns = ["claim", *words, "no verdict", "study"]
     if all(row[-2] == "-" for row in cells):  # an empty column
         columns, cells = [*columns[:-2], columns[-1]], [[*row[:-2], row[-1]] for row in cells]
-    note = "Differences in points with simultaneous 95 % intervals over seeds."
+    note = "Differences in points with the 95 % intervals of their families."
     return Table("Claims", columns, cells, note, marked=True)
 
 

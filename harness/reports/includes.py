@@ -19,7 +19,7 @@ from pathlib import Path
 from harness.reports import collection
 from harness.reports.analysis.summary import Findings, summarize
 from harness.reports.loading import load_results
-from harness.reports.render import tables
+from harness.reports.render import caveats, tables
 from harness.reports.render import text as wording
 from harness.reports.render.escape import inert, literal
 from harness.reports.render.figures import CAPTIONS
@@ -61,7 +61,8 @@ def _part(findings: Findings, folder: str, requested: str) -> str:
     if name in FIGURES:
         return f"![{CAPTIONS[name]}]({folder}/{name}.svg)"
     if name == "notes":
-        return "\n".join(f"- {inert(note)}" for note in wording.notes(findings, literal))
+        lines = [*caveats.cautions(findings), *caveats.notes(findings, literal)]
+        return "\n".join(f"- {inert(line)}" for line in lines)
     margin = findings.results.study.report.margin
     by_block: dict[str, Callable[[], str]] = {
         "headline": lambda: f"**{inert(wording.headline(findings, block))}**",

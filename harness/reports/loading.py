@@ -19,6 +19,7 @@ from harness.records.fingerprint import config_differences, inputs_of_both
 from harness.records.io import check_is_file, json_tables, read_record
 from harness.records.schema import Record, check_record
 from harness.reports.consistency import check_consistent, check_hash, read_outcomes
+from harness.studies.registration import Lock, read_lock
 from harness.studies.storage import stored_study
 from harness.studies.study import Study
 
@@ -101,6 +102,7 @@ class Results:
     study: Study
     runs: dict[str, dict[int, RunRecord]]
     trials: dict[str, dict[str, dict[int, RunRecord]]] = field(default_factory=dict)
+    lock: Lock | None = None  # what was asked before the first run
 
     def __iter__(self) -> Iterator[RunRecord]:
         return (run for by_seed in self.runs.values() for run in by_seed.values())
@@ -224,7 +226,7 @@ def _study(folder: Path) -> Results:
             run = _runs(cell.arm, root / cell.arm / Path(cell.folder).name).get(cell.seed)
             if run is not None:
                 trials.setdefault(cell.arm, {}).setdefault(Path(cell.folder).name, {})[cell.seed] = run
-    return Results(study or _bare(folder.name, runs), runs, trials)
+    return Results(study or _bare(folder.name, runs), runs, trials, read_lock(folder))
 
 
 def _runs(arm: str, folder: Path) -> dict[int, RunRecord]:

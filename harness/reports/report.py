@@ -14,7 +14,8 @@ from harness.accounting.format import visible, without_controls
 from harness.config.paths import check_targets
 from harness.reports.analysis.summary import Findings, summarize
 from harness.reports.loading import load_results
-from harness.reports.render import figures, tables
+from harness.reports.render import arms as arm_tables
+from harness.reports.render import caveats, figures, tables
 from harness.reports.render import text as wording
 from harness.reports.render.escape import code, inert, literal
 from harness.reports.render.html_report import html_page
@@ -29,6 +30,7 @@ def write_report(folder: Path) -> Findings:
     """Write the report of a study (or of one run).  Raises ValueError, one line, if records cannot be compared."""
     findings = summarize(load_results(folder))
     check_targets(folder, [*TEXTS, *(f"{name}{kind}" for name in figures.CAPTIONS for kind in (".svg", ".png"))])
+    samples(findings.results)  # outcomes that cannot be read are told before anything is written
     svg = figures.draw(findings, folder)
     latex = [tables.accuracy(findings, block).latex() for block in findings.blocks]
     texts = {
@@ -49,12 +51,14 @@ def markdown(findings: Findings, drawn: Iterable[str]) -> str:
     head = (("Question", study.question), ("Source", study.source), ("Prediction", study.prediction))
     parts = [f"# {inert(study.name)}", "\n".join(f"- {name}: {inert(text)}" for name, text in head if text)]
     parts += [f"**{inert(wording.headline(findings, block))}**" for block in findings.blocks]
-    parts += ["\n".join(f"- {inert(wording.hypothesis_sentence(result))}" for result in findings.hypotheses)]
+    parts += ["\n".join(f"- Caution: {inert(line)}" for line in caveats.cautions(findings))]
+    parts += ["\n".join(f"- {inert(wording.hypothesis_sentence(result))}" for result in findings.asked_before)]
     parts += [inert(wording.audit_text(findings.audit, findings.delay))]
-    parts += ["\n".join(f"- {inert(note)}" for note in wording.notes(findings, literal))]
+    parts += ["\n".join(f"- {inert(note)}" for note in caveats.notes(findings, literal))]
     images = [f"![{figures.CAPTIONS[name]}]({name}.svg)\n\n{figures.CAPTIONS[name]}" for name in drawn]
     parts += images[:1]
-    parts += [section(tables.hypotheses(findings))] if findings.hypotheses else []
+    parts += [section(tables.hypotheses(findings))] if findings.asked_before else []
+    parts += [section(tables.hypotheses(findings, post_hoc=True))] if findings.asked_after else []
     for block in findings.blocks:
         parts += [section(tables.accuracy(findings, block))]
         if block.pairs:
@@ -68,7 +72,8 @@ def markdown(findings: Findings, drawn: Iterable[str]) -> str:
 
 
 def _further_tables(findings: Findings) -> list[Table]:
-    builders = [tables.spend]
+    builders = [arm_tables.arms] if len(findings.results.study.arms) > 1 else []
+    builders += [arm_tables.outcomes, tables.spend]
     builders += [tables.at_k] if findings.at_k else []
     builders += [tables.logged] if findings.logged else []
     builders += [tables.seeds, *([tables.tuning] if findings.trials else []), tables.memory, tables.phases]

@@ -39,12 +39,13 @@ class Tune:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What the report compares.  Each block is a family of its own; the first one is primary."""
+    """What the report compares.  Blocks are tables of arms; every pair of every block is in the study's one family."""
 
     endpoint: str = "in"  # an evaluation set: its greedy strict accuracy at the end; "in": the task's own
     margin: float = 100 * MARGIN  # points of accuracy within which arms are equivalent
     blocks: dict[str, list[str]] = field(default_factory=dict)  # name -> arms; none: one block of all arms
     family: list[list[str]] = field(default_factory=list)  # pairs that are compared; none: all pairs of a block
+    problems: Literal["sampled", "fixed"] = "sampled"  # fixed: a benchmark; nothing is said of other problems
     level: float = 0.9  # accuracy whose cost is shown
     logged: list[str] = field(default_factory=list)  # names of metrics.jsonl, shown by quarter of the budget
 
@@ -79,6 +80,7 @@ class Hypothesis:
     metric: str = "exact_match"  # or pass@K, maj@K, at fractions 0 and 1
     at: float = 1.0  # of the budget
     since: float = 0.0  # gain, slows: from this fraction on
+    post_hoc: bool = False  # asked after runs had ended: shown apart, and in no headline
     settle: str = ""  # what would settle it
     note: str = ""  # shown beside the verdict
 

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from harness.config.overrides import Fields
-from harness.records.io import read_json, write_json
+from harness.records.io import read_json, utc_now, write_json
 from harness.records.schema import SCHEMA
 from harness.records.upgrade import check_schema, renamed, upgrade_fields, upgrade_value
+from harness.studies.registration import held_to, read_lock, write_lock
 from harness.studies.study import Study, parse
 
 
@@ -22,18 +23,24 @@ def stored_study(folder: Path) -> Study | None:
         table = dict(read_json(file))
         old = check_schema(table.pop("schema", 1)) == 1
         name = Path(os.path.abspath(folder)).name  # of `.` too
-        return parse(name, {**(_upgrade(table) if old else table), "name": name})
+        study = parse(name, {**(_upgrade(table) if old else table), "name": name})
     except (TypeError, ValueError, OSError) as error:
         raise ValueError(f"{file}: {error}") from error
+    return held_to(read_lock(folder), study, folder)
 
 
 def store_study(folder: Path, study: Study) -> None:
-    """Write it.  A study may gain arms and seeds, but not lose arms that have been run.  Raises ValueError."""
+    """Write it, and before its first run its lock.  A study may gain arms, seeds and claims, which are then marked as
+    asked later; it may not lose arms that have been run, nor change what is locked.  Raises ValueError."""
     file = folder / "study.json"
     if lost := [arm for arm in _stored_arms(file) if arm not in study.arms]:
         raise ValueError(f"{folder} is a study with {', '.join(lost)} as well; choose another --name")
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(file, {"schema": SCHEMA, **study.as_dict()})
+    lock = read_lock(folder)
+    if lock is None:  # a folder of before there were locks: what it has asked until now
+        before = stored_study(folder)
+        lock = write_lock(folder, before, None) if before else write_lock(folder, study, utc_now())
+    write_json(file, {"schema": SCHEMA, **held_to(lock, study, folder).as_dict()})
 
 
 def _stored_arms(file: Path) -> list[str]:

@@ -249,9 +249,10 @@ def _check_points(h: Hypothesis, measured: Mapping[str, set[float]], place: str)
 def _check_hypotheses(study: Study) -> None:
     for i, hypothesis in enumerate(study.hypotheses):
         hypothesis.check(study.arms, f"hypotheses.{i}.")
-        same = dataclasses.replace(hypothesis, id="", says="", source="", settle="", note="")
+        words = {"id": "", "says": "", "source": "", "settle": "", "note": "", "post_hoc": False}
+        same = dataclasses.replace(hypothesis, **words)  # type: ignore[arg-type]
         for j, other in enumerate(study.hypotheses[:i]):
-            if dataclasses.replace(other, id="", says="", source="", settle="", note="") == same:
+            if dataclasses.replace(other, **words) == same:  # type: ignore[arg-type]
                 raise ValueError(f"hypotheses.{i}: the same test as hypotheses.{j}; its row would be there twice")
 
 

@@ -16,7 +16,7 @@ from typing import Any, cast
 from evals import tasks
 from evals.scoring import task_files
 from evals.scoring.scorer import Completion, Decoding, Scores, available, score_direct, with_repeats
-from evals.statistics.comparison import wilson
+from evals.statistics.estimates import wilson
 from evals.tasks import EvalSet, Task
 from harness.accounting.budget import Spend
 from harness.accounting.profiler import PhaseProfiler

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 from transformers import GenerationConfig
@@ -11,6 +13,7 @@ from transformers import GenerationConfig
 from evals.scoring import task_files
 from harness.config.start_models import defaults_file
 from harness.models.loading import save_model
+from harness.records.io import utc_now
 from harness.records.recorder import Recorder
 from harness.records.schema import EvaluationRow, MemoryPart, MemoryTable, Record
 from harness.training import checkpoint
@@ -43,6 +46,7 @@ class RunListener(Protocol):
 
 def execute(run: PreparedRun, listener: RunListener) -> Record:
     """Run it.  The record says `finished`, `interrupted` or `failed` (with a reason) whatever happens."""
+    run.record["started"] = started_at(run.folder) if run.config.resume else utc_now()
     if run.config.resume:
         run.notices += [notice for notice in earlier_notices(run.folder) if notice not in run.notices]
         run.record["evals"] = checkpoint.restore(run.trainer, run.loop, run.folder, run.notices)
@@ -67,9 +71,16 @@ def execute(run: PreparedRun, listener: RunListener) -> Record:
             raise RuntimeError(run.record["reason"]) from error
         finally:
             _settle(run)
+            run.record["ended"] = utc_now()
             recorder.save()
             recorder.close()
     return run.record
+
+
+def started_at(folder: Path) -> str:
+    """When a run that is resumed first began, as its record says; now, where there is none."""
+    file = folder / "record.json"
+    return str(json.loads(file.read_text()).get("started") or utc_now()) if file.is_file() else utc_now()
 
 
 def _begin(run: PreparedRun, recorder: Recorder, listener: RunListener) -> None:

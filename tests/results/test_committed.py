@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import json
 import re
 import shutil
+import subprocess
+import tomllib
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +24,8 @@ from harness.reports.calibration.calibrate import HIGH, LOW, MIN_TESTED, TRIALS,
 from harness.reports.includes import MARK, update_includes
 from harness.reports.loading import load_results
 from harness.reports.report import write_report
+from harness.studies.registration import held_to, later, question_of, read_lock
+from harness.studies.schema import START, Hypothesis
 from harness.studies.status import select_trials
 from harness.studies.storage import stored_study
 from harness.studies.study import load
@@ -115,6 +120,50 @@ def pinned(package: str) -> bool:
     return f"{package}=={version(package)}" in (ROOT / "constraints.txt").read_text()
 
 
+@pytest.mark.parametrize("folder", STUDIES, ids=lambda p: p.name)
+def test_a_committed_study_is_held_to_its_lock(folder: Path) -> None:
+    lock, study = read_lock(folder), load(folder.name)
+    assert lock is not None, "no study.lock"
+    assert held_to(lock, study, folder) == study, "another claim is post hoc than the study's file says"
+    assert later(lock, study) == ([], [])
+    with pytest.raises(ValueError, match="question was locked"):
+        held_to(lock, dataclasses.replace(study, question="Another?"), folder)
+
+
+@pytest.mark.parametrize("folder", [f for f in STUDIES if load(f.name).hypotheses], ids=lambda p: p.name)
+def test_what_was_not_asked_before_the_runs_is_marked_post_hoc_and_nothing_else(folder: Path) -> None:
+    """A claim is not post hoc if the study's file had it at the commit of every run that it compares."""
+    commits: dict[str, set[str]] = {}
+    for file in folder.glob("*/seed*/record.json"):
+        commits.setdefault(file.parts[-3], set()).add(json.loads(file.read_text())["environment"]["commit"])
+    before = {commit: claims_at(commit, folder.name) for commit in set().union(*commits.values())}
+    stored = stored_study(folder)
+    assert stored is not None
+    for study in (load(folder.name), stored):
+        for h in study.hypotheses:
+            asked = all(question_of(h) in before[c] for arm in h.arms if arm != START for c in commits[arm])
+            assert h.post_hoc is not asked, h.says
+
+
+def claims_at(commit: str, name: str) -> list[dict[str, Any]]:
+    """What the study's file asked at a commit.  Skips where the history is not at hand."""
+    for place in ("harness/studies/library", "harness/studies"):
+        shown = git("show", f"{commit}:{place}/{name}.toml")
+        if shown is not None:
+            return [question_of(Hypothesis(**h)) for h in tomllib.loads(shown).get("hypotheses", [])]
+    if git("cat-file", "-e", f"{commit}^{{commit}}") is None:
+        pytest.skip("no git history here")
+    return []
+
+
+def git(*command: str) -> str | None:
+    """What git prints; None where it fails or is not installed."""
+    if shutil.which("git") is None:
+        return None
+    done = subprocess.run(["git", *command], cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout if done.returncode == 0 else None
+
+
 def test_compare_nano_was_tuned_alike_and_spent_alike() -> None:
     f = found("compare_nano")
     counts = {arm: [len(t.values) for t in trials] for arm, trials in f.trials.items()}
@@ -159,11 +208,17 @@ def test_what_is_told_of_deepseekmath_is_in_the_reports() -> None:
     assert unknown(told.replace(first, "98.7654"), page.parent), "a changed number goes unseen"
 
 
-def test_what_is_not_reproduced_says_what_would_settle_it() -> None:
+def test_what_is_contradicted_or_undecided_says_what_would_settle_it() -> None:
     folders = sorted(file.parent for file in ROOT.glob("results/deepseekmath/*/study.json"))
     read = [j for folder in folders for j in found(f"deepseekmath/{folder.name}").hypotheses]
-    assert len(read) > 60 and {"reproduced", "not reproduced", "not separated"} <= {j.verdict for j in read}
-    assert [j.hypothesis.says for j in read if j.verdict.startswith("not") and not j.hypothesis.settle] == []
+    words = [j.verdict.partition(",")[0] for j in read]
+    assert len(read) > 60 and set(words) == {"supported", "contradicted", "undecided"}
+    open_ = [j.hypothesis for j, word in zip(read, words, strict=True) if word != "supported"]
+    assert [h.says for h in open_ if not h.settle] == []
+    counts = [words.count(word) for word in ("supported", "contradicted", "undecided")]
+    told = "Of {} claims {} are supported, {} contradicted and {} undecided".format(len(read), *counts)
+    for place in ("README.md", "results/deepseekmath/README.md"):
+        assert told in " ".join((ROOT / place).read_text().split()), place
 
 
 def test_a_changed_number_in_readme_is_found() -> None:

@@ -1,7 +1,8 @@
 """From records to numbers.
 
 summary          `summarize`: arms, pairs, curves
-hypotheses       tests of a study's hypotheses
+contrasts        `Decisions`: the differences that a study asks about, decided by family
+hypotheses       verdicts on a study's claims
 budget_audit     spend against budget, delays of evaluations
 interpolation    accuracy at a fraction of the budget
 logged_metrics   training metrics by quarter of the budget

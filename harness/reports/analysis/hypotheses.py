@@ -1,20 +1,17 @@
 """Tests of a study's hypotheses (claims of papers) on its records.  Numbers here, words in `render.text`.
 
-Each hypothesis is a paired difference d_s per seed (`harness.studies.schema.Hypothesis` defines which), tested by its
-t-interval over seeds.  All hypotheses of a study are one family: Holm and simultaneous intervals, as for pairs of arms.
+Each hypothesis asks for a contrast (`contrasts.py`; `harness.studies.schema.Hypothesis` defines which), which pairs of
+arms may share.  It is *supported*, *contradicted* or *undecided*, by the contrast's interval and the study's margin.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
-
-import numpy as np
 
 from evals.statistics.comparison import Comparison, compare_pairs, paired
-from harness.reports.analysis import interpolation
-from harness.reports.loading import Key, Results
-from harness.studies.schema import ALONE, START, Hypothesis
+from harness.reports.analysis.contrasts import Contrast, Decisions, of_claim
+from harness.reports.loading import Results
+from harness.studies.schema import START, Hypothesis
 
 ENDED = ("finished", "failed")  # a failed run is a result: it is not run again
 
@@ -34,8 +31,8 @@ class HypothesisResult:
 
     @property
     def verdict(self) -> str:
-        """*reproduced*, *not reproduced* or *not separated*; before every planned seed has ended, none of these:
-        stopping as soon as a test is significant inflates the error rate."""
+        """*supported*, *contradicted* or *undecided*; before every planned seed has ended, none of these: stopping as
+        soon as a test is significant inflates the error rate."""
         if self.missing:
             return f"not measured: {self.missing}"
         if self.ended < self.planned:
@@ -45,37 +42,56 @@ class HypothesisResult:
 
 
 def claim_verdict(expect: str, comparison: Comparison, margin: float) -> str:
-    """The verdict on a claim, given the comparison of its two sides.
+    """The verdict on a claim, by the interval low..high of the contrast of its two sides.
 
-    alike: reproduced if the interval lies within the margin, else not reproduced if it is separated from 0.
-    not_above, not_below: the same with one end of the interval and one sign.
-    All others claim a positive difference: reproduced if it is separated and positive ("within the margin" is added if
-    the interval also lies within it); not reproduced if it is separated and negative, or not separated and within the
-    margin.  Everything else is not separated, also a difference without an interval.
+    | claim     | supported                  | contradicted                             |
+    |-----------|----------------------------|------------------------------------------|
+    | alike     | -margin < low, high < margin | low > margin or high < -margin         |
+    | not_above | high < margin              | low > margin                             |
+    | not_below | -margin < low              | high < -margin                           |
+    | others    | low > 0                    | high < -margin                           |
+
+    Everything else is undecided, also a contrast without an interval.  So a claim is contradicted only where the whole
+    interval lies beyond the margin, and never for a difference that is separated from 0 and does not matter.  A claim
+    of a difference says whether its interval lies within the margin.
     """
-    low, high, kind = comparison.low, comparison.high, comparison.kind
-    equivalent = -margin < low and high < margin  # False without an interval, whose ends are nan
-    separated = kind in ("A better", "B better")
-    if expect == "not_above":
-        equivalent, separated = high < margin, kind == "A better"
-    if expect == "not_below":
-        equivalent, separated = -margin < low, kind == "B better"
-    if expect in ("alike", "not_above", "not_below"):
-        return "reproduced" if equivalent else "not reproduced" if separated else "not separated"
-    if kind == "A better":
-        return "reproduced, within the margin" if equivalent else "reproduced"
-    return "not reproduced" if kind == "B better" or equivalent else "not separated"
+    low, high = comparison.low, comparison.high  # nan without an interval: every comparison with it is false
+    within = -margin < low and high < margin
+    supported, contradicted = {
+        "alike": (within, low > margin or high < -margin),
+        "not_above": (high < margin, low > margin),
+        "not_below": (-margin < low, high < -margin),
+    }.get(expect, (low > 0, high < -margin))
+    verdict = "supported" if supported else "contradicted" if contradicted else "undecided"
+    difference = expect not in ("alike", "not_above", "not_below")
+    return f"{verdict}, within the margin" if difference and within and not contradicted else verdict
 
 
-def evaluate_hypotheses(results: Results) -> list[HypothesisResult]:
-    """Test every hypothesis of the study, as one family.  Raises ValueError if a run lacks what others have."""
-    margin, hypotheses = results.study.report.margin / 100, results.study.hypotheses
-    differences = [_differences(results, h) for h in hypotheses]
-    comparisons = compare_pairs([paired(d_S, np.zeros_like(d_S)) for _, d_S, _ in differences], margin)
+def hypothesis_contrasts(results: Results) -> list[Contrast | None]:
+    """The contrast of each hypothesis; None where the records cannot answer it yet."""
+    measured = any(run.finished for run in results)
+    tasks = [_task(results, h)[0] if measured else None for h in results.study.hypotheses]
+    return [None if t is None else of_claim(h, t) for h, t in zip(results.study.hypotheses, tasks, strict=True)]
+
+
+def evaluate_hypotheses(results: Results, decisions: Decisions | None = None) -> list[HypothesisResult]:
+    """The result of every hypothesis, in the study's order.  Raises ValueError if a run lacks what others have."""
+    margin, contrasts = results.study.report.margin / 100, hypothesis_contrasts(results)
+    if decisions is None:
+        decisions = Decisions(results, margin)
+        decisions.decide(c for c in contrasts if c is not None)
     rows = []
-    for h, comparison, (task, d_S, missing) in zip(hypotheses, comparisons, differences, strict=True):
+    for h, contrast in zip(results.study.hypotheses, contrasts, strict=True):
         ended, planned = _progress(results, h)
-        failed = 0 if missing or ended < planned else ended - len(d_S)
+        task, missing = h.measure, ""
+        if contrast is not None:
+            task, comparison = contrast.place[0], decisions.of(contrast)
+        else:
+            comparison = compare_pairs([paired([], [])], margin)[0]
+            valid = _task(results, h)[1] if any(run.finished for run in results) else None
+            if valid is not None:
+                missing = f"no set '{h.measure}' with {h.metric} here; valid: {', '.join(valid) or 'none'}"
+        failed = 0 if missing or ended < planned else ended - comparison.pair.n
         rows.append(HypothesisResult(h, task, comparison, margin, ended, planned, missing, failed))
     return rows
 
@@ -94,37 +110,6 @@ def progress(results: Results, arms: list[str]) -> tuple[int, int]:
         if all(seed in results.runs[a] and results.runs[a][seed].record["status"] in ENDED for a in arms)
     ]
     return len(ended), len(planned)
-
-
-def _differences(results: Results, h: Hypothesis) -> tuple[str, np.ndarray, str]:
-    """(evaluation set, d_S, what is missing)."""
-    if not any(run.finished for run in results):
-        return h.measure, np.zeros(0), ""
-    task, valid = _task(results, h)
-    if task is None:
-        return h.measure, np.zeros(0), f"no set '{h.measure}' with {h.metric} here; valid: {', '.join(valid) or 'none'}"
-    arms = [arm for arm in h.arms if arm != START]
-    seeds = results.seeds(*arms)
-
-    def value_S(arm: str, at: float, metric: str = h.metric) -> np.ndarray:
-        key: Key = (task, "strict", metric)
-        if arm == START:
-            return results.value_SF(arms[0], key, [0.0], seeds)
-        # within an arm: as measured, at the end of an iteration; between arms: interpolated to equal budgets
-        read = results.value_SF if h.expect in ALONE else partial(interpolation.value_SF, results)
-        return read(arm, key, [at], seeds)
-
-    a, b = h.arms[0], h.arms[-1]
-    if h.expect == "gain":
-        d_S1 = value_S(a, h.at) - value_S(a, h.since)
-    elif h.expect == "slows":
-        d_S1 = 2 * value_S(a, h.at) - value_S(a, h.since) - value_S(a, 1.0)
-    elif h.expect == "gap_closes":
-        at_1 = f"{h.metric.partition('@')[0]}@1"
-        d_S1 = (value_S(a, h.at, at_1) - value_S(b, h.at, at_1)) - (value_S(a, h.at) - value_S(b, h.at))
-    else:
-        d_S1 = value_S(a, h.at) - value_S(b, h.at)
-    return task, d_S1[:, 0], ""
 
 
 def _task(results: Results, h: Hypothesis) -> tuple[str | None, list[str]]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evals.statistics.comparison import t_interval
+from evals.statistics.estimates import t_interval
 from harness.reports.loading import Key, Results
 
 Interval = tuple[float, float] | None

@@ -12,25 +12,18 @@ from typing import Any
 
 import numpy as np
 
-from evals.statistics.comparison import (
-    Comparison,
-    clopper_pearson,
-    compare_pairs,
-    crossed_bootstrap,
-    iqm,
-    paired,
-    percentiles,
-    probability_of_improvement,
-    t_interval,
-)
+from evals.statistics.comparison import Comparison, paired
+from evals.statistics.estimates import clopper_pearson, iqm, probability_of_improvement, t_interval
 from evals.statistics.learning_curves import Crossover, crossover, reached
 from harness.accounting.budget import UNITS
 from harness.reports.analysis.budget_audit import Audit, Delay, audit_budget, largest_delay
-from harness.reports.analysis.hypotheses import HypothesisResult, evaluate_hypotheses
+from harness.reports.analysis.contrasts import Contrast, Decisions
+from harness.reports.analysis.hypotheses import HypothesisResult, evaluate_hypotheses, hypothesis_contrasts
 from harness.reports.analysis.interpolation import budget_fraction, value_SF
 from harness.reports.analysis.logged_metrics import LoggedMetric, logged_metrics
 from harness.reports.analysis.pass_at_k import AtK, at_k
 from harness.reports.loading import EvalTask, Key, Results, RunRecord
+from harness.studies.registration import later
 from harness.studies.status import endpoint_of, select_trial
 
 COLLAPSE = 0.10  # loss of accuracy at temperature 1 against the start
@@ -89,13 +82,14 @@ class Pair:
     b: str
     comparison: Comparison
     improvement: float  # P(a run of A is better than a run of B)
-    crossed: Interval  # of A - B under resampled seeds and problems; None if outcomes were not kept
+    seeds_alone: Interval  # of A - B over seeds, for these problems, at 95 % and uncorrected
     crossover: Crossover | None  # in fractions of the budget; None with fewer than two points after the start
+    post_hoc: bool = False  # one of the arms was added after the study had been locked
 
 
 @dataclass(frozen=True)
 class Block:
-    """A family of comparisons."""
+    """A table of arms and its pairs."""
 
     name: str
     arms: list[str]
@@ -125,13 +119,27 @@ class Findings:
     at_k: list[AtK]
     logged: list[LoggedMetric]
 
+    @property
+    def asked_before(self) -> list[HypothesisResult]:
+        return [r for r in self.hypotheses if not r.hypothesis.post_hoc]
+
+    @property
+    def asked_after(self) -> list[HypothesisResult]:
+        """Post hoc: asked after runs had ended."""
+        return [r for r in self.hypotheses if r.hypothesis.post_hoc]
+
 
 def summarize(results: Results) -> Findings:
     """The findings of a study.  Raises ValueError, naming the file, if a record lacks what others have."""
     report, tasks = results.study.report, {t.name: t for t in results.tasks}
     arms = {arm: _arm(results, arm) for arm in results.runs if results.seeds(arm)}
     families = report.blocks or {"": list(results.runs)}
-    blocks = [_block(results, name, [a for a in members if a in arms]) for name, members in families.items()]
+    decisions = Decisions(results, report.margin / 100)
+    members = {name: [a for a in block if a in arms] for name, block in families.items()}
+    pairs = {name: _pairs(results, block) for name, block in members.items()}
+    asked = [c for c in hypothesis_contrasts(results) if c is not None]
+    decisions.decide([*(_contrast(results, *pair) for block in pairs.values() for pair in block), *asked])
+    blocks = [_block(results, name, block, pairs[name], decisions) for name, block in members.items()]
     trials = {arm: _trials(results, arm) for arm in results.trials}
     start = {t: _start(results, t) for t in tasks} if 0.0 in results.fractions else {}
     return Findings(
@@ -143,7 +151,7 @@ def summarize(results: Results) -> Findings:
         audit=audit_budget(results),
         delay=largest_delay(results),
         trials=trials,
-        hypotheses=evaluate_hypotheses(results),
+        hypotheses=evaluate_hypotheses(results, decisions),
         at_k=at_k(results),
         logged=logged_metrics(results),
     )
@@ -246,31 +254,30 @@ def _collapsed(results: Results, run: RunRecord) -> bool:
 # --- pairs ------------------------------------------------------------------------------------------------------
 
 
-def _block(results: Results, name: str, arms: list[str]) -> Block:
-    report, task, fractions = results.study.report, results.endpoint, results.fractions
-    family = [tuple(pair) for pair in report.family] or list(itertools.combinations(arms, 2))
-    pairs = [(a, b) for a, b in family if a in arms and b in arms]
-    curves = [[value_SF(results, arm, strict(task), fractions, results.seeds(*pair)) for arm in pair] for pair in pairs]
-    comparisons = compare_pairs([paired(a_SF[:, -1], b_SF[:, -1]) for a_SF, b_SF in curves], report.margin / 100)
-    draws = _crossed(results, arms)
+def _pairs(results: Results, arms: list[str]) -> list[tuple[str, str]]:
+    """The pairs of a block: those that the study names, or all."""
+    named = [(a, b) for a, b in results.study.report.family]
+    return [(a, b) for a, b in named or itertools.combinations(arms, 2) if a in arms and b in arms]
+
+
+def _contrast(results: Results, a: str, b: str) -> Contrast:
+    added, _ = later(results.lock, results.study)
+    return Contrast(a, b, (results.endpoint, "exact_match", 1.0), post_hoc=a in added or b in added)
+
+
+def _block(results: Results, name: str, arms: list[str], pairs: list[tuple[str, str]], decisions: Decisions) -> Block:
+    task, fractions = results.endpoint, results.fractions
     rows = []
-    for (a, b), (a_SF, b_SF), comparison in zip(pairs, curves, comparisons, strict=True):
+    for a, b in pairs:
+        a_SF, b_SF = (value_SF(results, arm, strict(task), fractions, results.seeds(a, b)) for arm in (a, b))
         has_curve = sum(f > 0 for f in fractions) > 1 and len(a_SF) > 0
-        crossing = crossover(fractions, a_SF, b_SF, np.random.default_rng(0)) if has_curve else None
+        crossing = crossover(fractions, a_SF, b_SF) if has_curve else None
         all_seeds = [results.value_SF(arm, strict(task), [1.0], results.seeds(arm))[:, 0] for arm in (a, b)]
-        crossed = percentiles(draws[a] - draws[b]) if draws else None
-        rows.append(Pair(a, b, comparison, probability_of_improvement(*all_seeds), crossed, crossing))
+        alone = paired(a_SF[:, -1], b_SF[:, -1]).interval()
+        contrast = _contrast(results, a, b)
+        improvement = probability_of_improvement(*all_seeds)
+        rows.append(Pair(a, b, decisions.of(contrast), improvement, alone, crossing, contrast.post_hoc))
     return Block(name, arms, rows)
-
-
-def _crossed(results: Results, arms: list[str]) -> dict[str, np.ndarray]:
-    """Resampled means of each arm, over the seeds that all arms have; empty if outcomes were not kept."""
-    seeds = results.seeds(*arms) if arms else []
-    hits = [results.hit_SI(arm, results.endpoint, 1.0, seeds) for arm in arms] if len(seeds) > 1 else []
-    if not hits or any(hit_SI.shape[1] == 0 for hit_SI in hits):
-        return {}
-    draws_BA = crossed_bootstrap(np.stack(hits), np.random.default_rng(0))
-    return dict(zip(arms, draws_BA.T, strict=True))
 
 
 def _trials(results: Results, arm: str) -> list[Trial]:

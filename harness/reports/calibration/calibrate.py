@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from evals.statistics import simulation
-from evals.statistics.comparison import LEVEL
+from evals.statistics.estimates import LEVEL
 from harness.accounting.format import percent
 from harness.config.paths import check_targets
 from harness.records.io import write_json
+from harness.reports.calibration import verdicts
 from harness.reports.calibration.control_runs import read_control_runs
 from harness.reports.calibration.controls import Part, fair_coin, inert_field, one_arm_twice, wrong_signs
 from harness.reports.render.table import Table
@@ -51,7 +52,9 @@ def calibrate(folder: Path, trials: int, say: Say) -> None:
         wrong_signs(base, flipped),
         fair_coin(random_rewards),
     ]
-    parts = [simulated(trials, say), *real]
+    few = min(trials, FEWER)
+    words = [verdicts.seeds_and_problems(few, say), verdicts.words(few, say), verdicts.crossings(few, say)]
+    parts = [simulated(trials, say), *words, *real]
     for part in parts:
         say(f"{part.title}: {part.measured}")
     command = f"harness calibrate {folder.as_posix()}" + (f" --trials {trials}" if trials != TRIALS else "")

@@ -36,7 +36,8 @@ from harness.reports.render.text import bracket, join_words, p_value, points
 
 RUNS, SIZES = 40, (5, 10)  # runs of the one arm, and sizes of the two arms that they are split into
 ALARMS = 0.065  # fraction of splits separated: 5 %, and three standard errors of 2,000 splits
-READINGS = {"A better": "worse", "B better": "better"}  # of B, the arm with flipped advantages
+# of B, the arm with flipped advantages
+READINGS = {"A better": "worse", "B better": "better", "A ahead": "behind", "B ahead": "ahead"}
 EXPLANATORY = ("completions/mean_length", "entropy")  # metrics reported with the effect of random rewards
 
 
@@ -124,7 +125,7 @@ def wrong_signs(base: ControlRuns, arms: Sequence[ControlRuns]) -> Part:
     worse = [f"{percent(flipped, 0)}, by {points(c.pair.mean)} points" for flipped, c in rows if c.kind == "A better"]
     smallest = f"the smallest fraction separated from none is {worse[0]}" if worse else "no fraction is separated"
     changes = "; ".join(f"{percent(_flipped(arm), 0)}: {_changed_fields(base, arm)}" for arm in available)
-    columns = ["flipped", "seeds", "difference", "interval", "p (Holm)", "than none", "detectable"]
+    columns = ["flipped", "seeds", "difference", "interval", "p", "than none", "detectable"]
     text = [
         f"Runs: {describe_runs(base, *arms)}.  Changed, by the fraction of groups with flipped advantages: {changes}.",
         "Final greedy accuracy in domain, none flipped minus some, in points, with simultaneous intervals.",
@@ -151,12 +152,12 @@ def _pair(a: ControlRuns, b: ControlRuns) -> Paired:
 
 def _flipped_cells(flipped: float, c: Comparison) -> list[str]:
     interval = None if c.pair.why else (c.low, c.high)
-    difference = [points(c.pair.mean, sign=True), bracket(interval), p_value(c.p_holm)]
+    difference = [points(c.pair.mean, sign=True), bracket(interval), p_value(c.p)]
     return [percent(flipped, 0), str(c.pair.n), *difference, READINGS.get(c.kind, c.kind), points(c.detectable)]
 
 
 def _flipped_numbers(flipped: float, c: Comparison) -> dict[str, Any]:
-    numbers = {"mean": c.pair.mean, "low": c.low, "high": c.high, "p_holm": c.p_holm, "detectable": c.detectable}
+    numbers = {"mean": c.pair.mean, "low": c.low, "high": c.high, "p": c.p, "detectable": c.detectable}
     finite = {name: x if math.isfinite(x) else None for name, x in numbers.items()}
     return {"flipped": flipped, "seeds": c.pair.n, **finite, "kind": c.kind}
 

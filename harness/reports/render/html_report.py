@@ -18,19 +18,22 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from evals.statistics.comparison import MIN_SEEDS
+from evals.statistics.comparison import AHEAD, BETTER
+from evals.statistics.estimates import MIN_SEEDS
 from harness.accounting.format import point, visible, without_controls
 from harness.reports.analysis.summary import Block, Findings
-from harness.reports.render import figures, provenance, tables
+from harness.reports.render import arms as arm_tables
+from harness.reports.render import caveats, figures, provenance, tables
 from harness.reports.render import text as wording
 from harness.reports.render.reward_models import reward_model_table
 from harness.reports.render.table import Table
 
 TEMPLATES = Path(__file__).with_suffix("")  # the template, its style and its script
 KINDS = {
-    "Separated": ("A better", "B better"),
+    "Better": BETTER,
+    "Ahead, within the margin": AHEAD,
     "Equivalent": ("equivalent", "identical"),
-    "Not separated": ("not separated",),
+    "Undecided": ("undecided",),
     "Not compared": ("no interval",),
 }
 
@@ -44,7 +47,8 @@ def html_page(findings: Findings, svg: Mapping[str, str]) -> str:
         .render(
             study=f.results.study,
             blocks=[_block(f, block) for block in f.blocks],
-            notes=wording.notes(f),
+            cautions=caveats.cautions(f),
+            notes=caveats.notes(f),
             audit=wording.audit_text(f.audit, f.delay),
             without_interval=_without_interval(f),
             figures={name: inline_svg(name, text) for name, text in svg.items()},
@@ -53,12 +57,15 @@ def html_page(findings: Findings, svg: Mapping[str, str]) -> str:
             seeds=tables.seeds(f),
             memory=tables.memory(f),
             phases=tables.phases(f),
+            arms=arm_tables.arms(f) if len(f.results.study.arms) > 1 else None,
+            outcomes=arm_tables.outcomes(f),
             spend=tables.spend(f),
             at_k=tables.at_k(f) if f.at_k else None,
             logged=tables.logged(f) if f.logged else None,
             reward_models=reward_model_table(f),
-            claims=[wording.hypothesis_sentence(result) for result in f.hypotheses],
-            hypotheses=tables.hypotheses(f) if f.hypotheses else None,
+            claims=[wording.hypothesis_sentence(r) for r in f.hypotheses if not r.hypothesis.post_hoc],
+            hypotheses=tables.hypotheses(f) if f.asked_before else None,
+            post_hoc=tables.hypotheses(f, post_hoc=True) if f.asked_after else None,
             tuning=tables.tuning(f) if f.trials else None,
             samples=_samples(f),
             commands=provenance.commands(f.results),

@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 import math
 
-from evals.statistics.comparison import MIN_SEEDS, POWER
+from evals.statistics.comparison import AHEAD, BETTER, POWER
+from evals.statistics.estimates import MIN_SEEDS
 from harness.accounting.budget import UNITS
 from harness.accounting.format import count, flops, size
+from harness.reports.analysis.hypotheses import HypothesisResult
 from harness.reports.analysis.logged_metrics import QUARTERS, metric_names
 from harness.reports.analysis.summary import ArmSummary, Block, Findings
 from harness.reports.render.table import Table
@@ -16,12 +18,15 @@ from harness.reports.render.text import (
     bracket,
     comparison_text,
     crossover_text,
+    over_text,
     overtaking_text,
     p_value,
     points,
+    scope_text,
     simultaneous_interval,
     unit,
 )
+from harness.studies.schema import ALONE, START
 
 
 def accuracy(findings: Findings, block: Block) -> Table:
@@ -30,17 +35,25 @@ def accuracy(findings: Findings, block: Block) -> Table:
     others = [t.name for t in f.results.tasks if t.name != f.endpoint.name]
     halves = sorted((x for x in f.results.fractions if 0 < x < 1), key=lambda x: abs(x - 0.5))[:1]
     columns = ["arm", *_tuned_names(f), "seeds", f.endpoint.name, "95 %", "IQM", *(f"at {100 * x:g} %" for x in halves)]
-    columns += [*others, f"{unit(_budget(f))} to {100 * level:g} %", "zero-variance groups", "collapsed", "95 %, exact"]
+    columns += [
+        *others,
+        "updates",
+        f"{unit(_budget(f))} to {100 * level:g} %",
+        "zero-variance groups",
+        "collapsed",
+        "95 %, exact",
+    ]
     rows = []
     if f.start:
         first = ["start", *[""] * (len(_tuned_names(f)) + 1), points(f.start[f.endpoint.name]), "", ""]
-        rows.append([*first, *[""] * len(halves), *(points(f.start[t]) for t in others), *[""] * 4])
+        rows.append([*first, *[""] * len(halves), *(points(f.start[t]) for t in others), *[""] * 5])
     for arm in (f.arms[name] for name in block.arms):
         tuned = [f"{x:g}" if isinstance(x, float) else str(x) for x in arm.tuned.values()]
         interval = bracket(arm.interval) if arm.interval else f"needs {MIN_SEEDS} seeds"
         row = [arm.name, *tuned, str(arm.finished), points(arm.mean), interval, points(arm.iqm)]
         row += [points(arm.matched.mean_F[f.results.fractions.index(x)]) for x in halves]
         row += [points(arm.curves[t].mean_F[-1]) for t in others]
+        row += [amount(arm.spend_F["updates"][-1])]
         row += [amount(arm.budget_to_level) if math.isfinite(arm.budget_to_level) else "never"]
         row += ["-" if arm.zero_variance is None else f"{100 * arm.zero_variance:.0f} %"]
         ended = sum(s.status.startswith(("finished", "failed")) for s in arm.seeds)
@@ -79,23 +92,30 @@ def _described(f: Findings) -> str:
 
 def pairs(findings: Findings, block: Block) -> Table:
     """One row per pair of a block."""
-    columns = ["A", "B", "A - B", "95 %, simultaneous", "p (Holm)", "result", "detectable", "r", "P(A > B)"]
-    columns += ["95 %, seeds and problems", "crossover"]
+    columns = ["A", "B", "A - B", "95 %, family", "p", "result", "detectable", "r", "P(A > B)"]
+    columns += ["95 %, seeds alone", "problems' share", "crossover"]
     rows = []
     for pair in block.pairs:
         c, r = pair.comparison, pair.comparison.pair.correlation
-        result = {"A better": f"{pair.a} better", "B better": f"{pair.b} better"}.get(c.kind, c.kind)
+        result: str = c.kind
+        if c.kind in (*BETTER, *AHEAD):
+            result = f"{pair.a if c.kind[0] == 'A' else pair.b} {c.kind[2:]}{', within the margin' * (c.kind in AHEAD)}"
+        result += " (post hoc)" * pair.post_hoc
+        share = "-" if math.isnan(c.pair.problem_share) else f"{100 * c.pair.problem_share:.0f} %"
         row = [pair.a, pair.b, points(c.pair.mean, sign=True), c.pair.why or bracket(simultaneous_interval(pair))]
-        row += [p_value(c.p_holm), result, points(c.detectable), "-" if math.isnan(r) else f"{r:.2f}"]
-        rows.append([*row, f"{pair.improvement:.2f}", bracket(pair.crossed), crossover_text(findings, pair)])
-    m = sum(not p.comparison.pair.why for p in block.pairs)
+        row += [p_value(c.p), result, points(c.detectable), "-" if math.isnan(r) else f"{r:.2f}"]
+        rows.append([*row, f"{pair.improvement:.2f}", bracket(pair.seeds_alone), share, crossover_text(findings, pair)])
+    margin = f"{findings.results.study.report.margin:g} points"
     note = (
-        f"Points of `{findings.endpoint.name}`.  Paired t-tests over seeds with Holm's correction over {m} "
-        f"pair{'s' * (m != 1)}; simultaneous intervals (Bonferroni, cut off at 0 if only Holm separates).  Equivalent: "
-        f"the interval lies within {findings.results.study.report.margin:g} points.  Detectable: the true difference "
-        f"that these seeds would separate with probability {POWER:g}.  r: correlation of A and B over seeds.  "
-        f"P(A > B): for one run of each.  Crossover: where the curves last cross after the start, in "
-        f"{unit(_budget(findings))}, with its interval and the fraction of resamples without a crossing."
+        f"Points of `{findings.endpoint.name}`, paired by seed, {scope_text(block)}: all pairs and claims that compare "
+        "arms of this study.  Intervals are at the level at which one step-down over the family decides, so that no "
+        f"word of it is wrong with probability 95 %.  Better: the interval excludes 0 and does not lie within {margin}."
+        f"  Ahead: it excludes 0 and lies within.  Equivalent: it contains 0 and lies within.  Undecided: all else.  "
+        f"Detectable: the true difference that would be told from 0 with probability {POWER:g}.  r: correlation of A "
+        "and B over seeds.  P(A > B): for one run of each.  Seeds alone: uncorrected, for these problems.  Problems' "
+        "share: of the variance of A - B, what the choice of problems adds.  Crossover: where the curves last cross "
+        f"after the start, in {unit(_budget(findings))}, with the 95 % interval that inverts the t-interval of A - B "
+        "along the curve."
     )
     return Table(f"Pairs{f', {block.name}' if block.name else ''}", columns, rows, note)
 
@@ -175,29 +195,42 @@ def logged(findings: Findings) -> Table:
     return Table("Training metrics by quarter", columns, rows, note)
 
 
-def hypotheses(findings: Findings) -> Table:
-    """One row per hypothesis: the claim, the comparison that tests it, and its result."""
-    columns = ["", "claim", "comparison", "difference", "95 %, simultaneous", "seeds", "detectable", "verdict"]
+def hypotheses(findings: Findings, post_hoc: bool = False) -> Table:
+    """One row per hypothesis: the claim, the comparison that tests it, and its result.  `post_hoc`: of those that were
+    asked after runs had ended, a table of its own."""
+    columns = ["", "claim", "comparison", "difference", "95 %, family", "over", "detectable", "verdict"]
     rows = []
-    for t in findings.hypotheses:
+    asked = [t for t in findings.hypotheses if t.hypothesis.post_hoc == post_hoc]
+    for t in asked:
         c = t.comparison
         row = [t.hypothesis.id, t.hypothesis.says, comparison_text(t), points(c.pair.mean, sign=True)]
-        row += [c.pair.why or bracket((c.low, c.high)), str(c.pair.n), points(c.detectable), t.verdict]
+        row += [c.pair.why or bracket((c.low, c.high)), over_text(c.pair), points(c.detectable), t.verdict]
         rows.append([*row, t.hypothesis.settle])
-    m = sum(not t.comparison.pair.why for t in findings.hypotheses)
-    notes = [f"{t.hypothesis.id}: {t.hypothesis.note}" for t in findings.hypotheses if t.hypothesis.note]
-    sources = [t.hypothesis.source for t in findings.hypotheses if t.hypothesis.source]
+    notes = [f"{t.hypothesis.id}: {t.hypothesis.note}" for t in asked if t.hypothesis.note]
+    sources = [t.hypothesis.source for t in asked if t.hypothesis.source]
     note = (
-        f"Points.  Paired differences over seeds with Holm's correction over {m} test{'s' * (m != 1)} and simultaneous "
-        f"intervals.  The margin of equivalence is {findings.results.study.report.margin:g} points.  A claim of a "
-        f"difference is reproduced if it is separated in that direction (within the margin: its interval also lies "
-        f"within it), and not reproduced if it is separated in the opposite direction or equivalent.  A claim of "
-        f"equivalence is reproduced if the interval lies within the margin, a claim of not higher or not lower if one "
-        f"end of it does.  Intervals are over seeds, for these problems.  Detectable: the true difference that these "
-        f"seeds would separate with probability {POWER:g}."
+        f"Points, paired by seed; the margin is {findings.results.study.report.margin:g} points.  {_families(asked)}  "
+        "A claim of a difference is supported if its interval lies above 0 (within the margin: and below the margin), "
+        "a claim of likeness if it lies within the margin, a claim of not higher or not lower if the one end that "
+        "matters does.  A claim is contradicted only where the whole interval lies beyond the margin.  Detectable: the "
+        f"true difference that would be told from 0 with probability {POWER:g}."
     )
+    if post_hoc:
+        note = f"Asked after runs had ended: a family of its own, and no part of any headline.  {note}"
     parts = [note, *dict.fromkeys(notes), f"Sources: {'; '.join(dict.fromkeys(sources))}." if sources else ""]
-    return Table("Hypotheses", [*columns, "what would settle it"], rows, "  ".join(filter(None, parts)))
+    title = "Asked post hoc" if post_hoc else "Hypotheses"
+    return Table(title, [*columns, "what would settle it"], rows, "  ".join(filter(None, parts)))
+
+
+def _families(asked: list[HypothesisResult]) -> str:
+    """The sizes of the families of these claims."""
+    sizes: dict[bool, int] = {}
+    for t in asked:
+        if not t.comparison.pair.why:
+            sizes[t.hypothesis.expect in ALONE or START in t.hypothesis.arms] = t.comparison.family
+    parts = [f"{sizes[False]} contrasts between arms"] if False in sizes else []
+    parts += [f"{sizes[True]} of an arm with its own start"] if True in sizes else []
+    return f"Families: {' and '.join(parts)}." if parts else ""
 
 
 def memory(findings: Findings) -> Table:

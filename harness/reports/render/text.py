@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Callable
 
+from evals.statistics.comparison import AHEAD, BETTER, Paired
 from harness.reports.analysis.budget_audit import Audit, Delay
 from harness.reports.analysis.hypotheses import HypothesisResult
 from harness.reports.analysis.pass_at_k import overtaking_k
@@ -66,39 +67,48 @@ def simultaneous_interval(pair: Pair) -> Interval:
 
 
 def pair_sentence(pair: Pair, margin: float) -> str:
-    """One pair in one clause: "ppo beats grpo by 0.8 points [0.0, 1.6]"."""
+    """One pair in one clause: "ppo is better than grpo by 2.8 points [1.0, 4.6]"."""
     c, a, b = pair.comparison, pair.a, pair.b
     mean, interval = points(c.pair.mean, sign=True), bracket(simultaneous_interval(pair))
-    if c.kind == "A better":
-        return f"{a} beats {b} by {points(c.pair.mean)} points {interval}"
-    if c.kind == "B better":
-        return f"{b} beats {a} by {points(-c.pair.mean)} points {bracket((-c.high, -c.low))}"
+    if c.kind in (*BETTER, *AHEAD):
+        ahead, behind, ends = (a, b, (c.low, c.high)) if c.kind[0] == "A" else (b, a, (-c.high, -c.low))
+        by = f"by {points(abs(c.pair.mean))} points {bracket(ends)}"
+        if c.kind in AHEAD:
+            return f"{ahead} is ahead of {behind} {by}, within the margin of {margin:g}"
+        return f"{ahead} is better than {behind} {by}"
     if c.kind == "equivalent":
         return f"{a} and {b} are equivalent within {margin:g} points ({mean} {interval})"
     if c.kind == "identical":
         return f"{a} and {b} are identical at every seed ({_seeds(c.pair.n)})"
-    if c.kind == "not separated":
+    if c.kind == "undecided":
         detectable = f"{points(c.detectable)} detectable with {_seeds(c.pair.n)}"
-        return f"{a} and {b} are not separated ({mean} {interval}; {detectable})"
+        return f"{a} against {b} is undecided ({mean} {interval}; {detectable})"
     return f"{a} and {b} cannot be compared yet ({c.pair.why})"
 
 
-ORDER = ("A better", "B better", "equivalent", "not separated", "identical", "no interval")
+ORDER = (*BETTER, *AHEAD, "equivalent", "undecided", "identical", "no interval")
 
 
 def pair_sentences(block: Block, margin: float) -> list[str]:
-    """Every pair of a block: separated pairs first, then by the size of the difference."""
+    """Every pair of a block: better and ahead first, then by the size of the difference."""
 
     def rank(pair: Pair) -> tuple[int, float]:
-        return max(1, ORDER.index(pair.comparison.kind)), -abs(pair.comparison.pair.mean)
+        kind = pair.comparison.kind
+        return ORDER.index(kind) - ORDER.index(kind) % 2 * (kind in (*BETTER, *AHEAD)), -abs(pair.comparison.pair.mean)
 
     return [pair_sentence(pair, margin) for pair in sorted(block.pairs, key=rank)]
 
 
 def headline(findings: Findings, block: Block) -> str:
-    """The result of a block in one sentence: every pair if there are at most three, else the separated pairs."""
+    """The result of a block in one sentence: every pair if there are at most three, else which arms are better.
+
+    Pairs of arms that were added after the study was locked are not in it.
+    """
+    block = dataclasses.replace(block, pairs=[pair for pair in block.pairs if not pair.post_hoc])
     budget = findings.results.example.record["budget"]
     at = f"At {amount(budget['limit'])} {unit(budget['unit'])}{f' ({block.name})' if block.name else ''},"
+    if any(not pair.comparison.pair.why for pair in block.pairs):
+        at = f"{at} {scope_text(block)}:"
     if not block.pairs:
         if not block.arms:
             return f"{at} no arm has a finished run."
@@ -110,11 +120,23 @@ def headline(findings: Findings, block: Block) -> str:
     return f"{at} {'; '.join([*_separated(block), _undecided(findings, block)])}."
 
 
+def scope_text(block: Block) -> str:
+    """What the words of a block's pairs are about: "in a family of 15 contrasts over 5 seeds and 1,000 problems"."""
+    compared = [p.comparison for p in block.pairs if not p.comparison.pair.why]
+    if not compared:
+        return "in no family, for no pair has an interval"
+    m, n = compared[0].family, {c.pair.n for c in compared}
+    seeds = f"{min(n)} seeds" if len(n) == 1 else f"{min(n)} to {max(n)} seeds"
+    problems = {c.pair.problems for c in compared if c.pair.problems}
+    over = f"{seeds} and {max(problems):,} problems" if problems else f"{seeds}, for these problems"
+    return f"in a family of {m} contrast{'s' * (m != 1)} over {over}"
+
+
 def _separated(block: Block) -> list[str]:
     """One clause per arm that is worse than others, with the range of the differences; most losses first."""
     lost: dict[str, dict[str, Pair]] = {}
     for pair in block.pairs:
-        if pair.comparison.kind in ("A better", "B better"):
+        if pair.comparison.kind in BETTER:
             winner, loser = (pair.a, pair.b) if pair.comparison.kind == "A better" else (pair.b, pair.a)
             lost.setdefault(loser, {})[winner] = pair
     clauses = []
@@ -124,20 +146,22 @@ def _separated(block: Block) -> list[str]:
         else:
             by = [points(x) for x in sorted(abs(pair.comparison.pair.mean) for pair in winners.values())]
             size = by[0] if by[0] == by[-1] else f"{by[0]} to {by[-1]}"
-            clauses.append(f"{join_words(list(winners))} beat {loser} by {size} points")
+            clauses.append(f"{join_words(list(winners))} are better than {loser} by {size} points")
     return clauses
 
 
 def _undecided(findings: Findings, block: Block) -> str:
-    """The other pairs: "of the other 13 pairs, 5 are equivalent within 2 points and 8 are not separated"."""
-    kinds = [p.comparison.kind for p in block.pairs if p.comparison.kind not in ("A better", "B better")]
+    """The other pairs: "of the other 13 pairs, 5 are equivalent within 2 points and 8 are undecided"."""
+    kinds: list[str] = [p.comparison.kind for p in block.pairs if p.comparison.kind not in BETTER]
+    kinds = ["ahead" if kind in AHEAD else kind for kind in kinds]
     if not kinds:
-        return "every pair is separated"
-    words = {"equivalent": f"equivalent within {findings.results.study.report.margin:g} points"}
+        return "in every pair one arm is better"
+    margin = f"{findings.results.study.report.margin:g} points"
+    words = {"equivalent": f"equivalent within {margin}", "ahead": f"ahead by less than {margin}"}
     words["no interval"] = "without an interval"
     if len(kinds) == 1:
         return f"the other pair is {words.get(kinds[0], kinds[0])}"
-    counts = {kind: kinds.count(kind) for kind in ORDER if kind in kinds}
+    counts = {kind: kinds.count(kind) for kind in ("ahead", *ORDER) if kind in kinds}
     all_pairs = len(kinds) == len(block.pairs)
     if len(counts) == 1:
         return f"{'all' if all_pairs else 'the other'} {len(kinds)} pairs are {words.get(kinds[0], kinds[0])}"
@@ -146,15 +170,16 @@ def _undecided(findings: Findings, block: Block) -> str:
 
 
 def crossover_text(findings: Findings, pair: Pair) -> str:
-    """The budget at the last crossing of A and B: "150,000 [120,000, 180,000]; none in 12 %" of resamples."""
+    """The budget at the last crossing of A and B: "150,000 [120,000, 180,000]"; "or later": open at the end."""
     limit = findings.results.example.record["budget"]["limit"]
     c = pair.crossover
     if c is None:
         return "-"
-    if c.low is None or c.high is None:
-        return "none"
     at = "none" if c.at is None else amount(c.at * limit)
-    return f"{at} [{amount(c.low * limit)}, {amount(c.high * limit)}]; none in {100 * c.none:.0f} %"
+    if c.low is None or c.high is None:
+        return at
+    later = " or later" if c.ends_open else ""
+    return f"{at} [{amount(c.low * limit)}, {amount(c.high * limit)}{later}]"
 
 
 def audit_text(audit: Audit, delay: Delay | None) -> str:
@@ -171,75 +196,6 @@ def audit_text(audit: Audit, delay: Delay | None) -> str:
         f"{100 * delay.lag:.1f} % of the budget late ({delay.run}, at {100 * delay.fraction:g} %); comparisons at a "
         "fraction of the budget are interpolated linearly between a run's evaluations."
     )
-
-
-def notes(findings: Findings, shown: Callable[[str], str] = str) -> list[str]:
-    """Caveats: missing or failed runs, tuning at the edge of its grid, differing environments.
-
-    `shown` is how a page shows what is not our own text: why a run failed, which machine it ran on.
-    """
-    caveats = []
-    for arm in findings.results.study.arms:
-        summary = findings.arms.get(arm)
-        if summary is None:
-            runs = findings.results.runs.get(arm, {})
-            why = "; ".join(f"seed {s}: {shown(r.status)}" for s, r in runs.items()) or "no run yet"
-            caveats.append(f"{arm} has no finished run ({why}) and is not in the tables.")
-            continue
-        missing: dict[str, list[int]] = {}
-        for s in summary.seeds:
-            if s.value is None:
-                missing.setdefault(s.status, []).append(s.seed)
-        if missing:
-            without = [f"{seed_list(numbers)} ({shown(status)})" for status, numbers in missing.items()]
-            caveats.append(f"{arm}: missing {join_words(without)}; its pairs have fewer seeds.")
-    study = findings.results.study
-    for arm in (arm for arm in study.arms if study.tune and study.tuned_as(arm) != arm):
-        caveats.append(f"{arm} was not tuned: it uses the values that were tuned for {study.tuned_as(arm)}.")
-    run_budget = findings.results.example.record["config"]["budget"]
-    trial_budget = study.tune.base.get("budget") if study.tune else None
-    if trial_budget and trial_budget != run_budget:
-        caveats.append(
-            f"The budget of a trial was {_limit(trial_budget)}, that of a run {_limit(run_budget)}: the best values of "
-            "one need not be the best of the other."
-        )
-    edges = [arm for arm, trials in findings.trials.items() if _edge(findings, arm)]
-    if edges:
-        best, grids = ("trial", "its grid") if len(edges) == 1 else ("trials", "their grids")
-        verb = "is" if len(edges) == 1 else "are"
-        caveats.append(
-            f"The best {best} of {join_words(edges)} {verb} at the edge of {grids}: better values may lie outside."
-        )
-    for name, values in _variety(findings).items():
-        if len(values) > 1:
-            words = [shown(word) for word in sorted(map(str, values))]
-            caveats.append(f"The runs differ in {name}: {join_words(words)}.")
-    return caveats
-
-
-def _limit(budget: str) -> str:
-    """ "completions=5120" -> "5,120 completions"."""
-    name, _, limit = budget.partition("=")
-    return f"{amount(float(limit))} {unit(name)}"
-
-
-def _edge(findings: Findings, arm: str) -> bool:
-    tune = findings.results.study.tune
-    if tune is None or arm not in findings.arms:
-        return False
-    grids = [(findings.arms[arm].tuned.get(name), sorted(values)) for name, values in tune.grid.items()]
-    return any(x in (v[0], v[-1]) for x, v in grids if len(v) > 1 and all(type(y) in (int, float) for y in v))
-
-
-def _variety(findings: Findings) -> dict[str, set[object]]:
-    values: dict[str, set[object]] = {"commit": set(), "device": set(), "threads": set(), "torch": set()}
-    for run in findings.results:
-        e = run.record["environment"]
-        values["commit"].add(f"{str(e['commit'])[:10]}{' with local changes' if e['dirty'] else ''}")
-        values["device"].add(f"{e['device']} ({e.get('cpu', '')})")
-        values["threads"].add(e["threads"])
-        values["torch"].add(e["packages"]["torch"])
-    return values
 
 
 # --- claims of papers -------------------------------------------------------------------------------------------
@@ -274,7 +230,12 @@ def hypothesis_sentence(t: HypothesisResult) -> str:
     if t.missing or not c.pair.n:
         return text
     interval = c.pair.why or bracket((c.low, c.high))
-    return f"{text} ({points(c.pair.mean, sign=True)} {interval}, {_seeds(c.pair.n)})"
+    return f"{text} ({points(c.pair.mean, sign=True)} {interval}, {over_text(c.pair)})"
+
+
+def over_text(pair: Paired) -> str:
+    """What a difference is an average over: "5 seeds, 500 problems"; over seeds alone: "5 seeds"."""
+    return f"{_seeds(pair.n)}, {pair.problems:,} problems" if pair.problems else _seeds(pair.n)
 
 
 def overtaking_text(findings: Findings) -> str:

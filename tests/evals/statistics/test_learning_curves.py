@@ -1,4 +1,4 @@
-"""Crossings and costs by hand, against a fine grid, and against resamples drawn one by one."""
+"""Crossings and costs by hand and against a fine grid; how often the interval of a crossing holds."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from evals.statistics.learning_curves import crossover, last_crossing, reached
 from tests.helpers import close
@@ -42,8 +43,7 @@ def test_last_crossing_leaves_a_zero_after_standing_there() -> None:
 
 def test_without_the_start_every_point_counts() -> None:
     close(last_crossing([0.25, 0.5, 0.75, 1], [-1, 1, 2, 3]), 0.375)
-    got = crossover([0.5, 1], np.array([[-1.0, 1.0]]), np.zeros((1, 2)), np.random.default_rng(4), 10)
-    assert (got.at, got.none) == (0.75, 0)
+    assert crossover([0.5, 1], np.array([[-1.0, 1.0]]), np.zeros((1, 2))).at == 0.75
 
 
 def test_last_crossing_on_a_grid() -> None:
@@ -76,52 +76,58 @@ def test_reached_on_a_grid() -> None:
     assert 0 < never < 200
 
 
-def test_crossover_draws_pairs_of_seeds() -> None:
-    """Against a loop over the same draws; what a seed adds to both arms is not noise."""
-    seeds, resamples = 4, 300
-    noise = np.random.default_rng(5).normal(0, 0.4, (2, seeds, len(POINTS)))
-    a_SF, b_SF = noise[0] + 0.2 * (POINTS - 1), noise[1]
-    drawn_BS = np.random.default_rng(3).integers(0, seeds, (resamples, seeds))
-    places = [last_crossing(POINTS, sum(a_SF[s] - b_SF[s] for s in drawn_S) / seeds) for drawn_S in drawn_BS]
-    crossed = sorted(p for p in places if p is not None)
-    assert 0.01 < 1 - len(crossed) / resamples < 0.99
-
-    shared_S1 = 100 * np.arange(seeds)[:, None]
-    for shift in (0, shared_S1):
-        got = crossover(POINTS, a_SF + shift, b_SF + shift, np.random.default_rng(3), resamples)
+def test_crossover_inverts_the_paired_interval() -> None:
+    """Against scipy's test at each place of a grid; what a seed adds to both arms is not noise."""
+    seeds, grid = 4, np.linspace(POINTS[1], POINTS[-1], 701)
+    noise = np.random.default_rng(5).normal(0, 0.2, (2, seeds, len(POINTS)))
+    a_SF, b_SF = noise[0] + 0.4 * (POINTS - 1.4), noise[1]
+    d_SX = np.stack([np.interp(grid, POINTS[1:], d_F) for d_F in (a_SF - b_SF)[:, 1:]])
+    inside = grid[stats.ttest_1samp(d_SX, 0).pvalue >= 0.05]
+    assert 100 < len(inside) < 600
+    for shift in (0, 100 * np.arange(seeds)[:, None]):
+        got = crossover(POINTS, a_SF + shift, b_SF + shift)
         close(got.at, last_crossing(POINTS, (a_SF - b_SF).mean(0)))
-        close((got.low, got.high), np.quantile(crossed, [0.025, 0.975]))
-        close(got.none, 1 - len(crossed) / resamples)
+        assert abs(got.low - inside[0]) < 0.01 and abs(got.high - inside[-1]) < 0.01  # each on a grid of its own
+        assert got.ends_open == (inside[-1] == POINTS[-1])
 
 
 def test_crossover_by_hand() -> None:
-    x_F, b_SF = [0, 1, 2], np.zeros((2, 3))
-    # One seed crosses, the other does not, nor does their mean: of four equally likely draws of two, one does.
-    got = crossover(x_F, np.array([[0, -1, 1], [0, 2, 1]]), b_SF, np.random.default_rng(4), 4000)
-    assert (got.at, got.low, got.high) == (None, 1.5, 1.5)
-    assert abs(got.none - 3 / 4) < 4 * math.sqrt(3 / 16 / 4000)
-    never = crossover(x_F, np.array([[0, 2, 1], [0, 2, 1]]), b_SF, np.random.default_rng(4), 10)
-    assert (never.at, never.low, never.high, never.none) == (None, None, None, 1)
-    # One seed has nothing to draw from.
-    alone = crossover(x_F, np.array([[0, -1, 1]]), b_SF[:1], np.random.default_rng(4), 10)
-    assert (alone.at, alone.low, alone.high, alone.none) == (1.5, 1.5, 1.5, 0)
+    x_F, zeros = [0, 1, 2], np.zeros((3, 3))
+    # All seeds cross at 1.5, where alone their difference has no spread.
+    got = crossover(x_F, np.array([[0, -1, 1]] * 3), zeros)
+    assert (got.at, got.low, got.high, got.ends_open) == (1.5, 1.5, 1.5, False)
+    never = crossover(x_F, np.array([[0, 2, 1], [0, 2.1, 1], [0, 2, 1.1]]), zeros)
+    assert (never.at, never.low, never.high, never.ends_open) == (None, None, None, False)
+    # Not separated anywhere: it may be anywhere, or later.
+    noisy = crossover(x_F, np.array([[0, -1, 1], [0, 2, 1], [0, 1, -3]]), zeros)
+    assert (noisy.low, noisy.high, noisy.ends_open) == (1, 2, True)
+    few = crossover(x_F, np.array([[0, -1, 1]] * 2), zeros[:2])
+    assert (few.at, few.low, few.high) == (1.5, None, None)
+
+
+@pytest.mark.parametrize("seeds", [3, 10])
+def test_the_interval_of_a_crossing_covers(seeds: int) -> None:
+    """Where the true curves cross at 0.55; runs differ in level and from point to point."""
+    generator, trials, x_F, covered = np.random.default_rng(7), 300, np.linspace(0, 1, 9), 0
+    for _ in range(trials):
+        noise = 0.02 * generator.standard_normal((seeds, 1)) + 0.015 * generator.standard_normal((seeds, len(x_F)))
+        d_SF = np.where(x_F > 0, 0.15 * (x_F - 0.55) + noise, 0)
+        got = crossover(x_F, d_SF, np.zeros_like(d_SF))
+        covered += got.low is not None and got.high is not None and got.low <= 0.55 <= got.high
+    assert covered >= trials - stats.binom.ppf(1 - 1e-4, trials, 0.06)
 
 
 def test_arms_that_are_level_do_not_cross_by_rounding() -> None:
     # At 2 the seeds' differences are 0.1 and -0.1, in floats 0.3 - 0.2 and 0.1 - 0.2: their mean is -1e-17.
     a_SF, b_SF = np.array([[0.2, 0.3, 0.3, 0.4], [0.2, 0.3, 0.1, 0.4]]), np.full((2, 4), 0.2)
     assert (a_SF - b_SF).mean(0)[2] < 0
-    got = crossover([0, 1, 2, 3], a_SF, b_SF, np.random.default_rng(5), 1000)
-    assert got.at is None
-    # Of the four draws of two seeds one does cross: the second seed twice, back up from -0.1 at 2 to 0.2 at 3.
-    close((got.low, got.high), (2 + 1 / 3, 2 + 1 / 3))
-    assert abs(got.none - 3 / 4) < 4 * math.sqrt(3 / 16 / 1000)
+    assert crossover([0, 1, 2, 3], a_SF, b_SF).at is None
 
 
 @pytest.mark.parametrize(("seeds", "points", "x"), [(0, 3, 3), (2, 2, 2), (2, 4, 3), (2, 3, 4)])
 def test_crossover_refuses(seeds: int, points: int, x: int) -> None:
     with pytest.raises(ValueError, match="two points after the start"):
-        crossover(range(x), np.ones((seeds, points)), np.zeros((seeds, points)), np.random.default_rng(0))
+        crossover(range(x), np.ones((seeds, points)), np.zeros((seeds, points)))
 
 
 def test_curves_have_a_value_at_every_point() -> None:

@@ -18,7 +18,7 @@ import pytest
 from huggingface_hub.utils import logging as hub_logging
 
 from evals import tasks
-from evals.statistics.comparison import wilson
+from evals.statistics.estimates import wilson
 from harness.accounting.budget import UNITS
 from harness.cli import main
 from harness.models.loading import silenced

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from harness.reports.analysis.contrasts import Decisions
 from harness.reports.analysis.summary import Findings
 from harness.reports.render import figures
 from harness.reports.report import write_report
@@ -66,3 +67,15 @@ def findings(folder: Path) -> Findings:
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures take seconds: tests of other things do without."""
     monkeypatch.setattr(figures, "draw", lambda findings, folder: {})
+
+
+@pytest.fixture(autouse=True)
+def over_seeds_alone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if no outcomes had been kept."""
+    if "sampled_problems" not in request.fixturenames:
+        monkeypatch.setattr(Decisions, "_outcomes", lambda *_: None)
+
+
+@pytest.fixture
+def sampled_problems() -> None:
+    """The test's differences are over seeds and problems, where outcomes were kept."""

@@ -47,7 +47,7 @@ def test_one_row_per_hypothesis(full: Path) -> None:
     later, one, two = rows(text, "hypotheses")
     assert [row[0] for row in (later, one, two)] == ["H1", "H1", "H2"]
     assert two[1] == "a ends higher" and "`arithmetic`" in two[2]
-    assert two[3].startswith("+50.0 [") and two[4] == "**reproduced**"
+    assert two[3].startswith("+50.0 [") and two[4] == "**supported**"
     assert two[5:] == ["some/model, 160 completions, 3 seeds", "more seeds", "[two](two/report.md)"]
     assert one[4] == "**not yet run: 3 of 4 seeds**"
     assert later[3:6] == ["-", "not yet run: 0 of 5 seeds", "nano, 10,240 completions, none of 5 seeds yet"]
@@ -55,7 +55,7 @@ def test_one_row_per_hypothesis(full: Path) -> None:
 
 def test_one_row_per_study(full: Path) -> None:
     later, one, two = rows(write_overview(full).read_text(), "studies")
-    assert two[:2] == ["[two](two/report.md)", "Which?"] and "a beats b" in two[2] and "50.0" in two[2]
+    assert two[:2] == ["[two](two/report.md)", "Which?"] and "a is better than b" in two[2] and "50.0" in two[2]
     assert two[3:] == ["3 of 3", "0123456789", "120"]  # six runs of 20 s
     assert one[3] == "3 of 4"
     assert [*later[:2], *later[3:]] == ["[later](later/)", "When?", "0 of 5", "-", "0"]
@@ -89,14 +89,14 @@ def test_the_parts_may_stand_in_another_document(full: Path) -> None:
 def test_one_row_per_claim(full: Path) -> None:
     """A hypothesis with all its seeds is in the column of its verdict; the seeds of H1 have not ended."""
     table = part(full, "collection", "claims")
-    assert table.columns == ["claim", "reproduced", "not reproduced", "not separated", "no verdict", "study"]
+    assert table.columns == ["claim", "supported", "contradicted", "undecided", "no verdict", "study"]
     h1, h2 = table.rows
     assert h1[:4] == ["H1", "-", "-", "-"] and h1[4].startswith("a ends higher: -<br>a ends higher: +50.0 [")
     assert h1[5] == "[later](collection/later/), [one](collection/one/report.md)"
     assert h2[1].startswith("a ends higher: +50.0 [") and h2[2:] == ["-", "-", "-", "[two](collection/two/report.md)"]
     for name in ("one", "later"):
         shutil.rmtree(full / name)
-    assert part(full, "collection", "claims").columns[-2:] == ["not separated", "study"]
+    assert part(full, "collection", "claims").columns[-2:] == ["undecided", "study"]
 
 
 def test_every_verdict_has_its_column(full: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from harness.reports.analysis.summary import Findings
+from harness.reports.render import caveats
 from harness.reports.render import text as wording
 from harness.reports.render.provenance import samples
 from harness.reports.report import write_report
@@ -24,6 +25,8 @@ from tests.harness.record_factory import (
 from tests.harness.reports.conftest import HOSTILE, VALUES
 from tests.harness.reports.markdown import check_tables, tables_of
 from tests.helpers import ROOT
+
+pytestmark = pytest.mark.usefixtures("sampled_problems")
 
 FILES = {"report.md", "report.html", "table.csv", "table.tex"}
 FILES |= {f"{figure}.{kind}" for figure in ("curves", "cost", "at_k", "seeds") for kind in ("svg", "png")}
@@ -104,7 +107,8 @@ def test_nothing_is_written_on_an_error(tmp_path: Path) -> None:
 def test_every_row_has_as_many_cells_as_its_head(page: str) -> None:
     titles = re.findall(r"^## (.*)", page, re.MULTILINE)
     assert titles == [
-        "all of them", "Pairs, all of them", "two", "Pairs, two", "Spend", "pass@k and maj@k", "Every seed", "Tuning",
+        "all of them", "Pairs, all of them", "two", "Pairs, two", "Arms", "Outcomes", "Spend", "pass@k and maj@k",
+        "Every seed", "Tuning",
         "Memory by part", "Seconds by phase", "Completions at the end", "Commands", "Versions",
     ]  # fmt: skip
     assert check_tables(page) == len(titles) - 1  # the commands are a list
@@ -113,9 +117,10 @@ def test_every_row_has_as_many_cells_as_its_head(page: str) -> None:
 def test_results_come_first(page: str, findings: Findings) -> None:
     lines = [line for line in page.splitlines() if line]
     assert lines[:4] == ["# my_study", "- Question: Which one?", "- Source: nowhere", "- Prediction: up"]
-    notes = wording.notes(findings)
+    notes = caveats.notes(findings)
+    warned = [f"- Caution: {line}" for line in caveats.cautions(findings)]
     expected = [*(f"**{wording.headline(findings, block)}**" for block in findings.blocks)]
-    expected += [wording.audit_text(findings.audit, findings.delay), *(f"- {note}" for note in notes)]
+    expected += [*warned, wording.audit_text(findings.audit, findings.delay), *(f"- {note}" for note in notes)]
     assert lines[4 : 4 + len(expected)] == expected and len(notes) >= 2
 
 

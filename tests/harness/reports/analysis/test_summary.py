@@ -7,8 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from evals.statistics.comparison import crossed
 from harness.accounting.budget import UNITS
 from harness.reports.analysis.summary import COLLAPSE, Findings, Pair, Trial, summarize
 from harness.reports.loading import load_results
@@ -79,7 +81,10 @@ def test_few_seeds_have_no_interval(folder: Folder) -> None:
     assert (findings.arms["a"].interval, findings.arms["b"].interval, findings.arms["b"].sd) == (None, None, None)
     close([findings.arms["a"].mean, findings.arms["a"].sd], [0.85, math.sqrt(0.005)])
     assert findings.arms["a"].curves["sorting"].interval_F == [None] * 3
-    assert (pair_of(findings, "a", "b").comparison.kind, pair_of(findings, "a", "b").crossed) == ("no interval", None)
+    assert (pair_of(findings, "a", "b").comparison.kind, pair_of(findings, "a", "b").seeds_alone) == (
+        "no interval",
+        None,
+    )
 
 
 def test_the_interquartile_mean_leaves_out_the_ends(folder: Folder) -> None:
@@ -248,10 +253,10 @@ def test_a_pair_by_hand(folder: Folder) -> None:
     """Differences 0.3, 0.1 and 0.35: mean 0.25, variance 0.0175."""
     pair = pair_of(findings_of(folder()), "a", "b")
     v, half = pair.comparison, T2 * math.sqrt(0.0175 / 3)
-    close([v.pair.mean, v.pair.sd, v.pair.p, v.p_holm], [0.25, math.sqrt(0.0175), *[p_of_t(0.25, 0.0175)] * 2])
+    close([v.pair.mean, v.pair.sd, v.pair.p, v.p], [0.25, math.sqrt(0.0175), *[p_of_t(0.25, 0.0175)] * 2])
     close([v.low, v.high], [0.25 - half, 0.25 + half])
     close(v.pair.correlation, -0.5)
-    assert (v.kind, v.pair.n, pair.improvement) == ("not separated", 3, 1.0)
+    assert (v.kind, v.pair.n, pair.improvement) == ("undecided", 3, 1.0)
 
 
 def test_all_pairs_of_a_block_are_corrected_together(folder: Folder) -> None:
@@ -259,27 +264,29 @@ def test_all_pairs_of_a_block_are_corrected_together(folder: Folder) -> None:
     assert [(p.a, p.b) for p in findings.blocks[0].pairs] == [("a", "b"), ("a", "c"), ("b", "c")]
     # differences a - c: 0.6, 0.49, 0.53; b - c: 0.3, 0.39, 0.18
     raw = [p_of_t(0.25, 0.0175), p_of_t(0.54, 0.0031), p_of_t(0.29, 0.0111)]
-    adjusted = [raw[0], 3 * raw[1], 2 * raw[2]]  # Holm: the second is the smallest, then the third
-    assert raw[1] < raw[2] < raw[0] and adjusted[1] < adjusted[2]
-    adjusted[0] = max(adjusted[0], adjusted[2])
-    close([p.comparison.p_holm for p in findings.blocks[0].pairs], adjusted)
-    assert [p.comparison.kind for p in findings.blocks[0].pairs] == ["not separated", "A better", "not separated"]
+    # a - c is beyond the margin of 2 points at 0.05 / 3, and leaves the family; the others are not, at 0.05 / 2
+    assert raw[1] < 0.05 / 3 < raw[2] < raw[0]
+    close([p.comparison.p for p in findings.blocks[0].pairs], [2 * p for p in raw])
+    assert {p.comparison.family for p in findings.blocks[0].pairs} == {3}
+    assert [p.comparison.kind for p in findings.blocks[0].pairs] == ["undecided", "A better", "undecided"]
 
 
-def test_blocks_are_families_of_their_own(folder: Folder) -> None:
+def test_all_blocks_are_one_family(folder: Folder) -> None:
+    """What is said of a pair does not depend on the table that it stands in."""
     findings = findings_of(folder("abc", report={"blocks": {"first": ["c", "a"], "second": ["a", "b"]}}))
     assert [(b.name, b.arms) for b in findings.blocks] == [("first", ["c", "a"]), ("second", ["a", "b"])]
     first, second = pair_of(findings, "c", "a"), pair_of(findings, "a", "b", 1)
-    close(first.comparison.p_holm, p_of_t(0.54, 0.0031))
-    close(second.comparison.p_holm, p_of_t(0.25, 0.0175))
-    assert (first.comparison.kind, second.comparison.kind) == ("B better", "not separated")
+    assert first.comparison.family == second.comparison.family == 2
+    close(first.comparison.p, p_of_t(0.54, 0.0031))  # settled, so that one is left
+    close(second.comparison.p, p_of_t(0.25, 0.0175))
+    assert (first.comparison.kind, second.comparison.kind) == ("B better", "undecided")
     assert first.improvement == 0.0 and first.comparison.pair.mean < 0
 
 
 def test_a_declared_family_is_all_that_is_compared(folder: Folder) -> None:
     findings = findings_of(folder("abc", report={"family": [["c", "a"], ["b", "c"]]}))
     assert [(p.a, p.b) for p in findings.blocks[0].pairs] == [("c", "a"), ("b", "c")]
-    close([p.comparison.p_holm for p in findings.blocks[0].pairs], [2 * p_of_t(0.54, 0.0031), p_of_t(0.29, 0.0111)])
+    close([p.comparison.p for p in findings.blocks[0].pairs], [p_of_t(0.54, 0.0031), p_of_t(0.29, 0.0111)])
 
 
 def test_a_failed_seed_leaves_a_pair_with_fewer(folder: Folder) -> None:
@@ -310,12 +317,12 @@ def test_the_margin_is_the_studys(folder: Folder) -> None:
     kinds = {}
     for margin in (1, 2):
         kinds[margin] = pair_of(findings_of(folder(values, report={"margin": margin})), "a", "b").comparison.kind
-    assert kinds == {1: "not separated", 2: "equivalent"}  # the interval ends at 1.8 points
+    assert kinds == {1: "undecided", 2: "equivalent"}  # the interval ends at 1.8 points
 
 
 def test_the_same_runs_are_identical(folder: Folder) -> None:
     pair = pair_of(findings_of(folder({"a": VALUES["a"], "b": VALUES["a"]})), "a", "b")
-    assert (pair.comparison.kind, pair.improvement, pair.crossed) == ("identical", 0.5, (0.0, 0.0))
+    assert (pair.comparison.kind, pair.improvement, pair.seeds_alone) == ("identical", 0.5, (0.0, 0.0))
 
 
 def test_improvement_counts_all_runs_and_halves_ties(folder: Folder) -> None:
@@ -326,12 +333,22 @@ def test_improvement_counts_all_runs_and_halves_ties(folder: Folder) -> None:
     close(pair_of(findings_of(folder(values, fractions=(0, 1))), "a", "b").improvement, 3.5 / 6)
 
 
-def test_seeds_and_problems_resampled(folder: Folder) -> None:
-    """Where every problem is right under A and wrong under B there is nothing to vary."""
-    values = {"a": {s: [0.3, 1.0] for s in range(2)}, "b": {s: [0.3, 0.0] for s in range(3)}}
-    assert pair_of(findings_of(folder(values, fractions=(0, 1))), "a", "b").crossed == (1.0, 1.0)
+def test_seeds_and_problems(folder: Folder, sampled_problems: None) -> None:
+    """Of 100 problems A solves the first 90, 80 and 85, and B the first 60, 70 and 50: the differences are blocks of
+    ones, and the standard error is that of the two-way table."""
     pair = pair_of(findings_of(folder()), "a", "b")
-    assert pair.crossed is not None and 0.05 < pair.crossed[0] < 0.25 < pair.crossed[1] < 0.45
+    d_SI = np.array([[float(low <= i < high) for i in range(100)] for low, high in ((60, 90), (70, 80), (50, 85))])
+    expected = crossed(d_SI, np.zeros_like(d_SI))
+    close([pair.comparison.pair.mean, pair.comparison.pair.stderr, pair.comparison.pair.df],
+          [0.25, expected.stderr, expected.df])  # fmt: skip
+    assert (pair.comparison.pair.scope, pair.comparison.pair.problems) == ("seeds and problems", 100)
+    assert pair.seeds_alone is not None and pair.comparison.pair.stderr > math.sqrt(0.0175 / 3) * 0.9
+
+
+def test_a_benchmark_is_all_that_is_meant(folder: Folder, sampled_problems: None) -> None:
+    pair = pair_of(findings_of(folder(report={"problems": "fixed"})), "a", "b")
+    assert pair.comparison.pair.scope == "seeds"
+    close([pair.comparison.low, pair.comparison.high], list(pair.seeds_alone or ()))
 
 
 def forget_outcomes(path: Path) -> None:
@@ -339,27 +356,27 @@ def forget_outcomes(path: Path) -> None:
 
 
 @pytest.mark.parametrize("without", ["ab", "b"])
-def test_outcomes_that_nobody_kept(without: str, folder: Folder) -> None:
+def test_outcomes_that_nobody_kept(without: str, folder: Folder, sampled_problems: None) -> None:
     path = folder()
     for arm in without:
         for seed in range(3):
             forget_outcomes(path / arm / f"seed{seed}")
-    assert pair_of(findings_of(path), "a", "b").crossed is None
+    assert pair_of(findings_of(path), "a", "b").comparison.pair.scope == "seeds"
 
 
-def test_outcomes_that_one_seed_did_not_keep(folder: Folder) -> None:
+def test_outcomes_that_one_seed_did_not_keep(folder: Folder, sampled_problems: None) -> None:
     path = folder()
     forget_outcomes(path / "b" / "seed1")
-    assert pair_of(findings_of(path), "a", "b").crossed is None
+    assert pair_of(findings_of(path), "a", "b").comparison.pair.scope == "seeds"
 
 
 def test_where_two_curves_cross(folder: Folder) -> None:
     values = {"a": {s: [0.3, 0.6, 0.5] for s in range(3)}, "b": {s: [0.3, 0.4, 0.7] for s in range(3)}}
     where = pair_of(findings_of(folder(values)), "a", "b").crossover
-    assert where is not None and where.none == 0
+    assert where is not None and not where.ends_open
     close([where.at, where.low, where.high], [0.75] * 3)
     never = pair_of(findings_of(folder()), "a", "b").crossover
-    assert never is not None and (never.at, never.low, never.high, never.none) == (None, None, None, 1.0)
+    assert never is not None and (never.at, never.low is not None, never.ends_open) == (None, True, True)
     short = {arm: {s: y[1:] for s, y in of.items()} for arm, of in values.items()}
     again = pair_of(findings_of(folder(short, fractions=(0.5, 1))), "a", "b").crossover
     assert again is not None and again.at == where.at  # the start is left out, whether it was evaluated or not

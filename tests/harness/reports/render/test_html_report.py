@@ -19,11 +19,14 @@ import pytest
 
 from harness.reports.analysis.summary import Findings, summarize
 from harness.reports.loading import load_results
+from harness.reports.render import caveats
 from harness.reports.render import text as wording
 from harness.reports.render.figures import CAPTIONS, draw
 from harness.reports.render.html_report import html_page, prose
 from harness.reports.render.provenance import commands
 from tests.harness.record_factory import a_record, rows, unfinished, write, write_study, write_trial
+
+pytestmark = pytest.mark.usefixtures("sampled_problems")
 
 HOSTILE = "</script><img src=x onerror=alert(1)> <b>bold</b> &amp; \u2028\ud800 <script>window.pwned = 1</script>\n  so"
 MEMORY = {"peak_bytes": 2**21, "parts": {"policy": {"bytes": 2**20}, "kv_cache": {"bytes": 2**18}}}
@@ -134,7 +137,8 @@ def test_everything_is_on_the_page(findings: Findings, html: str) -> None:
     expected = [wording.headline(findings, block) for block in findings.blocks]
     expected += [sentence for block in findings.blocks for sentence in wording.pair_sentences(block, margin)]
     expected += [
-        *wording.notes(findings),
+        *caveats.cautions(findings),
+        *caveats.notes(findings),
         wording.audit_text(findings.audit, findings.delay),
         *commands(findings.results),
     ]

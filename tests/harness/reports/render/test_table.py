@@ -31,7 +31,7 @@ def check_latex(text: str) -> list[tuple[int, int]]:
 
 def test_table_tex(folder: Path, findings: Findings) -> None:
     text = (folder / "table.tex").read_text()
-    assert check_latex(text) == [(15, 5), (15, 4)]  # columns, rows with head and start
+    assert check_latex(text) == [(16, 5), (16, 4)]  # columns, rows with head and start
     row = next(line for line in text.splitlines() if r"up\_1" in line)
     assert [cell.strip() for cell in row.split("&")][:6] == [r"up\_1", "0.2", "0.2", "3", "85.0", "[72.6, 97.4]"]
     assert r"completions to 70 \%" in text

@@ -21,16 +21,16 @@ def test_the_main_table(findings: Findings) -> None:
     table = tables.accuracy(findings, findings.blocks[0])
     assert table.title == "all of them" and table.columns == [
         "arm", "lr", "clip_low", "seeds", "arithmetic", "95 %", "IQM", "at 50 %", "arithmetic_t1", "arithmetic_longer",
-        "sorting", "completions to 70 %", "zero-variance groups", "collapsed", "95 %, exact",
+        "sorting", "updates", "completions to 70 %", "zero-variance groups", "collapsed", "95 %, exact",
     ]  # fmt: skip
     assert table.rows == [
-        ["start", "", "", "", "30.0", "", "", "", "30.0", "30.0", "30.0", "", "", "", ""],
-        ["up_1", "0.2", "0.2", "3", "85.0", "[72.6, 97.4]", "85.0", "50.0", "85.0", "85.0", "85.0", "126", "25 %",
-         "1 of 4", "[0.6, 80.6]"],
-        ["up_2", "0.2", "0.2", "3", "60.3", "[35.5, 85.2]", "60.3", "40.0", "60.3", "60.3", "60.3", "never", "25 %",
-         "0 of 3", "[0.0, 70.8]"],
-        ["flat", "0.2", "0.2", "3", "31.0", "[28.5, 33.5]", "31.0", "30.0", "31.0", "31.0", "31.0", "never", "25 %",
-         "0 of 3", "[0.0, 70.8]"],
+        ["start", "", "", "", "30.0", "", "", "", "30.0", "30.0", "30.0", "", "", "", "", ""],
+        ["up_1", "0.2", "0.2", "3", "85.0", "[72.6, 97.4]", "85.0", "50.0", "85.0", "85.0", "85.0", "10", "126",
+         "25 %", "1 of 4", "[0.6, 80.6]"],
+        ["up_2", "0.2", "0.2", "3", "60.3", "[35.5, 85.2]", "60.3", "40.0", "60.3", "60.3", "60.3", "10", "never",
+         "25 %", "0 of 3", "[0.0, 70.8]"],
+        ["flat", "0.2", "0.2", "3", "31.0", "[28.5, 33.5]", "31.0", "30.0", "31.0", "31.0", "31.0", "10", "never",
+         "25 %", "0 of 3", "[0.0, 70.8]"],
     ]  # fmt: skip
     assert [row[0] for row in tables.accuracy(findings, findings.blocks[1]).rows] == ["start", "up_2", "flat"]
     assert "`arithmetic_t1` (temperature 1)" in table.note and "100 problems" in table.note
@@ -40,11 +40,12 @@ def test_the_table_of_pairs(findings: Findings) -> None:
     table = tables.pairs(findings, findings.blocks[0])
     by_name = dict(zip(table.columns, table.rows[1], strict=True))
     assert {k: v for k, v in by_name.items() if "95" not in k} == {
-        "A": "up_1", "B": "flat", "A - B": "+54.0", "p (Holm)": "0.0106", "result": "up_1 better",
-        "detectable": "31.6", "r": "-0.50", "P(A > B)": "1.00", "crossover": "none",
+        "A": "up_1", "B": "flat", "A - B": "+54.0", "p": "< 0.0001", "result": "up_1 better",
+        "detectable": "16.7", "r": "-0.50", "P(A > B)": "1.00", "problems' share": "67 %", "crossover": "none",
     }  # fmt: skip
-    assert by_name["95 %, simultaneous"] == "[29.4, 78.6]"
-    assert "3 pairs" in table.note and "1 pair;" in tables.pairs(findings, findings.blocks[1]).note
+    # over seeds by hand: 0.54 -+ 4.303 sqrt(0.0031 / 3)
+    assert by_name["95 %, seeds alone"] == "[40.2, 67.8]"
+    assert "a family of 3 contrasts" in table.note and "100 problems" in table.note
 
 
 def test_a_pair_that_has_no_interval(tmp_path: Path) -> None:

@@ -19,13 +19,13 @@ from harness.reports.analysis.budget_audit import Audit, Delay
 from harness.reports.analysis.summary import Block, Findings, Pair, summarize
 from harness.reports.loading import load_results
 from harness.reports.render import text
+from harness.reports.render.caveats import cautions, notes
 from harness.reports.render.text import (
     amount,
     bracket,
     crossover_text,
     headline,
     join_words,
-    notes,
     p_value,
     pair_sentence,
     pair_sentences,
@@ -54,7 +54,7 @@ def about(a: str, b: str, kind: Any, mean: float, low: float = math.nan, high: f
     """A pair with given numbers."""
     of_three = paired([0.1, 0.2, 0.4], [0.0, 0.0, 0.0])
     difference = dataclasses.replace(of_three, n=0 if why else 5, mean=mean, why=why)
-    return Pair(a, b, Comparison(kind, difference, 0.01, low, high, 0.034), 0.5, None, None)
+    return Pair(a, b, Comparison(kind, difference, 0.01, low, high, 0.95), 0.5, None, None)
 
 
 def numbers(sentence: str) -> list[float]:
@@ -96,12 +96,13 @@ def test_other_numbers() -> None:
 # ---------------------------------------------------------------- pairs
 
 SENTENCES: list[tuple[Pair, str, list[float]]] = [  # pair, words of its result, numbers in their order
-    (about("ppo", "grpo", "A better", 0.0081, 0.0, 0.016), r"ppo beats grpo", [0.8, 0.0, 1.6]),
-    (about("ppo", "grpo", "B better", -0.0081, -0.016, -0.0), r"grpo beats ppo", [0.8, 0.0, 1.6]),
-    (about("a", "b", "B better", -0.25, -0.4, -0.1), r"b beats a", [25.0, 10.0, 40.0]),
+    (about("ppo", "grpo", "A better", 0.0281, 0.01, 0.046), r"ppo is better than grpo", [2.8, 1.0, 4.6]),
+    (about("a", "b", "B better", -0.25, -0.4, -0.1), r"b is better than a", [25.0, 10.0, 40.0]),
+    (about("ppo", "grpo", "A ahead", 0.0081, 0.001, 0.016), r"ppo is ahead of grpo", [0.8, 0.1, 1.6, 2]),
+    (about("ppo", "grpo", "B ahead", -0.0081, -0.016, -0.001), r"grpo is ahead of ppo", [0.8, 0.1, 1.6, 2]),
     (about("a", "b", "equivalent", -0.001, -0.015, 0.013), r"a and b .*equivalent", [2, -0.1, -1.5, 1.3]),
     (about("a", "b", "identical", 0.0, 0.0, 0.0), r"a and b .*identical", [5]),
-    (about("a", "b", "not separated", 0.02, -0.01, 0.05), r"a and b .*not separated", [2.0, -1.0, 5.0, 3.4, 5]),
+    (about("a", "b", "undecided", 0.02, -0.01, 0.05), r"a against b .*undecided", [2.0, -1.0, 5.0, 49.9, 5]),
     (about("a", "b", "no interval", 0.02, why="2 seeds; none"), r"a and b .*not .*2 seeds; none", [2]),
 ]
 
@@ -113,10 +114,10 @@ def test_a_sentence_has_the_result_and_its_numbers(compared: Pair, words: str, v
 
 
 def test_every_kind_has_its_own_sentence() -> None:
-    """Only separated pairs are ranked."""
+    """Better and ahead are ranked, and told apart."""
     sentences = {compared.comparison.kind: pair_sentence(compared, 2.0) for compared, _, _ in SENTENCES}
-    assert {kind for kind, sentence in sentences.items() if "beats" in sentence} == {"A better", "B better"}
-    assert len({re.sub(r"[\W\d]+", " ", sentence) for sentence in sentences.values()}) == len(sentences)
+    assert {kind for kind, sentence in sentences.items() if "better" in sentence} == {"A better", "B better"}
+    assert {kind for kind, sentence in sentences.items() if "ahead" in sentence} == {"A ahead", "B ahead"}
 
 
 def test_the_margin_is_in_the_sentence() -> None:
@@ -133,9 +134,9 @@ def test_a_pair_and_its_mirror_have_one_sentence() -> None:
 
 def test_separated_pairs_come_first_then_larger_differences() -> None:
     block = Block("", list("abcd"), [
-        about("a", "b", "no interval", 0.9, why="x"), about("a", "c", "not separated", 0.1, -0.1, 0.3),
+        about("a", "b", "no interval", 0.9, why="x"), about("a", "c", "undecided", 0.1, -0.1, 0.3),
         about("a", "d", "A better", 0.05, 0.01, 0.09), about("b", "c", "B better", -0.2, -0.3, -0.1),
-        about("b", "d", "equivalent", 0.01, 0.0, 0.02), about("c", "d", "not separated", -0.2, -0.5, 0.1),
+        about("b", "d", "equivalent", 0.01, 0.0, 0.02), about("c", "d", "undecided", -0.2, -0.5, 0.1),
     ])  # fmt: skip
     assert [re.findall(r"\b[abcd]\b", sentence)[:2] for sentence in pair_sentences(block, 2.0)] == [
         ["c", "b"], ["a", "d"], ["b", "d"], ["c", "d"], ["a", "c"], ["a", "b"],
@@ -161,7 +162,7 @@ def test_headline_without_pairs(findings: Findings, tmp_path: Path) -> None:
 def test_headline_of_up_to_three_pairs_has_all_of_them(findings: Findings) -> None:
     beats = about("a", "b", "A better", 0.1, 0.05, 0.15)
     assert pair_sentence(beats, 2.0) in headline_of(findings, [beats], "ab")
-    three = [about("a", "c", "not separated", 0.02, -0.01, 0.05), beats, about("b", "c", "identical", 0.0, 0.0, 0.0)]
+    three = [about("a", "c", "undecided", 0.02, -0.01, 0.05), beats, about("b", "c", "identical", 0.0, 0.0, 0.0)]
     assert "; ".join(pair_sentences(Block("", list("abc"), three), 2.0)) in headline_of(findings, three)
 
 
@@ -169,7 +170,7 @@ def many(separated: Sequence[str], arms: str = "abcd") -> list[Pair]:
     """All pairs of the arms; "ab" in `separated` means that a is better than b."""
     pairs = []
     for a, b in itertools.combinations(arms, 2):
-        kind = "A better" if a + b in separated else "B better" if b + a in separated else "not separated"
+        kind = "A better" if a + b in separated else "B better" if b + a in separated else "undecided"
         pairs.append(about(a, b, kind, 0.1 if kind == "A better" else -0.1, -0.2, 0.2))
     return pairs
 
@@ -187,12 +188,12 @@ HEADLINES: list[tuple[list[str], int]] = [  # separated pairs, number of the oth
 def test_headline_of_many_pairs(separated: list[str], others: int, findings: Findings) -> None:
     """It ranks the separated pairs and counts the others."""
     sentence = headline_of(findings, many(separated), "abcd")
-    assert set(ranking(sentence.partition(",")[2])) == {(x[0], x[1]) for x in separated}
+    assert set(ranking(sentence.partition(": ")[2])) == {(x[0], x[1]) for x in separated}
     *_, rest = sentence.split("; ")
     if others > 1:
-        assert [int(n) for n in re.findall(r"\b\d\b", rest)] == [others] and "not separated" in rest
+        assert str(others) in re.findall(r"\b\d\b", rest) and "undecided" in rest
     else:
-        assert not re.search(r"\d", rest) and ("not separated" in rest) == (others == 1)
+        assert ("undecided" in rest) == (others == 1)
 
 
 def a_family(seed: int) -> tuple[dict[str, np.ndarray], list[Pair]]:
@@ -214,16 +215,16 @@ def both(values: dict[str, np.ndarray], a: str, b: str) -> tuple[np.ndarray, np.
 
 
 def ranking(sentence: str) -> Iterator[tuple[str, str]]:
-    """(winner, loser) of every "u beats v" and "u, v and w beat x" of a headline."""
+    """(winner, loser) of every "u is better than v" and "u, v and w are better than x" of a headline."""
     for clause in sentence.split("; "):
-        if "beat" in clause:
-            winners, loser = re.split(r" beats? ", clause)
+        if "better than" in clause:
+            winners, loser = re.split(r" (?:is|are) better than ", clause)
             for winner in re.findall(r"\b[a-du-z]\b", winners):
                 yield winner, loser[0]
 
 
 def test_only_separated_pairs_are_ranked(findings: Findings) -> None:
-    """For random families: "beats" follows the statistics, in the right direction, with the numbers of the interval."""
+    """For random families: "better" follows the statistics, in the right direction, with the interval's numbers."""
     kinds, long = set(), 0
     for seed in range(25):
         values, pairs = a_family(seed)
@@ -233,7 +234,7 @@ def test_only_separated_pairs_are_ranked(findings: Findings) -> None:
         block = Block("", list(values), pairs)
         sentences, first = pair_sentences(block, 2.0), headline(findings, block)
         assert len(sentences) == len(pairs) and "-0.0" not in "".join(sentences)
-        ranked = [sentence for sentence in sentences if "beats" in sentence]
+        ranked = [sentence for sentence in sentences if "better" in sentence]
         assert {tuple(re.findall(r"\b[u-z]\b", sentence)[:2]) for sentence in ranked} == winners
         assert all(np.diff([x.mean() for x in both(values, a, b)]) < 0 for a, b in winners)
         for sentence in ranked:
@@ -241,18 +242,18 @@ def test_only_separated_pairs_are_ranked(findings: Findings) -> None:
             assert 0 <= low <= by <= high
         if len(pairs) > 3:
             long += bool(winners)
-            assert set(ranking(first.partition(",")[2])) == winners
-    assert len(kinds) == 5 and long > 4, "the families test too little"
+            assert set(ranking(first.partition(": ")[2])) == winners
+    assert len(kinds) > 4 and long > 4, "the families test too little"
 
 
 # ---------------------------------------------------------------- crossovers and the audit
 
 CROSSOVERS: list[tuple[Crossover | None, list[float]]] = [
     (None, []),
-    (Crossover(None, None, None, 1.0), []),
-    (Crossover(0.75, 0.6, 0.9, 0.12), [120, 96, 144, 12]),
-    (Crossover(None, 0.6, 0.9, 0.88), [96, 144, 88]),
-    (Crossover(0.75, 0.75, 0.75, 0.0), [120, 120, 120, 0]),
+    (Crossover(None, None, None, False), []),
+    (Crossover(0.75, 0.6, 0.9, False), [120, 96, 144]),
+    (Crossover(None, 0.6, 0.9, True), [96, 144]),
+    (Crossover(0.75, None, None, True), [120]),
 ]
 
 
@@ -288,7 +289,9 @@ def folder(tmp_path: Path) -> Path:
 def notes_of(folder: Path, **table: Any) -> list[str]:
     if table:
         write_study(folder, {"a": {}, "b": {}}, **{"seeds": [0, 1, 2], **table})
-    return notes(summarize(load_results(folder)))
+    findings = summarize(load_results(folder))
+    locked = [note for note in notes(findings) if "locked" not in note]
+    return [*cautions(findings), *locked]
 
 
 def check_notes(notes: list[str], *fragments: list[str]) -> None:
@@ -307,6 +310,7 @@ def test_missing_runs(folder: Path) -> None:
     write(folder / "b" / "seed2", unfinished("b", 2, "interrupted", "by the user"))
     check_notes(
         notes_of(folder, seeds=[0, 1, 2, 5]),
+        ["failed or collapsed", "1 of a"],
         ["a", "seed 1", "failed: RuntimeError: out of cheese", "seed 5", "not run"],
         ["b", "seed 2", "interrupted: by the user", "seed 5", "not run"],
     )

@@ -1,0 +1,175 @@
+"""What a study asks is written before its first run, and not changed after it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.reports.loading import load_results
+from harness.reports.report import write_report
+from harness.studies.registration import FILE, later, read_lock
+from harness.studies.storage import store_study, stored_study
+from harness.studies.study import Study, parse
+from tests.harness.record_factory import write_study
+
+VALUES = {s: [0.3, 0.5, y] for s, y in enumerate((0.9, 0.8, 0.85))}
+CLAIM = {"id": "H1", "says": "a above b", "arms": ["a", "b"]}
+
+
+def study(**changes: Any) -> Study:
+    table: dict[str, Any] = {
+        "question": "Which?",
+        "prediction": "a",
+        "arms": {"a": {"algo": {"name": "grpo"}}, "b": {"algo": {"name": "ppo"}}},
+        "seeds": 3,
+        "base": {"eval_fractions": [0, 0.5, 1]},
+        "hypotheses": [CLAIM],
+        **changes,
+    }
+    return parse("s", table)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A study that is about to run."""
+    store_study(tmp_path / "s", study())
+    return tmp_path / "s"
+
+
+def test_the_lock_says_what_is_asked_and_when(folder: Path) -> None:
+    lock = read_lock(folder)
+    assert lock is not None and re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", lock.locked or "")
+    assert (lock.asked["margin"], lock.asked["question"], lock.arms) == (2.0, "Which?", ["a", "b"])
+    assert [claim["arms"] for claim in lock.asked["claims"]] == [["a", "b"]]
+    assert json.loads((folder / FILE).read_text())["environment"]["packages"]["torch"]
+    before = (folder / FILE).read_bytes()
+    store_study(folder, study())  # the same again: as for every later run
+    assert (folder / FILE).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "fragments"),
+    [
+        ({"report": {"margin": 2.1}}, ["margin was locked", "2.0", "2.1"]),
+        ({"report": {"endpoint": "arithmetic_t1"}}, ["endpoint was locked", "arithmetic_t1"]),
+        ({"report": {"problems": "fixed"}}, ["problems was locked"]),
+        ({"report": {"family": [["a", "b"]]}}, ["family was locked"]),
+        ({"prediction": "b"}, ["prediction was locked", '"a"', '"b"']),
+        ({"question": "Who?"}, ["question was locked"]),
+        ({"tune": {"grid": {"lr": [1e-4, 2e-4]}, "seeds": [100, 101]}}, ["tune was locked"]),
+        ({"hypotheses": []}, ["a claim of a and b", "missing or changed"]),
+        ({"hypotheses": [{**CLAIM, "expect": "alike"}]}, ["a claim of a and b", "missing or changed"]),
+        ({"hypotheses": [{**CLAIM, "arms": ["b", "a"]}]}, ["a claim of a and b"]),
+        ({"arms": {"a": {"algo": {"name": "grpo"}}, "b": {"algo": {"name": "rft"}}}}, ["arm 'b' was locked"]),
+    ],
+)
+def test_what_is_locked_is_not_changed(folder: Path, changes: dict[str, Any], fragments: list[str]) -> None:
+    before = {p.name: p.read_bytes() for p in folder.iterdir()}
+    with pytest.raises(ValueError) as said:
+        store_study(folder, study(**changes))
+    message = str(said.value)
+    assert "\n" not in message and [f for f in (str(folder), *fragments) if f not in message] == []
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+
+
+def test_what_a_claim_is_called_may_change(folder: Path) -> None:
+    store_study(folder, study(hypotheses=[{**CLAIM, "says": "in other words", "note": "x", "settle": "more"}]))
+    stored = stored_study(folder)
+    assert stored is not None and not stored.hypotheses[0].post_hoc
+
+
+def test_what_is_asked_later_is_post_hoc(folder: Path) -> None:
+    """A claim by its mark; an arm and a seed by name."""
+    arms = {"a": {"algo": {"name": "grpo"}}, "b": {"algo": {"name": "ppo"}}, "c": {"algo": {"name": "rft"}}}
+    for _ in range(2):  # and stays so
+        store_study(folder, study(arms=arms, seeds=5, hypotheses=[CLAIM, {**CLAIM, "expect": "alike"}]))
+        stored = stored_study(folder)
+        assert stored is not None and [h.post_hoc for h in stored.hypotheses] == [False, True]
+        assert later(read_lock(folder), stored) == (["c"], [3, 4])
+
+
+def test_a_lock_that_was_edited_is_no_lock(folder: Path) -> None:
+    table = json.loads((folder / FILE).read_text())
+    table["asked"]["margin"] = 5
+    (folder / FILE).write_text(json.dumps(table))
+    with pytest.raises(ValueError, match=r"study\.lock: its sha256"):
+        store_study(folder, study(report={"margin": 5}))
+    (folder / FILE).write_text("{")
+    with pytest.raises(ValueError, match=r"study\.lock: not a study's lock"):
+        stored_study(folder)
+
+
+# ---------------------------------------------------------------- a finished study
+
+
+@pytest.fixture
+def finished(tmp_path: Path) -> Path:
+    """A study of before there were locks, its runs finished, then locked as it stands."""
+    table = {"arms": {arm: {"algo": {"name": "grpo"}} for arm in "ab"}, "seeds": 3, "hypotheses": [CLAIM]}
+    folder = write_study(tmp_path / "old", dict.fromkeys("ab", VALUES), **table)
+    before = stored_study(folder)
+    assert before is not None
+    store_study(folder, before)
+    return folder
+
+
+def test_a_study_of_before_there_were_locks(finished: Path) -> None:
+    """Its lock has no date, and the report says so."""
+    lock = read_lock(finished)
+    assert lock is not None and lock.locked is None
+    write_report(finished)
+    assert "The question was not locked before the first run" in (finished / "report.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (["report", "margin"], 2.1),
+        (["report", "endpoint"], "arithmetic_t1"),
+        (["prediction"], "something else"),
+        (["hypotheses", 0, "expect"], "alike"),
+    ],
+)
+def test_a_finished_study_gives_no_new_headline(finished: Path, path: list[Any], value: Any) -> None:
+    """By editing study.json: the report refuses, with one line, and the old report stands."""
+    write_report(finished)
+    report = (finished / "report.md").read_bytes()
+    table = json.loads((finished / "study.json").read_text())
+    *way, last = path
+    inner = table
+    for step in way:
+        inner = inner[step]
+    inner[last] = value
+    (finished / "study.json").write_text(json.dumps(table))
+    with pytest.raises(ValueError, match="locked on"):
+        load_results(finished)
+    assert (finished / "report.md").read_bytes() == report
+
+
+def test_a_claim_that_is_added_by_hand_is_post_hoc(finished: Path) -> None:
+    table = json.loads((finished / "study.json").read_text())
+    table["hypotheses"].append({**table["hypotheses"][0], "id": "H9", "expect": "not_below"})
+    (finished / "study.json").write_text(json.dumps(table))
+    write_report(finished)
+    page = (finished / "report.md").read_text()
+    assert "## Asked post hoc" in page and "**H9" not in page.partition("## ")[0]
+
+
+def test_the_report_names_when_the_question_was_locked_and_what_came_after(tmp_path: Path) -> None:
+    folder, arms = tmp_path / "new", {arm: {"algo": {"name": "grpo"}} for arm in "abc"}
+    table: dict[str, Any] = {"base": {"eval_fractions": [0, 0.5, 1]}}
+    write_study(folder, dict.fromkeys("abc", VALUES))
+    (folder / "study.json").unlink(missing_ok=True)
+    store_study(folder, parse("new", {**table, "arms": {a: arms[a] for a in "ab"}, "seeds": [0, 1, 2]}))
+    store_study(folder, parse("new", {**table, "arms": arms, "seeds": [0, 1, 2, 3]}))
+    findings = write_report(folder)
+    page, lock = (folder / "report.md").read_text(), read_lock(folder)
+    assert lock is not None and f"locked on {lock.locked}" in page
+    assert "c was added after that" in page and "Seed 3 came after that" in page
+    pairs = findings.blocks[0].pairs
+    assert [(p.a + p.b, p.post_hoc) for p in pairs] == [("ab", False), ("ac", True), ("bc", True)]
+    assert [p.comparison.family for p in pairs] == [1, 2, 2]
