@@ -41,7 +41,7 @@ from harness.cli.options import (
     named,
 )
 from harness.cli.plan import plan
-from harness.cli.study import ablate, calibrate, compare, report
+from harness.cli.study import ablate, calibrate, compare, power, report
 from harness.config.errors import RunFailed
 
 if TYPE_CHECKING:
@@ -128,6 +128,7 @@ def run(
 
 app.command(epilog="Example: harness compare --algos grpo,ppo,rft --seeds 5 --budget generated_tokens=200000")(compare)
 app.command(epilog="Example: harness ablate compare_nano --workers 2 --dry-run")(ablate)
+app.command(epilog="Example: harness power compare_nano")(power)
 app.command(epilog="Example: harness report results/compare_nano")(report)
 app.command()(calibrate)
 app.command(epilog="Example: harness plan --model Qwen/Qwen2.5-0.5B --algo ppo --device cuda --limit-gib 80")(plan)
