@@ -96,17 +96,23 @@ def critical(level: float, df: float) -> float:
     return float(stats.t.ppf((1 + level) / 2, df))
 
 
+def power_at(shift: float, df: float, level: float = LEVEL) -> float:
+    """P(|T'| > t(df; (1 + level)/2)), T' noncentral t with noncentrality `shift`: how often a two-sided test
+    rejects."""
+    # T' = (Z + shift) / c with c^2 ~ chi^2(df) / df: the mean over quantiles of c replaces the integral over c
+    limit, c = critical(level, df), _quantiles(df)
+    return float((stats.norm.sf(limit * c - shift) + stats.norm.cdf(-limit * c - shift)).mean())
+
+
+@lru_cache(256)
+def _quantiles(df: float) -> np.ndarray:
+    """4,000 quantiles of c."""
+    return np.sqrt(stats.chi2.ppf((np.arange(4000) + 0.5) / 4000, df) / df)
+
+
 def shift_with_power(df: float, level: float = LEVEL, power: float = POWER) -> float:
     """The noncentrality at which a two-sided t-test with `df` degrees of freedom rejects with probability `power`."""
-    limit = critical(level, df)
-    # T' = (Z + shift) / c with c^2 ~ chi^2(df) / df: the mean over quantiles of c replaces the integral over c
-    c = np.sqrt(stats.chi2.ppf((np.arange(4000) + 0.5) / 4000, df) / df)
-
-    def excess_power(shift: float) -> float:
-        rejected = stats.norm.sf(limit * c - shift) + stats.norm.cdf(-limit * c - shift)
-        return float(rejected.mean()) - power
-
-    return float(optimize.brentq(excess_power, 0.0, 3 * limit + 10))
+    return float(optimize.brentq(lambda x: power_at(x, df, level) - power, 0.0, 3 * critical(level, df) + 10))
 
 
 def paired(a_S: Sequence[float] | np.ndarray, b_S: Sequence[float] | np.ndarray) -> Paired:

@@ -43,7 +43,7 @@ from harness.cli.options import (
     say,
 )
 from harness.cli.plan import plan
-from harness.cli.study import ablate, calibrate, compare, report, rescore
+from harness.cli.study import ablate, calibrate, compare, power, report, rescore
 from harness.config.errors import RunFailed
 
 app = typer.Typer(
@@ -124,6 +124,7 @@ def run(
 
 app.command(epilog="Example: harness compare --algos grpo,ppo,rft --seeds 5 --budget generated_tokens=200000")(compare)
 app.command(epilog="Example: harness ablate compare_nano --workers 2 --dry-run")(ablate)
+app.command(epilog="Example: harness power compare_nano")(power)
 app.command(epilog="Example: harness report results/compare_nano")(report)
 app.command(epilog="Example: harness rescore results/compare_nano --show 5")(rescore)
 app.command()(calibrate)

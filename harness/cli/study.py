@@ -119,13 +119,39 @@ def _launch(study: Study, out: str | None, workers: int, retry: bool, dry_run: b
     """Start the runs that are left, and report those that have finished.  Raises RunFailed where one did not finish."""
     out = out or "results"
     if dry_run:
+        from harness.reports.analysis.power import prospects
+        from harness.reports.render.power import power_sentence
         from harness.studies import launcher
 
-        say("\n".join(launcher.dry_run(study, out, workers)))
+        lines = launcher.dry_run(study, out, workers)
+        if len(study.arms) > 1:
+            lines.append(f"# {power_sentence(study, prospects(study, Path(out)))}")
+        say("\n".join(lines))
         return
     from harness.api.studies import launch_study
 
     launch_study(study, out, workers, retry, (lambda _: None) if quiet else say)
+
+
+def power(
+    study: Annotated[str, typer.Argument(help="A study by name, or a FILE.toml.")],
+    sd: Annotated[float | None, Opt(help="SD of a difference over seeds in points, where no run tells one.")] = None,
+    seeds: Annotated[str | None, Opt(help="How many, or which, in the place of the study's own.")] = None,
+    set_: Set = None,
+    out: Out = None,
+) -> None:
+    """Before a study runs: what it can decide with its seeds, and how many it needs."""
+    from harness.reports.analysis.power import prospects
+    from harness.reports.render.power import power_sentence, power_table
+    from harness.studies.ad_hoc import override_study
+    from harness.studies.study import load
+
+    if sd is not None and not sd > 0:
+        raise ValueError(f"--sd: must be positive, in points, not {sd:g}")
+    asked = override_study(load(study), seeds, set_ or [], None)
+    rows = prospects(asked, Path(out or "results"), None if sd is None else sd / 100)
+    table = power_table(asked, rows)
+    say("\n\n".join([table.markdown(), table.note, power_sentence(asked, rows)]))
 
 
 def report(

@@ -9,5 +9,6 @@ caveats         cautions in the headline's place, and notes
 reward_models   the table of reward models
 figures         the figures, as SVG and PNG
 html_report     report.html
+power           what a study can decide
 provenance      commands, versions, machines and samples
 """
