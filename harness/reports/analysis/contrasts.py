@@ -2,8 +2,8 @@
 
 A contrast is a difference between two arms, or between an arm and its own start, on one evaluation set, metric and
 fraction of the budget.  Pairs of arms and claims that ask for the same contrast share it: it is measured once and
-decided once.  Contrasts between arms are one family; those of an arm with its own start are another; what was asked
-after runs had ended (post hoc) is a third, so that it moves no word of the others.
+decided once.  Contrasts between arms are one family; those of an arm with its own start are another.  What was asked
+after runs had ended (post hoc) moves no word of these, and is itself decided as one more of all contrasts.
 
 Where the outcomes of every problem were kept, a difference is over seeds and problems; else, and for a benchmark whose
 problems are all that is meant (`report.problems = "fixed"`), it is over seeds.
@@ -67,6 +67,7 @@ class Decisions:
     results: Results
     margin: float  # in accuracy
     _hits: dict[tuple[str, str, float], dict[int, np.ndarray]] = field(default_factory=dict)
+    _measured: dict[tuple[object, ...], Paired] = field(default_factory=dict)
     _decided: dict[tuple[object, ...], tuple[Contrast, Comparison]] = field(default_factory=dict)
 
     def decide(self, contrasts: Iterable[Contrast]) -> None:
@@ -79,9 +80,12 @@ class Decisions:
         families: dict[str, list[Contrast]] = {}
         for contrast in unique.values():
             families.setdefault(contrast.family, []).append(contrast)
-        for members in families.values():
-            compared = compare_pairs([self.measure(c) for c in members], self.margin)
-            self._decided |= {c.key(): (c, comparison) for c, comparison in zip(members, compared, strict=True)}
+        for name, members in families.items():
+            # what was asked later is asked of the same data as all else: it is one more of all contrasts
+            whole = list(unique.values()) if name == "post hoc" else members
+            compared = compare_pairs([self.measure(c) for c in whole], self.margin)
+            decided = {c.key(): (c, comparison) for c, comparison in zip(whole, compared, strict=True)}
+            self._decided |= {c.key(): decided[c.key()] for c in members}
 
     def of(self, contrast: Contrast) -> Comparison:
         """The decision, with the arms in the order that is asked for."""
@@ -90,6 +94,11 @@ class Decisions:
 
     def measure(self, c: Contrast) -> Paired:
         """The difference with its standard error, over the seeds that both arms have finished."""
+        if c.key() not in self._measured:
+            self._measured[c.key()] = self._measure(c)
+        return self._measured[c.key()]
+
+    def _measure(self, c: Contrast) -> Paired:
         arms = [arm for arm in (c.a, c.b) if arm not in (START, "")]
         seeds = self.results.seeds(*arms)
         if c.shape == "gain" or (c.shape == "difference" and c.b == START):

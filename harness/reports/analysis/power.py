@@ -23,7 +23,7 @@ import numpy as np
 from evals.statistics.comparison import POWER, Paired, power_at, shift_with_power
 from evals.statistics.estimates import LEVEL, MIN_SEEDS
 from harness.records.io import read_record
-from harness.records.schema import Record
+from harness.records.schema import Record, check_record
 from harness.reports.analysis.contrasts import Contrast, Decisions
 from harness.reports.loading import load_results
 from harness.studies.schema import ALONE, START
@@ -174,6 +174,8 @@ def _finished(file: Path) -> Record | None:
     """None where a record cannot be read or has not finished: the estimate does without it."""
     try:
         record = read_record(file.parent)
+        if record is not None:
+            check_record(record, file)
     except ValueError:
         return None
     return record if record is not None and record["status"] == "finished" else None

@@ -216,7 +216,9 @@ def hypotheses(findings: Findings, post_hoc: bool = False) -> Table:
         f"true difference that would be told from 0 with probability {POWER:g}."
     )
     if post_hoc:
-        note = f"Asked after runs had ended: a family of its own, and no part of any headline.  {note}"
+        note = (
+            f"Asked after runs had ended: each is decided as one more of all contrasts, and is in no headline.  {note}"
+        )
     parts = [note, *dict.fromkeys(notes), f"Sources: {'; '.join(dict.fromkeys(sources))}." if sources else ""]
     title = "Asked post hoc" if post_hoc else "Hypotheses"
     return Table(title, [*columns, "what would settle it"], rows, "  ".join(filter(None, parts)))

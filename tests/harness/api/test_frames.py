@@ -73,7 +73,7 @@ def test_runs_that_cannot_be_compared_are_one_line(tmp_path: Path) -> None:
     folder = write_study(tmp_path / "s", CURVES)
     record = a_record("up", 0, [0.3, 0.5, 0.9])
     write(folder / "up" / "seed0", {**record, "budget": {"unit": "updates", "limit": 3}})
-    with pytest.raises(ValueError, match="budget is") as error:
+    with pytest.raises(ValueError, match="budget: is") as error:
         harness.load_study(folder)
     assert "\n" not in str(error.value)
 

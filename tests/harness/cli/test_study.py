@@ -164,7 +164,8 @@ def test_a_comparison_is_rehearsed(call: Call, tmp_path: Path) -> None:
         f"harness run --seed 0 --name seed0 --out {out}/x/grpo --set eval_fractions=0,0.25,0.5,0.75,1 --group-size 8 "
         "--set eval_limit=4 --budget completions=64 --algo grpo"
     )
-    assert lines[2].endswith("--algo ppo --set algo.critic=shared") and "--seed 1" in lines[3] and len(lines) == 6
+    assert lines[2].endswith("--algo ppo --set algo.critic=shared") and "--seed 1" in lines[3] and len(lines) == 7
+    assert lines[6].startswith("# power: unknown; no run like these is recorded")
     assert not Path(out).exists()
 
 
@@ -195,7 +196,7 @@ def test_a_study_is_rehearsed(call: Call, tmp_path: Path) -> None:
     assert re.fullmatch(r"# \d+ trials: \d+ to do", first) and trials.startswith("# cost: ") and "runs: " in cost
     assert "# lr as the trials will choose" in runs
     seeds = {word.split()[0] for line in runs for word in line.split("--seed ")[1:]}
-    assert seeds == {"0", "1"} and "completions=64" in runs[-2]
+    assert seeds == {"0", "1"} and "completions=64" in runs[-3] and runs[-1].startswith("# power: ")
 
 
 BAD_WORDS: dict[str, tuple[list[str], list[str]]] = {

@@ -172,4 +172,4 @@ def test_the_report_names_when_the_question_was_locked_and_what_came_after(tmp_p
     assert "c was added after that" in page and "Seed 3 came after that" in page
     pairs = findings.blocks[0].pairs
     assert [(p.a + p.b, p.post_hoc) for p in pairs] == [("ab", False), ("ac", True), ("bc", True)]
-    assert [p.comparison.family for p in pairs] == [1, 2, 2]
+    assert [p.comparison.family for p in pairs] == [1, 3, 3]

@@ -47,7 +47,7 @@ def test_post_hoc_claims_move_no_other_word_and_stand_apart(tmp_path: Path) -> N
     later = {**H, "id": "L", "measure": "sorting", "post_hoc": True}
     alone, beside = (findings_of(tmp_path / name, hypotheses=h) for name, h in (("x", [H]), ("y", [H, later])))
     assert beside.hypotheses[0].comparison == alone.hypotheses[0].comparison
-    assert beside.hypotheses[1].comparison.family == 1
+    assert beside.hypotheses[1].comparison.family == 4, "one more of all contrasts"
     assert [row[0] for row in tables.hypotheses(beside).rows] == ["H"]
     table = tables.hypotheses(beside, post_hoc=True)
     assert table.title == "Asked post hoc" and [row[0] for row in table.rows] == ["L"]
