@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Literal
 
 import numpy as np
@@ -206,8 +206,11 @@ class Comparison:
         return self.pair.detectable(self.level)
 
 
-def compare_pairs(pairs: Sequence[Paired], margin: float = MARGIN, level: float = LEVEL) -> list[Comparison]:
-    """The comparisons of a family of m contrasts, each by its interval at level 1 - a/k, with a = 1 - `level`:
+def compare_pairs(
+    pairs: Sequence[Paired], margin: float | Sequence[float] = MARGIN, level: float = LEVEL
+) -> list[Comparison]:
+    """The comparisons of a family of m contrasts, each by its interval at level 1 - a/k, with a = 1 - `level`, and its
+    margin (one for all, or one each):
 
     *A better*, *B better*: it excludes 0, and does not lie within -margin..margin.
     *A ahead*, *B ahead*: it excludes 0 and lies within the margin: a difference, and one that does not matter.
@@ -221,23 +224,27 @@ def compare_pairs(pairs: Sequence[Paired], margin: float = MARGIN, level: float 
     left.  So all words of the family together are free of error with probability `level`, and every word is what its
     interval says.
     """
-    alpha, tested = 1 - level, [pair for pair in pairs if not pair.why]
-    unsettled = _unsettled(tested, margin, alpha)
+    alpha, margins = 1 - level, np.broadcast_to(np.asarray(margin, float), len(pairs))
+    tested = [(pair, float(m)) for pair, m in zip(pairs, margins, strict=True) if not pair.why]
+    unsettled = _unsettled([pair for pair, _ in tested], np.array([m for _, m in tested]), alpha)
     each = 1 - alpha / max(unsettled, 1)
-    return [_decide(pair, margin, each, max(unsettled, 1), len(tested)) for pair in pairs]
+    decide = partial(_decide, each=each, k=max(unsettled, 1), family=len(tested))
+    return [decide(pair, float(m)) for pair, m in zip(pairs, margins, strict=True)]
 
 
-def _unsettled(pairs: Sequence[Paired], margin: float, alpha: float) -> int:
+def _unsettled(pairs: Sequence[Paired], margins: np.ndarray, alpha: float) -> int:
     """k at the end of the step-down: the contrasts that are not settled, one at least where there is one."""
     spread = [i for i, pair in enumerate(pairs) if pair.stderr]  # the others' p are 0 or 1
     size, error, df = (np.array([getattr(pairs[i], name) for i in spread]) for name in ("mean", "stderr", "df"))
+    margin = margins[spread]
     t_values = np.concatenate([abs(size), abs(size) - margin, margin - abs(size)]) / np.tile(error, 3)
     p_values = np.minimum(1, 2 * stats.t.sf(t_values, np.tile(df, 3)))
-    named = [(i, name) for name in ("differs", "beyond", "within") for i in spread if margin > 0 or name != "within"]
+    named = [(i, name) for name in ("differs", "beyond", "within") for i in spread]
     tests = [(float(p), i, name) for p, (i, name) in zip(p_values, named, strict=False)]
     for i in (i for i, pair in enumerate(pairs) if not pair.stderr):
         pair = pairs[i]
-        tests += [(pair.p, i, "differs"), (pair.p_beyond(margin), i, "beyond"), (pair.p_within(margin), i, "within")]
+        m = float(margins[i])
+        tests += [(pair.p, i, "differs"), (pair.p_beyond(m), i, "beyond"), (pair.p_within(m), i, "within")]
     tests.sort()
     settled, shown, left = set[int](), [set[str]() for _ in pairs], len(pairs)
     for p, i, name in tests:

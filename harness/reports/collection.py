@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from evals.statistics.comparison import compare_pairs
 from harness.records.io import status_of
-from harness.reports.analysis.hypotheses import HypothesisResult, evaluate_hypotheses, progress
+from harness.reports.analysis.hypotheses import HypothesisResult, claim_verdict, evaluate_hypotheses, progress
 from harness.reports.analysis.summary import Findings, summarize
 from harness.reports.loading import Results, load_results
 from harness.reports.render.escape import inert
@@ -51,19 +52,29 @@ def read_collection(folder: Path) -> list[CollectedStudy]:
 
 def hypotheses(collection: list[CollectedStudy], folder: str) -> Table:
     """One row per hypothesis, by id."""
-    rows = []
-    for s, result in _every(collection):
+    rows, every = [], _every(collection)
+    for (s, result), over_all in zip(every, over_collection([r for _, r in every]), strict=True):
         h, n = result.hypothesis, result.comparison.pair.n
         verdict = f"**{result.verdict}**" if n else result.verdict
         verdict += " (post hoc)" if h.post_hoc and n else ""
-        row = [h.id, h.says, comparison_text(result), _effect(result), verdict, _scale(s, n)]
+        row = [h.id, h.says, comparison_text(result), _effect(result), verdict, over_all, _scale(s, n)]
         rows.append([*map(inert, [*row, h.settle]), _link(s, folder)])
-    columns = ["", "claim", "comparison", "difference, 95 %", "verdict", "scale"]
+    columns = ["", "claim", "comparison", "difference, 95 %", "verdict", "over all claims", "scale"]
     note = (
         "Differences in points, paired by seed; intervals of the study's family of contrasts.  Contradicted: the whole "
-        "interval lies beyond the study's margin.  Post hoc: asked after runs had ended."
+        "interval lies beyond the study's margin.  Post hoc: asked after runs had ended.  Over all claims: the verdict "
+        "with all claims of this table as one family, so that no word of that column is false with probability 95 %."
     )
     return Table("Hypotheses", [*columns, "what would settle it", "study"], rows, note, marked=True)
+
+
+def over_collection(results: list[HypothesisResult]) -> list[str]:
+    """The verdicts with the contrasts of all these claims, of whichever study, as one family; "-" for a claim without a
+    verdict.  A study's own verdicts are free of error together with probability 95 %; of many studies some are not."""
+    judged = [r for r in results if not r.missing and r.ended >= r.planned]
+    compared = compare_pairs([r.comparison.pair for r in judged], [r.margin for r in judged])
+    words = {id(r): claim_verdict(r.hypothesis.expect, c, r.margin) for r, c in zip(judged, compared, strict=True)}
+    return [words.get(id(r), "-") for r in results]
 
 
 def claims(collection: list[CollectedStudy], folder: str) -> Table:

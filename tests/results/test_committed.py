@@ -21,6 +21,7 @@ from harness.records.io import read_record
 from harness.records.upgrade import upgrade_own
 from harness.reports.analysis.summary import Findings, summarize
 from harness.reports.calibration.calibrate import HIGH, LOW, MIN_TESTED, TRIALS, calibrate
+from harness.reports.collection import over_collection, read_collection
 from harness.reports.includes import MARK, update_includes
 from harness.reports.loading import load_results
 from harness.reports.report import write_report
@@ -206,6 +207,16 @@ def test_what_is_told_of_deepseekmath_is_in_the_reports() -> None:
     assert len(DECIMAL.findall(told)) > 40 and unknown(told, page.parent) == {}
     first = DECIMAL.findall(CITED.sub(" ", told))[0]
     assert unknown(told.replace(first, "98.7654"), page.parent), "a changed number goes unseen"
+
+
+def test_what_all_claims_as_one_family_leave_is_told() -> None:
+    page = (ROOT / "results/deepseekmath/README.md").read_text()
+    results = [j for s in read_collection(ROOT / "results/deepseekmath") for j in s.hypotheses]
+    words = [verdict.partition(",")[0] for verdict in over_collection(results)]
+    told = "With all {} as one family {} are still supported and {} contradicted"
+    assert told.format(len(results), words.count("supported"), words.count("contradicted")) in page
+    alone = [j.verdict.partition(",")[0] for j in results]
+    assert all(one == "undecided" or one == all_ for one, all_ in zip(words, alone, strict=True)), "none is added"
 
 
 def test_what_is_contradicted_or_undecided_says_what_would_settle_it() -> None:

@@ -314,9 +314,10 @@ def agree(first: list[Comparison], second: list[Comparison]) -> None:
         close(holes((v.p, v.low, v.high)), holes((w.p, w.low, w.high)))
 
 
-def slow_step_down(pairs: list[Paired], margin: float) -> int:
+def slow_step_down(pairs: list[Paired], *margins: float) -> int:
     """k at the end, as the docstring says it: one hypothesis after another, from the smallest p, by plain loops."""
-    tested = [d for d in pairs if not d.why]
+    each = margins * len(pairs) if len(margins) == 1 else margins
+    tested = [(d, margin) for d, margin in zip(pairs, each, strict=True) if not d.why]
     rejected: set[tuple[int, str]] = set()
     while True:
         settled = [
@@ -326,7 +327,7 @@ def slow_step_down(pairs: list[Paired], margin: float) -> int:
         k = max(len(tested) - len(settled), 1)
         waiting = [
             (p, i, name)
-            for i, d in enumerate(tested)
+            for i, (d, margin) in enumerate(tested)
             for name, p in (("differs", d.p), ("beyond", d.p_beyond(margin)), ("within", d.p_within(margin)))
             if (i, name) not in rejected
         ]
@@ -354,6 +355,24 @@ def test_every_word_is_what_its_interval_says() -> None:
             assert v.kind not in (*BETTER, *AHEAD) or (v.kind[0] == "A") == (v.pair.mean > 0)
             assert (v.p < 0.05) == apart
     assert {*BETTER, "equivalent", "undecided", "identical", "no interval", "settled"} <= set(seen)
+
+
+def test_each_contrast_of_a_family_may_have_its_own_margin() -> None:
+    """Of 0, of what matters, and more than any difference: the loop's k, and the words that intervals say."""
+    seen: Counter[str] = Counter()
+    for arms_AS in families(150):
+        pairs = [v.pair for v in verdicts(arms_AS)]
+        margins = [(0.0, MARGIN, 0.3)[i % 3] for i in range(len(pairs))]
+        compared, k = compare_pairs(pairs, margins), slow_step_down(pairs, *margins)
+        for c, d, margin in zip(compared, pairs, margins, strict=True):
+            if d.why:
+                continue
+            close((c.low, c.high), d.interval(1 - 0.05 / k))
+            apart, within = c.low > 0 or c.high < 0, c.low > -margin and c.high < margin
+            assert (c.kind in BETTER) == (apart and not within) and (c.kind in AHEAD) == (apart and within)
+            seen[f"{c.kind[2:] if apart else c.kind} {margin}"] += 1
+    assert {"better 0.0", "better 0.02", "ahead 0.3", "equivalent 0.02", "equivalent 0.3"} <= set(seen)
+    assert "ahead 0.0" not in seen and "equivalent 0.0" not in seen
 
 
 def test_verdicts_are_mirrored_when_arms_are_swapped() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -48,9 +49,9 @@ def test_one_row_per_hypothesis(full: Path) -> None:
     assert [row[0] for row in (later, one, two)] == ["H1", "H1", "H2"]
     assert two[1] == "a ends higher" and "`arithmetic`" in two[2]
     assert two[3].startswith("+50.0 [") and two[4] == "**supported**"
-    assert two[5:] == ["some/model, 160 completions, 3 seeds", "more seeds", "[two](two/report.md)"]
+    assert two[5:] == ["supported", "some/model, 160 completions, 3 seeds", "more seeds", "[two](two/report.md)"]
     assert one[4] == "**not yet run: 3 of 4 seeds**"
-    assert later[3:6] == ["-", "not yet run: 0 of 5 seeds", "nano, 10,240 completions, none of 5 seeds yet"]
+    assert later[3:7] == ["-", "not yet run: 0 of 5 seeds", "-", "nano, 10,240 completions, none of 5 seeds yet"]
 
 
 def test_one_row_per_study(full: Path) -> None:
@@ -114,6 +115,29 @@ def test_every_verdict_has_its_column(full: Path) -> None:
         "a ends higher: -50.0",
         "a ends higher: +0.0",
     ]
+
+
+def test_claims_of_many_studies_are_one_family(full: Path) -> None:
+    """Each study supports its one claim; of forty such claims together none is supported.  Claims without a verdict
+    count for nothing."""
+    gains = [0.03, 0.05, 0.04, 0.06, 0.01]  # t = 4.4 with 4 degrees of freedom: p = 0.01
+    ends = {
+        "a": {s: [0.3, 0.5, 0.4 + gain] for s, gain in enumerate(gains)},
+        "b": {s: [0.3, 0.5, 0.4] for s in range(5)},
+    }
+    for name in ("two", "one"):
+        shutil.rmtree(full / name)
+    write_study(full / "s00", ends, hypotheses=[H])
+    alone = part(full, "collection", "hypotheses")
+    at = alone.columns.index("over all claims")
+    assert [(row[at - 1], row[at]) for row in alone.rows] == [
+        ("not yet run: 0 of 5 seeds", "-"),
+        ("**supported**", "supported"),
+    ]
+    for i in range(1, 40):
+        write_study(full / f"s{i:02}", ends, hypotheses=[H])
+    verdicts = Counter((row[at - 1], row[at]) for row in part(full, "collection", "hypotheses").rows)
+    assert verdicts == {("not yet run: 0 of 5 seeds", "-"): 1, ("**supported**", "undecided"): 40}
 
 
 def test_what_is_a_collection(full: Path) -> None:
