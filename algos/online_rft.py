@@ -5,7 +5,7 @@
 The mean is over all N sampled completions, correct or not: a prompt that is rarely solved pulls rarely.  There is no
 baseline and no negative example, so a group that is all right still pulls, and one that is all wrong gives no gradient.
 1/|o| makes the tokens of short completions pull harder, and nothing pulls back: where short guesses are sometimes
-right, they take over (measured on nano: README).  `loss_aggregation=token` gives every token the same pull.
+right, they take over (measured on nano: docs/results.md).  `loss_aggregation=token` gives every token the same pull.
 RAFT (2304.06767) is its relative with `top_k=1`; 2504.11343's, which drops what is wrong, with `max_positives=1`.
 """
 

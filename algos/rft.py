@@ -6,9 +6,9 @@
 Everything is sampled from the initial policy before anything is trained.  The loss is the plain cross-entropy of
 2308.01825 over what was kept; DeepSeekMath writes it with 1/|o| inside (2402.03300 eq. 10,
 `loss_aggregation=sequence`): the choice between a short guess and a long derivation, made in the first token, then
-counts for 1/|o|, and short guesses win where both were sometimes correct (measured on nano: README).  Differs from
-2308.01825 in training the initial policy itself, as Table 10, rather than the pretrained base on start data and samples
-together.  An initial policy that is never right leaves nothing to train on.
+counts for 1/|o|, and short guesses win where both were sometimes correct (measured on nano: docs/results.md).  Differs
+from 2308.01825 in training the initial policy itself, as Table 10, rather than the pretrained base on start data and
+samples together.  An initial policy that is never right leaves nothing to train on.
 
 A learned reward has an order and no scale: what reaches `reward_threshold` may be nothing.  `top_k=k` keeps the k
 completions of each prompt that it puts highest instead, right or wrong (RAFT, 2304.06767, has k = 1); it wants

@@ -35,7 +35,7 @@ class RunResult:
 
     @property
     def metrics(self) -> pd.DataFrame:
-        """A row per round, as in metrics.jsonl; README lists what the columns are."""
+        """A row per round, as in metrics.jsonl; docs/budgets.md lists what the columns are."""
         from harness.api.frames import metrics_of
 
         return metrics_of(self.folder)

@@ -4,6 +4,8 @@
     (replaced by the headline)
     <!-- /report -->
 
+Folders are relative to the document, as links are: in docs/ it is `../results/compare_nano`.
+
 Parts of a study: headline, accuracy, pairs, verdicts (of the first block; `accuracy:2` is the second's), spend,
 tuning, seeds, logged, memory, phases, hypotheses, notes, and the figures curves and cost.
 Parts of a folder with several studies: hypotheses, claims, studies.

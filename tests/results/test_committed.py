@@ -1,4 +1,4 @@
-"""What is committed under results/ holds: records are whole, reports are those of the records, README's numbers too."""
+"""What is committed under results/ holds: records are whole; reports and the documents' numbers are theirs."""
 
 from __future__ import annotations
 
@@ -179,11 +179,14 @@ def test_compare_nano_was_tuned_alike_and_spent_alike() -> None:
 # --- documents --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("place", "marks"), [(".", 5), ("results/deepseekmath", 2)])
-def test_readmes_numbers_are_the_records(place: str, marks: int) -> None:
-    text = (ROOT / place / "README.md").read_text()
-    assert len(MARK.findall(text)) >= marks
-    assert update_includes(text, ROOT / place) == text
+DOCUMENTS = {"README.md": 2, "docs/results.md": 7, "results/deepseekmath/README.md": 2}  # parts made from records
+
+
+@pytest.mark.parametrize("place", DOCUMENTS)
+def test_a_documents_numbers_are_the_records(place: str) -> None:
+    text = (ROOT / place).read_text()
+    assert len(MARK.findall(text)) == DOCUMENTS[place]
+    assert update_includes(text, (ROOT / place).parent) == text
 
 
 DECIMAL = re.compile(r"(?<![\d.,])\d+\.\d+(?![\d.])")
@@ -228,16 +231,17 @@ def test_what_is_contradicted_or_undecided_says_what_would_settle_it() -> None:
     assert [h.says for h in open_ if not h.settle] == []
     counts = [words.count(word) for word in ("supported", "contradicted", "undecided")]
     told = "Of {} claims {} are supported, {} contradicted and {} undecided".format(len(read), *counts)
-    for place in ("README.md", "results/deepseekmath/README.md"):
+    for place in DOCUMENTS:
         assert told in " ".join((ROOT / place).read_text().split()), place
 
 
-def test_a_changed_number_in_readme_is_found() -> None:
-    text = (ROOT / "README.md").read_text()
+@pytest.mark.parametrize("place", ["README.md", "docs/results.md"])
+def test_a_changed_number_in_a_document_is_found(place: str) -> None:
+    text = (ROOT / place).read_text()
     mean = f"{100 * found('compare_nano').arms['grpo'].mean:.1f}"
     assert mean in text
     other = text.replace(f"| {mean} |", "| 99.9 |")
-    assert other != text and update_includes(other, ROOT) == text
+    assert other != text and update_includes(other, (ROOT / place).parent) == text
 
 
 # --- benchmarks -------------------------------------------------------------------------------------------------
@@ -245,11 +249,11 @@ def test_a_changed_number_in_readme_is_found() -> None:
 BENCH = ROOT / "results" / "bench"
 
 
-def test_the_benchmark_against_the_peer_is_the_one_that_readme_quotes() -> None:
+def test_the_benchmark_against_the_peer_is_the_one_that_the_docs_quote() -> None:
     record = json.loads((BENCH / "peers.json").read_text())
     assert record["environment"]["dirty"] is False and record["environment"]["commit"]
     assert all(r["gradient_difference"] <= record["equal"]["limits"][r["dtype"]] for r in record["equal"]["rows"])
-    text = (ROOT / "README.md").read_text()
+    text = (ROOT / "docs/memory_and_speed.md").read_text()
     for case in record["cases"]:
         best = next(m for m in case["modes"] if m["mode"] == case["peer_mode"])
         phases = best["phases"]
@@ -263,12 +267,12 @@ def test_the_benchmark_against_the_peer_is_the_one_that_readme_quotes() -> None:
         assert line in text
 
 
-def test_how_near_the_machine_readme_says_we_are() -> None:
+def test_how_near_the_machine_the_docs_say_we_are() -> None:
     record = json.loads((BENCH / "limit-nano.json").read_text())
     share = {row["arm"]: row["probe"]["share"] for row in record["rows"]}
     assert {f"{s['update']:.0%}" for s in share.values()} == {"45%"}
     assert all(0.19 < s["rollout"] < 0.22 and 0.33 < s["round"] < 0.37 for s in share.values())
-    assert "(update 45 %, rollout 20 %;" in (ROOT / "README.md").read_text()
+    assert "(update 45 %, rollout 20 %;" in (ROOT / "docs/memory_and_speed.md").read_text()
 
 
 # --- calibration ------------------------------------------------------------------------------------------------

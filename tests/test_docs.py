@@ -1,0 +1,74 @@
+"""README.md and docs/: short, and every link leads somewhere."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.helpers import ROOT
+
+PAGES = ["README.md", *sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md"))]
+LINK = re.compile(r"\]\(([^()\s]+)\)|\b(?:href|src)=\"([^\"]+)\"")
+CODE = re.compile(r"^(```.*?^```|(?: {4}.*\n)+)", re.DOTALL | re.MULTILINE)
+ELSEWHERE = ("http://", "https://", "mailto:")
+
+
+def anchors(text: str) -> set[str]:
+    """Of the headings, as GitHub makes them; one that comes again gets -1, -2."""
+    counts: dict[str, int] = {}
+    found = set()
+    for heading in re.findall(r"^#+ (.+)$", CODE.sub("", text), re.MULTILINE):
+        words = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading).strip().lower()
+        slug = re.sub(r"[^\w\- ]", "", words).replace(" ", "-")
+        found.add(f"{slug}-{counts[slug]}" if slug in counts else slug)
+        counts[slug] = counts.get(slug, 0) + 1
+    return found
+
+
+def broken(page: Path) -> list[str]:
+    """Links to files that do not exist, or to headings that their page does not have."""
+    wrong = []
+    for link in ("".join(groups) for groups in LINK.findall(CODE.sub("", page.read_text()))):
+        if link.startswith(ELSEWHERE):
+            continue
+        place, _, anchor = link.partition("#")
+        target = page.parent / place if place else page
+        if not target.exists() or (anchor and target.suffix == ".md" and anchor not in anchors(target.read_text())):
+            wrong.append(link)
+    return wrong
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_leads_somewhere(page: str) -> None:
+    assert broken(ROOT / page) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("[a](other.md)", []),
+        ("[a](other.md#the-k1-of-pi)", []),
+        ("[a](other.md#twice-1)", []),
+        ("[a](#here)", []),
+        ("[a](https://nowhere.invalid/x.md)", []),
+        ("```\n[a](gone.md)\n```", []),
+        ("[a](gone.md)", ["gone.md"]),
+        ("![a](gone.svg)", ["gone.svg"]),
+        ("[a](other.md#gone)", ["other.md#gone"]),
+        ("[a](#gone)", ["#gone"]),
+        ('<img src="gone.svg">', ["gone.svg"]),
+    ],
+)
+def test_a_broken_link_is_found(text: str, wrong: list[str], tmp_path: Path) -> None:
+    (tmp_path / "other.md").write_text("# The `k1` of pi\n\n## Twice\n\n## Twice\n")
+    (tmp_path / "page.md").write_text(f"# Here\n\n{text}\n")
+    assert broken(tmp_path / "page.md") == wrong
+
+
+def test_the_front_page_is_short_and_names_every_page() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert len(text.splitlines()) <= 200
+    assert [page for page in PAGES[1:] if f"({page}" not in text] == []
+    assert len(PAGES) - 1 <= 12
