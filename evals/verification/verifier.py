@@ -49,9 +49,11 @@ from evals.verification.answers.notation import (
 )
 from evals.verification.answers.scanner import Unsupported
 from evals.verification.answers.units import quantity
+from evals.verification.boxes import box_names, in_parts, one_list
 from evals.verification.extraction import (
     READERS,
     Format,
+    Marks,
     final_part,
     leaves_reasoning_open,
     marked,
@@ -67,8 +69,6 @@ Filter = Literal["strict", "lenient"]
 VERSION = "2"  # raised where a verdict may change: it is the version of every task that is verified here
 SHORT = 12  # characters of a number that is compared at once
 CACHE = 65_536  # decisions that are kept; the oldest are dropped first
-_JOINT = re.compile(r"(?:\s|[$,;.&]|\\[()\[\],;:! ]|\\q?quad|\\text\s*\{\s*(?:,?\s*and|or)\s*\}|and\b|or\b){0,12}")
-_BOX_EDGES = re.compile(r"^\s*\}|\\(?:boxed|fbox)\s*\{?\s*$")
 _DENIED = re.compile(r"(?i)\b(?:not|never|isn't|(?:more|less|fewer|greater) than|at (?:least|most))\s*\$?$")
 
 
@@ -105,7 +105,7 @@ def parse_gold(text: str) -> str:
     """
     marks = marked(text, "hash") or marked(text, "boxed")
     raw = marks[-1][1].strip() if marks else text.strip()
-    if len(marks) > 1 and marks == marked(text, "boxed") and _one_list(text, marks):  # \boxed{1} and \boxed{-2}
+    if len(marks) > 1 and marks == marked(text, "boxed") and one_list(text, marks):  # \boxed{1} and \boxed{-2}
         raw = ", ".join(answer for _, answer in marks)
     shown = repr(raw if len(raw) <= 60 else raw[:57] + "...")
     gold = canonical(raw, keep_unit=True)
@@ -215,9 +215,18 @@ class Verifier:
         distinct = {normal(answer): clean(answer) for _, answer in marks}  # in order
         answers, raw = list(distinct), list(distinct.values())
         outcome = _all(self._equal(gold, answer, worked_out) for answer in raw)
-        if outcome == "wrong" and len(answers) > 1 and _one_list(text, marks):
-            outcome = self._equal(gold, ", ".join(raw), worked_out)
+        if outcome == "wrong" and len(answers) > 1:
+            outcome = self._boxes(text, marks, raw, gold, worked_out)
         return outcome, answers[-1] if len(answers) == 1 or outcome == "correct" else None
+
+    def _boxes(self, text: str, marks: Marks, raw: list[str], gold: str, worked_out: bool) -> Outcome:
+        """Several boxes as one list."""
+        listed = ", ".join(raw)
+        if in_parts(text, marks):
+            return self._equal(f"({gold})", f"({listed})", worked_out) if len(raw) == len(marks) else "wrong"
+        if (names := box_names(text, marks)) is not None:
+            listed = ", ".join(f"{name} = {clean(answer)}" for name, (_, answer) in zip(names, marks, strict=True))
+        return self._equal(gold, listed, worked_out) if names or one_list(text, marks) else "wrong"
 
     def _lenient(self, text: str, gold: str, format: Format, ended: bool, worked_out: bool) -> Outcome:
         others = sorted(mark for name in READERS if name != format for mark in marked(text, name))
@@ -275,12 +284,6 @@ class Verifier:
                 return "correct" if self._worker.equal(gold, answer) else "wrong"
             except WorkerError:
                 return "verifier_error"
-
-
-def _one_list(text: str, marks: list[tuple[int, str]]) -> bool:
-    """Are the boxes of a text the items of one list: nothing but commas, `and` and signs between them?"""
-    between = [text[start + len(answer) : after] for (start, answer), (after, _) in zip(marks, marks[1:], strict=False)]
-    return all(_JOINT.fullmatch(_BOX_EDGES.sub("", part)) for part in between)
 
 
 def _all(outcomes: Iterable[Outcome]) -> Outcome:

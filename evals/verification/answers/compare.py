@@ -19,6 +19,7 @@ from evals.verification.answers.relations import (
     EQUALITY,
     FLIPPED,
     as_interval,
+    coordinates,
     is_name,
     middle,
     named,
@@ -105,10 +106,12 @@ def _mixed(gold: Shape, answer: Shape) -> bool:
         return (
             (gold.left, gold.right) == ("(", ")")
             and len(gold.items) == len(answer.items)
-            and (not answer.words and all(map(_same, gold.items, answer.items)))
+            and (not answer.words and all(map(_same, gold.items, coordinates(answer.items))))
         )
     if gold.kind == "list" and answer.kind == "group" and answer.left == "(" and answer.right == ")":
-        pairs = [pair for item in gold.items if (pair := named(item)) is not None]  # x = 1, y = 2 as (1, 2)
+        pairs = [
+            pair for item in coordinates(gold.items) if (pair := named(item)) is not None
+        ]  # x = 1, y = 2 as (1, 2)
         if len(pairs) != len(gold.items) or len({name for name, _ in pairs}) < len(pairs):
             return False
         return len(pairs) == len(answer.items) and all(

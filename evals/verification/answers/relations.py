@@ -14,6 +14,7 @@ EQUALITY = {"=", "~"}
 FLIPPED = {">": "<", ">=": "<="}
 _OPERATOR = re.compile(r"\\(?:sum|prod|i*int|oint|lim|max|min|sup|inf|det|gcd|lcm|deg|dim|arg|Re|Im|Pr|text)(?![a-z])")
 _INFINITY = r"\infty"
+_BARS = re.compile(r"\|\s*(?:[a-z](?:_(?:\w|\{\w+\}))?|\\[a-z]+)\s*\|")  # of a number; |AB| is a length
 _TEXT_LABEL = re.compile(r"\\text\s*\{[^{}0-9]*(?:[:=]|\bis)\s*\}\s*(?=\S)|\\text\s*\{[^{}0-9]+\}\s*:\s*(?=\S)")
 _DENIED = re.compile(r"(?i)(?<![a-z])(?:not?|wrong|incorrect|false|never)(?![a-z])")
 _LABEL = re.compile(
@@ -91,6 +92,15 @@ def named(item: Shape) -> tuple[str, Shape] | None:
     return ",".join(map(squeeze, texts)), item.items[-1]
 
 
+def coordinates(items: tuple[Shape, ...]) -> tuple[Shape, ...]:
+    """y = 1, x = 2 in the order of a point, x before y before z; other items as they are."""
+    pairs = [(pair[0], item) for item in items if (pair := named(item)) is not None]
+    found = [name for name, _ in pairs]
+    if len(pairs) < len(items) or len(set(found)) < len(found) or not set(found) <= {"x", "y", "z"}:
+        return items
+    return tuple(item for _, item in sorted(pairs, key=lambda pair: pair[0]))
+
+
 def names_agree(gold: str, answer: str) -> bool:
     """Two letters have to be the same letter; anything else is a way to put it."""
     plain = re.compile(r"[A-Za-z](?:_\{?\w+\}?)?'*")
@@ -103,7 +113,8 @@ def names_agree(gold: str, answer: str) -> bool:
 
 def middle(relation: Shape) -> str:
     """The name that an inequality is about."""
-    return next((squeeze(item.text) for item in relation.items if item.kind == "leaf" and simple_name(item.text)), "")
+    name = next((squeeze(item.text) for item in relation.items if item.kind == "leaf" and simple_name(item.text)), "")
+    return name.strip("|") if _BARS.fullmatch(name) else name
 
 
 def _is_simple(side: Shape) -> bool:
@@ -112,6 +123,8 @@ def _is_simple(side: Shape) -> bool:
 
 def as_interval(value: Shape) -> Shape:
     """An inequality of one name as an interval; two of them joined as a union, or as what both leave."""
+    if value.kind == "relation" and any(_BARS.fullmatch(item.text.strip()) for item in value.items):
+        return value if (bounds := _absolute(value)) is None else _both_signs(value, bounds)
     if value.kind == "relation" and value.ops == ("in",) and _is_simple(value.items[0]):
         return value.items[1]
     if value.kind == "relation" and len(value.items) == 3:
@@ -143,6 +156,45 @@ def as_interval(value: Shape) -> Shape:
             both = _overlap(parts) if "or" not in value.words and len(parts) == 2 else None
             return both or Shape("union", tuple(parts))
     return value
+
+
+Bounds = tuple[Shape | None, bool, Shape | None, bool]  # low, is it included, high, is it included
+
+
+def _absolute(value: Shape) -> Bounds | None:
+    """The bounds of |x| in 1 < |x| <= 2, |x| < 2, 2 > |x|; None for anything else, and where one is below zero."""
+    items, ops = value.items, value.ops
+    if value.kind != "relation" or len(items) > 3 or not set(ops) <= {"<", "<=", ">", ">="}:
+        return None
+    if all(op in FLIPPED for op in ops):
+        items, ops = items[::-1], tuple(FLIPPED[op] for op in reversed(ops))
+    if any(op in FLIPPED for op in ops) or any(item.kind != "leaf" for item in items):
+        return None
+    at = next((i for i, item in enumerate(items) if _BARS.fullmatch(item.text.strip())), None)
+    if at is None or (len(items) == 3 and at != 1):
+        return None
+    low, high = (items[at - 1] if at > 0 else None), (items[at + 1] if at + 1 < len(items) else None)
+    if any(side is not None and (side.text.strip().startswith("-") or "|" in side.text) for side in (low, high)):
+        return None
+    return low, low is not None and ops[at - 1] == "<=", high, high is not None and ops[at] == "<="
+
+
+def _both_signs(value: Shape, bounds: Bounds) -> Shape:
+    """The real numbers with an absolute value between the bounds."""
+    low, from_low, high, to_high = bounds
+    ends = high or shape(_INFINITY)
+    if low is None or (number(low.text) == 0 and from_low):
+        if high is None:
+            return value
+        return Shape("group", (_minus(ends), ends), left="[" if to_high else "(", right="]" if to_high else ")")
+    above = Shape("group", (low, ends), left="[" if from_low else "(", right="]" if to_high else ")")
+    below = Shape("group", (_minus(ends), _minus(low)), left="[" if to_high else "(", right="]" if from_low else ")")
+    return Shape("union", (below, above))
+
+
+def _minus(side: Shape) -> Shape:
+    text = side.text.strip()
+    return shape(f"-({text})" if re.search("[-+]", text) else "0" if number(text) == 0 else f"-{text}")
 
 
 def _overlap(parts: list[Shape]) -> Shape | None:

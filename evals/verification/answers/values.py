@@ -20,6 +20,9 @@ _CHOICE = re.compile(
     r"(?:\\text\s*\{\s*)?(?:\(([A-J])\)|([A-J])[.):])[.:]?\s*\}?(?=[\s\\$]|$)(.*)|\\text\s*\{\s*([A-J])\s*\}(?=\s*$)",
     re.DOTALL,
 )
+_GOES_ON = re.compile(  # A - 5 and A \cdot 2 go on with the letter; (A) -5 does not
+    r"\s*(?:[+*/^=<>!_']|-(?!\S)|\\(?:cdot|times|div|pm|mp|le|ge|ne|cup|cap|in|approx|equiv|setminus|circ|to)(?![A-Za-z]))"
+)
 _OTHER = re.compile(r"(?<![A-Za-z\\])[A-J](?![A-Za-z])|(?i:\b(?:or|and|not?|wrong|incorrect|never|but)\b)")
 
 
@@ -50,16 +53,21 @@ def _words(gold: str, answer: str) -> bool | None:
 
 
 def chosen(gold: str, answer: str) -> bool:
-    r"""Is the gold answer the letter of a choice, and the answer that letter with what it stands for?
+    r"""Is one of them the letter of a choice, and the other that letter with what it stands for?
 
-    >>> chosen(r"\text{(C)}", "(C) 14"), chosen("B", "C. x = 42"), chosen("C", "(C) or (D)"), chosen("C", "C. 5")
+    >>> chosen(r"\text{(C)}", "(C) 14"), chosen("B", "C. x = 42"), chosen("C", "(C) or (D)"), chosen("C. 5", "C")
     (True, False, False, True)
     """
+    return _is_choice(gold, answer) or _is_choice(answer, gold)
+
+
+def _is_choice(gold: str, answer: str) -> bool:
     letter = re.sub(r"\\text\s*\{([^{}]*)\}", r"\1", gold).strip("() .")
     match = _CHOICE.fullmatch(answer) if re.fullmatch("[A-J]", letter) else None
     if match is None or letter not in (match[1], match[2], match[4]):
         return False
-    return _OTHER.search(match[3] or "") is None
+    rest = match[3] or ""
+    return _OTHER.search(rest) is None and _GOES_ON.match(rest) is None
 
 
 def _number(given: Quantity) -> Fraction | None:
