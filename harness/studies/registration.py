@@ -3,9 +3,10 @@
     {"schema": 2, "locked": "2026-11-30T17:05:00Z", "environment": {...}, "sha256": "...", "asked": {...}}
 
 `asked` holds the question, the prediction, the claims, the margin, the endpoint, the families, the blocks, the arms,
-the grid and the seeds; `sha256` is of `asked`.  A locked question cannot be changed: a study that differs from its lock is refused,
-when it is run and when it is reported.  What is asked later may be added: a claim is then *post hoc*, as are an arm and
-its pairs, and more seeds are named in the report.  `locked` is null for studies that ran before there were locks.
+the grid and the seeds; `sha256` is of `asked`.  A locked question cannot be changed: a study that differs from its
+lock is refused, when it is run and when it is reported.  What is asked later may be added: a claim is then *post hoc*,
+as are an arm and its pairs, and more seeds are named in the report.  `locked` is null for studies that ran before there
+were locks.
 """
 
 from __future__ import annotations
@@ -105,9 +106,10 @@ def held_to(lock: Lock | None, study: Study, folder: Path) -> Study:
                 "a question is not changed after it was asked; choose another --name"
             )
     if "blocks" in lock.asked and (moved := _pairs(lock.asked, lock.arms) ^ _pairs(new, lock.arms)):
+        pair = " and ".join(sorted(min(moved, key=sorted)))
         raise ValueError(
-            f"{folder}: blocks were locked on {when}, and others compare {' and '.join(sorted(min(moved, key=sorted)))} "
-            "now: which pairs are compared decides every verdict; choose another --name"
+            f"{folder}: blocks were locked on {when}, and others compare {pair} now: "
+            "which pairs are compared decides every verdict; choose another --name"
         )
     for arm, fields in lock.asked["arms"].items():
         if arm in new["arms"] and _without_seeds(new["arms"][arm]) != _without_seeds(fields):

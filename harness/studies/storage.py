@@ -12,7 +12,7 @@ from harness.records.io import read_json, utc_now, write_json
 from harness.records.schema import SCHEMA
 from harness.records.upgrade import check_schema, renamed, upgrade_fields, upgrade_value
 from harness.studies.registration import FILE as LOCK
-from harness.studies.registration import held_to, read_lock, write_lock
+from harness.studies.registration import Lock, asked, held_to, read_lock, write_lock
 from harness.studies.study import Study, parse
 
 
@@ -37,12 +37,14 @@ def store_study(folder: Path, study: Study) -> None:
     file = folder / "study.json"
     if lost := [arm for arm in _stored_arms(file) if arm not in study.arms]:
         raise ValueError(f"{folder} is a study with {', '.join(lost)} as well; choose another --name")
-    folder.mkdir(parents=True, exist_ok=True)
     lock = read_lock(folder)
-    if lock is None:  # a folder of before there were locks: what it has asked until now
-        before = stored_study(folder)
-        lock = write_lock(folder, before, None) if before else write_lock(folder, study, utc_now())
-    write_json(file, {"schema": SCHEMA, **held_to(lock, study, folder).as_dict()})
+    before = stored_study(folder) if lock is None else None  # of before there were locks: what it asked until now
+    first, locked = before or study, None if before else utc_now()
+    held = held_to(lock or Lock(locked, asked(first)), study, folder)  # before anything is written
+    folder.mkdir(parents=True, exist_ok=True)
+    if lock is None:
+        write_lock(folder, first, locked)
+    write_json(file, {"schema": SCHEMA, **held.as_dict()})
 
 
 def withdraw_study(folder: Path) -> None:

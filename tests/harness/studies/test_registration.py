@@ -106,6 +106,13 @@ def test_the_pairs_that_blocks_compare_are_locked(
         store_study(tmp_path / "s", changed)
 
 
+def test_a_study_of_before_there_were_locks_is_not_locked_by_a_call_that_is_refused(folder: Path) -> None:
+    (folder / FILE).unlink()
+    with pytest.raises(ValueError, match="question was locked"):
+        store_study(folder, study(question="Who?"))
+    assert not (folder / FILE).exists()
+
+
 def test_a_lock_of_before_blocks_were_in_it_is_read(folder: Path) -> None:
     table = json.loads((folder / FILE).read_text())
     del table["asked"]["blocks"]
