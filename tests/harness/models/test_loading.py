@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from harness.cli import main
 from harness.models.loading import load_model, save_model, silenced
 from harness.rewards.reward_model import from_policy, load
-from tests.harness.tiny_models import GATED, build, letters
+from tests.harness.tiny_models import GATED, SETTINGS, build, letters
 
 Tensors = dict[str, torch.Tensor]
 LAYER = "model.layers.1."
@@ -246,7 +246,8 @@ def test_a_run_of_such_a_model_ends_before_it_begins(
         model, folder = AutoModelForCausalLM.from_pretrained(taught), tmp_path / "model"
     save_model(model, AutoTokenizer.from_pretrained(taught), folder)
     write(folder, harm(tensors_of(model)), "safetensors")
-    monkeypatch.setattr(sys, "argv", ["harness", "run", "--model", str(folder), "--out", str(tmp_path / "out")])
+    words = ["harness", "run", "--model", str(folder), "--out", str(tmp_path / "out"), "--max-new-tokens", "16"]
+    monkeypatch.setattr(sys, "argv", [*words, *(word for setting in SETTINGS for word in ("--set", setting))])
     with pytest.raises(SystemExit) as stop:
         main.main()
     error = capsys.readouterr().err
