@@ -89,6 +89,10 @@ class CausalLM(Backbone):
         r = _example(self.head.weight.device, self.head.weight.shape[0])
         rows = rows_alone(r)
         theirs = [plain_logits(self.model, row, places) for row, places in rows]
+        if not all(torch.isfinite(x).all() for x in theirs):
+            raise ValueError(
+                "model: its logits are not finite: its weights hold NaN, infinite or far too large numbers"
+            )
         row, places = rows[0]
         states = self.module(input_ids=row[None], use_cache=False).last_hidden_state[0, places]
         if not _near(self.logits(states), theirs[0]):

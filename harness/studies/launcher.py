@@ -17,8 +17,10 @@ from harness.records.io import read_record, status_of
 from harness.records.lock import busy
 from harness.studies.cost_estimate import finished_runs, total_seconds
 from harness.studies.planned_run import PlannedRun
+from harness.studies.registration import FILE as LOCK
+from harness.studies.registration import held_to, read_lock
 from harness.studies.status import State, check_different, describe, endpoint_of, select_trials, state_of
-from harness.studies.storage import store_study
+from harness.studies.storage import store_study, withdraw_study
 from harness.studies.study import Study
 
 Say = Callable[[str], None]
@@ -151,17 +153,28 @@ def check_workers(study: Study, workers: int) -> None:
 def launch(study: Study, out: str, workers: int, retry: bool, say: Say) -> list[str]:
     """Trials, then runs at the fields that the trials selected.  Returns the runs that did not finish, and why.
 
-    Raises ValueError and KeyboardInterrupt as Runner does; finished runs stay.
+    Raises ValueError and KeyboardInterrupt as Runner does; finished runs stay.  Where a new study's input is wrong
+    before any of its runs could begin, its folder is as it was: nothing is locked.
     """
     check_workers(study, workers)
     check_different(study)
-    runner = Runner(out, workers, say, retry)
+    folder = Path(out, study.name)
+    new = not (folder / "study.json").exists() and not (folder / LOCK).exists()
+    try:
+        return _launch(study, out, Runner(out, workers, say, retry))
+    except ValueError:
+        if new and not any(Path(out, run.path, "record.json").exists() for run in (*study.trials(), *study.runs())):
+            withdraw_study(folder)
+        raise
+
+
+def _launch(study: Study, out: str, runner: Runner) -> list[str]:
     for stage in ("trials", "runs"):
         runs = study.trials() if stage == "trials" else study.runs(select_trials(study, out))
         if not runs:
             continue
-        state = state_of(runs, out, retry)
-        say(describe(stage, state))
+        state = state_of(runs, out, runner.retry)
+        runner.say(describe(stage, state))
         store_study(Path(out, study.name), study)
         runner.run_all(state.waiting)
     return runner.failures
@@ -171,9 +184,13 @@ def launch(study: Study, out: str, workers: int, retry: bool, say: Say) -> list[
 
 
 def dry_run(study: Study, out: str, workers: int) -> list[str]:
-    """The lines of `--dry-run`: every command that is left, and the predicted cost."""
+    """The lines of `--dry-run`: every command that is left, and the predicted cost.
+
+    Raises ValueError where `launch` would before its first run, e.g. where a locked question has changed.
+    """
     check_workers(study, workers)
     check_different(study)
+    held_to(read_lock(Path(out, study.name)), study, Path(out, study.name))
     lines: list[str] = []
     try:
         tuned, undecided = select_trials(study, out), False

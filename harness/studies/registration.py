@@ -2,15 +2,17 @@
 
     {"schema": 2, "locked": "2026-11-30T17:05:00Z", "environment": {...}, "sha256": "...", "asked": {...}}
 
-`asked` holds the question, the prediction, the claims, the margin, the endpoint, the families, the arms, the grid and
-the seeds; `sha256` is of `asked`.  A locked question cannot be changed: a study that differs from its lock is refused,
-when it is run and when it is reported.  What is asked later may be added: a claim is then *post hoc*, as are an arm and
-its pairs, and more seeds are named in the report.  `locked` is null for studies that ran before there were locks.
+`asked` holds the question, the prediction, the claims, the margin, the endpoint, the families, the blocks, the arms,
+the grid and the seeds; `sha256` is of `asked`.  A locked question cannot be changed: a study that differs from its
+lock is refused, when it is run and when it is reported.  What is asked later may be added: a claim is then *post hoc*,
+as are an arm and its pairs, and more seeds are named in the report.  `locked` is null for studies that ran before there
+were locks.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +51,7 @@ def asked(study: Study) -> dict[str, Any]:
         "endpoint": report.endpoint,
         "problems": report.problems,
         "family": report.family,
+        "blocks": report.blocks,
         "tune": None if tune is None else {"grid": tune.grid, "seeds": tune.seeds, "trials": tune.trials},
         "claims": [question_of(h) for h in study.hypotheses if not h.post_hoc],
         "base": study.base,
@@ -102,6 +105,12 @@ def held_to(lock: Lock | None, study: Study, folder: Path) -> Study:
                 f"{folder}: {name} was locked on {when} as {_short(lock.asked[name])}, and is {_short(new[name])} now: "
                 "a question is not changed after it was asked; choose another --name"
             )
+    if "blocks" in lock.asked and (moved := _pairs(lock.asked, lock.arms) ^ _pairs(new, lock.arms)):
+        pair = " and ".join(sorted(min(moved, key=sorted)))
+        raise ValueError(
+            f"{folder}: blocks were locked on {when}, and others compare {pair} now: "
+            "which pairs are compared decides every verdict; choose another --name"
+        )
     for arm, fields in lock.asked["arms"].items():
         if arm in new["arms"] and _without_seeds(new["arms"][arm]) != _without_seeds(fields):
             raise ValueError(f"{folder}: arm '{arm}' was locked on {when} with other fields; choose another --name")
@@ -123,6 +132,13 @@ def later(lock: Lock | None, study: Study) -> tuple[list[str], list[int]]:
     locked = {seed for own in lock.asked["arms"].values() for seed in own.get("seeds", [])} | set(lock.asked["seeds"])
     planned = {seed for arm in study.arms for seed in study.seeds_of(arm)}
     return [arm for arm in study.arms if arm not in lock.asked["arms"]], sorted(planned - locked)
+
+
+def _pairs(question: dict[str, Any], arms: list[str]) -> set[frozenset[str]]:
+    """The pairs of these arms that the blocks of a question compare: all that share one; without blocks, all."""
+    blocks = question["blocks"].values() or [list(question["arms"])]
+    pairs = itertools.chain.from_iterable(itertools.combinations(block, 2) for block in blocks)
+    return {frozenset(pair) for pair in pairs if set(pair) <= set(arms)}
 
 
 def _without_seeds(fields: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,8 @@ from harness.config.overrides import Fields
 from harness.records.io import read_json, utc_now, write_json
 from harness.records.schema import SCHEMA
 from harness.records.upgrade import check_schema, renamed, upgrade_fields, upgrade_value
-from harness.studies.registration import held_to, read_lock, write_lock
+from harness.studies.registration import FILE as LOCK
+from harness.studies.registration import Lock, asked, held_to, read_lock, write_lock
 from harness.studies.study import Study, parse
 
 
@@ -35,12 +37,23 @@ def store_study(folder: Path, study: Study) -> None:
     file = folder / "study.json"
     if lost := [arm for arm in _stored_arms(file) if arm not in study.arms]:
         raise ValueError(f"{folder} is a study with {', '.join(lost)} as well; choose another --name")
-    folder.mkdir(parents=True, exist_ok=True)
     lock = read_lock(folder)
-    if lock is None:  # a folder of before there were locks: what it has asked until now
-        before = stored_study(folder)
-        lock = write_lock(folder, before, None) if before else write_lock(folder, study, utc_now())
-    write_json(file, {"schema": SCHEMA, **held_to(lock, study, folder).as_dict()})
+    before = stored_study(folder) if lock is None else None  # of before there were locks: what it asked until now
+    first, locked = before or study, None if before else utc_now()
+    held = held_to(lock or Lock(locked, asked(first)), study, folder)  # before anything is written
+    folder.mkdir(parents=True, exist_ok=True)
+    if lock is None:
+        write_lock(folder, first, locked)
+    write_json(file, {"schema": SCHEMA, **held.as_dict()})
+
+
+def withdraw_study(folder: Path) -> None:
+    """Take back what `store_study` wrote into a new folder, where no run could begin: nothing has been asked then, and
+    what was wrong with the question may be put right under the same name."""
+    for name in ("study.json", LOCK):
+        (folder / name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # something else lies there
+        folder.rmdir()
 
 
 def _stored_arms(file: Path) -> list[str]:

@@ -283,4 +283,7 @@ class Trainer:
 
 def _add(sums: defaultdict[str, float], metrics: Metrics | dict[str, float]) -> None:
     for name, value in metrics.items():
-        sums[name] += float(value)
+        try:
+            sums[name] += float(value)
+        except (TypeError, ValueError, RuntimeError) as error:  # of a tensor with several elements: RuntimeError
+            raise ValueError(f"algo: its metric {name!r} must be one number, not {value!r:.60}") from error

@@ -129,6 +129,9 @@ def test_a_committed_study_is_held_to_its_lock(folder: Path) -> None:
     assert later(lock, study) == ([], [])
     with pytest.raises(ValueError, match="question was locked"):
         held_to(lock, dataclasses.replace(study, question="Another?"), folder)
+    one_arm = dataclasses.replace(study.report, blocks={"one": list(study.arms)[:1]})
+    with pytest.raises(ValueError, match="blocks were locked"):
+        held_to(lock, dataclasses.replace(study, report=one_arm), folder)
 
 
 @pytest.mark.parametrize("folder", [f for f in STUDIES if load(f.name).hypotheses], ids=lambda p: p.name)

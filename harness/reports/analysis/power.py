@@ -59,7 +59,7 @@ class Prospect:
     b: str
     spread: Spread | None  # None: nothing like it has run, and nothing was guessed
     seeds: int
-    detectable: float  # with probability POWER
+    detectable: float  # with probability POWER; nan with too few seeds for an interval
     power: float  # at the margin
     needed: int | None  # seeds for POWER at the margin; None: no number is enough, or too many
     room: float  # between the better arm's expected accuracy and 1; nan where it is not known
@@ -75,8 +75,11 @@ def prospects(study: Study, out: Path, guess: float | None = None) -> list[Prosp
         seeds = len(set(study.seeds_of(a)) & set(study.seeds_of(b)))
         means = [like[arm][0] for arm in (a, b) if arm in like]
         room = 1 - max(means) if means else math.nan
-        if spread is None or seeds < MIN_SEEDS or spread.stderr(seeds) == 0:
+        if spread is None or spread.stderr(max(seeds, 1)) == 0:
             rows.append(Prospect(a, b, spread, seeds, math.nan, math.nan, None, room))
+            continue
+        if seeds < MIN_SEEDS:  # there is no interval, so that nothing is decided; how many there must be is known
+            rows.append(Prospect(a, b, spread, seeds, math.nan, 0.0, seeds_needed(spread, margin, level), room))
             continue
         stderr, df = spread.stderr(seeds), spread.df(seeds)
         power = power_at(margin / stderr, df, level)

@@ -35,7 +35,7 @@ def power_sentence(study: Study, rows: list[Prospect]) -> str:
     """Whether the study can decide what it asks."""
     known = [r for r in rows if not math.isnan(r.power)]
     if not known:
-        return f"power: unknown; no run like these is recorded (harness power {study.name} --sd POINTS)"
+        return "power: unknown; no run like these is recorded (harness power STUDY --sd POINTS)"
     able = sum(r.power >= POWER for r in known)
     text = (
         f"power: {able} of {len(rows)} contrasts would show a difference of {study.report.margin:g} points with "

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from harness.cli import main
 from harness.models.loading import load_model, save_model, silenced
 from harness.rewards.reward_model import from_policy, load
-from tests.harness.tiny_models import GATED, build, letters
+from tests.harness.tiny_models import GATED, SETTINGS, build, letters
 
 Tensors = dict[str, torch.Tensor]
 LAYER = "model.layers.1."
@@ -216,18 +216,40 @@ def test_an_adapter_is_no_model(tmp_path: Path) -> None:
         load_model(str(tmp_path / "model"))
 
 
+def spoiled(name: str, value: float) -> Callable[[Tensors], Tensors]:
+    return lambda tensors: {**tensors, name: torch.full_like(tensors[name], value)}
+
+
+V, UP = "model.layers.1.self_attn.v_proj", "model.layers.0.mlp.up_proj.weight"
+
+
+@pytest.mark.parametrize(
+    ("harm", "told"),
+    [
+        (without(V), f"{V}.weight"),
+        (spoiled(UP, float("nan")), "its logits are not finite: its weights hold NaN"),
+        (spoiled(UP, float("inf")), "its logits are not finite: its weights hold NaN"),
+    ],
+    ids=["lacking", "nan", "inf"],
+)
 def test_a_run_of_such_a_model_ends_before_it_begins(
-    tmp_path: Path, taught: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    harm: Callable[[Tensors], Tensors],
+    told: str,
+    tmp_path: Path,
+    taught: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     with silenced():
         model, folder = AutoModelForCausalLM.from_pretrained(taught), tmp_path / "model"
     save_model(model, AutoTokenizer.from_pretrained(taught), folder)
-    write(folder, without("model.layers.1.self_attn.v_proj")(tensors_of(model)), "safetensors")
-    monkeypatch.setattr(sys, "argv", ["harness", "run", "--model", str(folder), "--out", str(tmp_path / "out")])
+    write(folder, harm(tensors_of(model)), "safetensors")
+    words = ["harness", "run", "--model", str(folder), "--out", str(tmp_path / "out"), "--max-new-tokens", "16"]
+    monkeypatch.setattr(sys, "argv", [*words, *(word for setting in SETTINGS for word in ("--set", setting))])
     with pytest.raises(SystemExit) as stop:
         main.main()
     error = capsys.readouterr().err
-    assert stop.value.code == 2 and error.count("\n") == 1 and "model.layers.1.self_attn.v_proj.weight" in error
+    assert stop.value.code == 2 and error.count("\n") == 1 and told in error
     assert not (tmp_path / "out").exists()

@@ -31,7 +31,7 @@ from harness.studies.cost_estimate import predicted_seconds
 from harness.studies.launcher import Runner, check_workers, dry_run
 from harness.studies.planned_run import PlannedRun, label
 from harness.studies.status import describe, endpoint_of, select_trial, select_trials, state_of
-from harness.studies.storage import stored_study
+from harness.studies.storage import store_study, stored_study
 from harness.studies.study import Study, parse
 from harness.training.resume.same import check_same
 from tests.harness.record_factory import Type, a_record, change, rows, typist, write
@@ -411,6 +411,37 @@ def test_wrong_input_stops_the_study(stub: Stub, launched: Launch, out: str) -> 
     assert stub.begun == ["s/a/seed0", "s/b/seed0"] and read_record(Path(out, "s/a/seed0"))
 
 
+@pytest.mark.parametrize(
+    ("make", "began", "kept"),
+    [
+        (make_study, ["s/a/seed0"], False),
+        (tuned, ["s/tune/a/lr0.0001/seed100"], False),
+        (make_study, ["s/a/seed0", "s/b/seed0"], True),  # the first has a record: the question was asked
+        (tuned, ["s/tune/a/lr0.0001/seed100", "s/tune/a/lr0.0001/seed101"], True),
+    ],
+)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_question_is_locked_only_where_a_run_could_begin(
+    make: Callable[..., Study], began: list[str], kept: bool, workers: int, stub: Stub, launched: Launch, out: str
+) -> None:
+    stub.ends = {began[-1]: 2, **({} if kept else dict.fromkeys(paths([*make().trials(), *make().runs()]), 2))}
+    assert "lr: wrong" in refused(lambda: launched(make(), workers))
+    assert stub.begun[: len(began)] == began or workers == 2
+    assert Path(out, "s").exists() == kept
+    if kept:
+        assert {"study.json", "study.lock"} <= {p.name for p in Path(out, "s").iterdir()}
+    else:  # another arm under the same name
+        stub.ends = {}
+        assert launched(make(arms={"a": {"algo": {"name": "grpo"}}, "b": {"algo": {"name": "ppo"}}}), workers)[0] == []
+
+
+def test_a_study_that_was_there_keeps_its_lock(stub: Stub, launched: Launch, out: str) -> None:
+    store_study(Path(out, "s"), make_study())
+    stub.ends = {"s/a/seed0": 2}
+    refused(lambda: launched(make_study()))
+    assert {p.name for p in Path(out, "s").iterdir()} == {"study.json", "study.lock"}
+
+
 def test_nothing_is_run_where_a_folder_holds_another_run(stub: Stub, launched: Launch, out: str) -> None:
     leave(make_study(base={**BUDGET, "lr": 0.5}).runs()[-1].config(out))
     assert "lr: 0.5 -> " in refused(lambda: launched(make_study())) and stub.begun == []
@@ -616,6 +647,13 @@ def test_seconds_are_fair_alone_and_on_devices_of_their_own(monkeypatch: pytest.
 def timed(seconds: float, completions: float = 64, **spent: float) -> dict[str, Any]:
     spend = {"completions": completions, **spent}
     return {"phases": {"rollout": {"seconds": 0.75 * seconds}, "eval": {"seconds": 0.25 * seconds}}, "spend": spend}
+
+
+def test_a_dry_run_of_a_changed_question_is_refused_as_the_run_is(out: str, stub: Stub, launched: Launch) -> None:
+    store_study(Path(out, "s"), make_study())
+    changed = make_study(question="Another?")
+    message = refused(lambda: dry_run(changed, out, 1))
+    assert "question was locked" in message and refused(lambda: launched(changed)) == message
 
 
 def test_what_is_left_and_unknown_time(out: str) -> None:

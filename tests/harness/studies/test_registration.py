@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from harness.records.io import sha256
 from harness.reports.loading import load_results
 from harness.reports.report import write_report
 from harness.studies.registration import FILE, later, read_lock
@@ -58,6 +59,7 @@ def test_the_lock_says_what_is_asked_and_when(folder: Path) -> None:
         ({"report": {"endpoint": "arithmetic_t1"}}, ["endpoint was locked", "arithmetic_t1"]),
         ({"report": {"problems": "fixed"}}, ["problems was locked"]),
         ({"report": {"family": [["a", "b"]]}}, ["family was locked"]),
+        ({"report": {"blocks": {"one": ["a"]}}}, ["blocks were locked", "a and b"]),
         ({"prediction": "b"}, ["prediction was locked", '"a"', '"b"']),
         ({"question": "Who?"}, ["question was locked"]),
         ({"tune": {"grid": {"lr": [1e-4, 2e-4]}, "seeds": [100, 101]}}, ["tune was locked"]),
@@ -74,6 +76,49 @@ def test_what_is_locked_is_not_changed(folder: Path, changes: dict[str, Any], fr
     message = str(said.value)
     assert "\n" not in message and [f for f in (str(folder), *fragments) if f not in message] == []
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+
+
+THREE = {"a": {"algo": {"name": "grpo"}}, "b": {"algo": {"name": "ppo"}}, "c": {"algo": {"name": "rft"}}}
+TWO = {"blocks": {"x": ["a", "b"], "y": ["b", "c"]}}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "moved"),
+    [
+        ({}, {"blocks": {"x": ["a", "b"]}}, "a and c"),
+        (TWO, {}, "a and c"),
+        (TWO, {"blocks": {"x": ["a", "b"]}}, "b and c"),
+        (TWO, {"blocks": {"x": ["a", "b", "c"]}}, "a and c"),
+        (TWO, {"blocks": {"one": ["b", "a"], "two": ["c", "b"]}}, None),  # names and order are words
+        (TWO, {"blocks": {**TWO["blocks"], "later": ["a", "d"], "y": ["b", "c", "d"]}}, None),  # a later arm's pairs
+    ],
+)
+def test_the_pairs_that_blocks_compare_are_locked(
+    before: dict[str, Any], after: dict[str, Any], moved: str | None, tmp_path: Path
+) -> None:
+    store_study(tmp_path / "s", study(arms=THREE, report=before))
+    later_arm = {"d": {"algo": {"name": "dpo"}}} if moved is None else {}
+    changed = study(arms={**THREE, **later_arm}, report=after)
+    if moved is None:
+        store_study(tmp_path / "s", changed)
+        return
+    with pytest.raises(ValueError, match=f"blocks were locked .* {moved} now"):
+        store_study(tmp_path / "s", changed)
+
+
+def test_a_study_of_before_there_were_locks_is_not_locked_by_a_call_that_is_refused(folder: Path) -> None:
+    (folder / FILE).unlink()
+    with pytest.raises(ValueError, match="question was locked"):
+        store_study(folder, study(question="Who?"))
+    assert not (folder / FILE).exists()
+
+
+def test_a_lock_of_before_blocks_were_in_it_is_read(folder: Path) -> None:
+    table = json.loads((folder / FILE).read_text())
+    del table["asked"]["blocks"]
+    table["sha256"] = sha256(json.dumps(table["asked"], sort_keys=True).encode())
+    (folder / FILE).write_text(json.dumps(table))
+    store_study(folder, study(report={"blocks": {"one": ["a", "b"]}}))
 
 
 def test_what_a_claim_is_called_may_change(folder: Path) -> None:

@@ -58,6 +58,16 @@ ALGORITHMS = {
     "raises what is no Exception": ("worth_N = self", "raise GeneratorExit\n        worth_N = self", "GeneratorExit"),
     "calls its metric as ours is called": ('"worth"', '"reward"', "a metric called 'reward'"),
     "calls it as one of a group": ('"worth"', '"accuracy/strict"', "a metric called 'accuracy/strict'"),
+    "has text for a metric": (
+        '"token"), {}',
+        '"token"), {"worth": "high"}',
+        "metric 'worth' must be one number, not 'high'",
+    ),
+    "has a number for each token": (
+        '"token"), {}',
+        '"token"), {"mine": fresh.logp_NT}',
+        "metric 'mine' must be one number",
+    ),
     "and in its loss": ('"token"), {}', '"token"), {"grad_norm": fresh.logp_NT.sum()}', "a metric called 'grad_norm'"),
 }
 

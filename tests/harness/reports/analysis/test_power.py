@@ -81,6 +81,14 @@ def test_a_study_of_which_nothing_has_run(tmp_path: Path) -> None:
     assert power_table(study(), [guessed]).rows[0][:4] == ["a", "b", "1.0", "a guess"]
 
 
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_too_few_seeds_for_an_interval_are_told_how_many_it_takes(seeds: int, tmp_path: Path) -> None:
+    arms = {"a": {"algo": {"name": "grpo"}}, "b": {"algo": {"name": "ppo"}}}
+    few, enough = (prospects(parse("s", {"arms": arms, "seeds": n}), tmp_path, 0.03)[0] for n in (seeds, 5))
+    assert few.power == 0.0 and math.isnan(few.detectable) and few.needed == enough.needed is not None
+    assert f"{few.needed} seeds for 1 more" in power_sentence(parse("s", {"arms": arms, "seeds": seeds}), [few])
+
+
 def test_what_is_asked_is_counted_once() -> None:
     claim = {"id": "H", "says": "", "arms": ["b", "a"]}
     gain = {"id": "G", "says": "", "arms": ["a"], "expect": "gain"}
