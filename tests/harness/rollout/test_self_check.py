@@ -15,11 +15,12 @@ from harness.models.loading import accelerator
 from harness.models.optimizer import OptimizerSettings
 from harness.models.packing import Packed
 from harness.models.policy import LMPolicy
+from harness.rollout import self_check as self_check_file
 from harness.rollout.engine import Engine
 from harness.rollout.kv_cache import Cache
 from harness.rollout.padded_decoding import CachedDecoder
 from harness.rollout.sampler import Sampler, Sampling
-from harness.rollout.self_check import TOLERANCE, check_prompts, self_check, switch_points
+from harness.rollout.self_check import TOLERANCE, _plain, check_prompts, self_check, switch_points
 from tests.harness.architectures import ARMS, KNOWN, REFUSED, SPECS, tiny, trained
 from tests.harness.tiny_models import byte_tokenizer, letters, prompts_of
 
@@ -152,11 +153,20 @@ def test_a_layer_that_is_computed_again_in_another_way_is_noticed(monkeypatch: p
     assert not checked(*opened("llama")).notice
 
 
-def test_not_a_number_is_no_agreement() -> None:
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_not_finite_is_no_agreement(value: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy, sampler = opened("llama")
+    monkeypatch.setattr(self_check_file, "_plain", lambda model, r: torch.full_like(_plain(model, r), value))
+    with pytest.raises(ValueError, match="^model: LlamaForCausalLM"):
+        checked(policy, sampler)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(value: float) -> None:
     policy, sampler = opened("llama")
     with torch.no_grad():
-        policy.lm.model.model.norm.weight.fill_(float("nan"))
-    with pytest.raises(ValueError, match="^model: LlamaForCausalLM"):
+        policy.lm.model.model.norm.weight.fill_(value)
+    with pytest.raises(ValueError, match="^model: its logits are not finite"):
         checked(policy, sampler)
 
 
