@@ -182,7 +182,7 @@ def policy_of(experiment: Experiment, device: str, model: Any) -> LMPolicy:
         reference="reference" in experiment.algo.needs or config.log_reference_kl,
         micro_batch_tokens=config.micro_batch_tokens,
         critic=schedule.critic,
-        critic_lr=schedule.critic_lr,
+        critic_lr=schedule.critic_lr if schedule.value_lr is None else schedule.value_lr / config.lr,
         gradient_checkpointing=config.gradient_checkpointing,
         reference_device=config.reference_device,
     )
