@@ -41,6 +41,12 @@ if TYPE_CHECKING:
     from harness.studies.study import Study
 
 
+Updates = Annotated[
+    int | None,
+    Opt("--updates", help="About so many optimiser steps for every arm: chooses minibatches, epochs or prompts."),
+]
+
+
 def compare(
     algos: Annotated[str, Opt(help="Algorithms (or FILE.py), comma-separated: the arms.")],
     seeds: Annotated[str, Opt(help="How many, or which: 5, or 0,1,7.")] = "3",
@@ -65,6 +71,15 @@ def compare(
     device: Device = None,
     dtype: Dtype = None,
     keep_checkpoints: KeepCheckpoints = None,
+    tune: Annotated[bool, Opt("--tune", help="First tune every arm, with as many trials each.")] = False,
+    grid: Annotated[
+        list[str] | None,
+        Opt(
+            "--grid",
+            help="FIELD=A,B,... to try in --tune (ARM.FIELD: of one algorithm); repeatable.  [lr around its default]",
+        ),
+    ] = None,
+    updates: Updates = None,
     workers: Workers = 1,
     retry: Retry = False,
     dry_run: DryRun = False,
@@ -78,10 +93,21 @@ def compare(
     }  # fmt: skip
     files = {"train_file": train_file, "test_file": test_file, "eval_files": named(eval_file, "--eval-file")}
     base["task"] = {k: v for k, v in files.items() if v} or None
-    from harness.studies.ad_hoc import study_from_flags
+    from harness.studies.ad_hoc import study_from_flags, tuned_study
+    from harness.studies.equal_updates import with_equal_updates
 
     study = study_from_flags(algos, seeds, base, set_ or [], config, name)
-    _launch(study, out, workers, retry, dry_run, quiet)
+    if grid and not tune:
+        raise ValueError("--grid: what to try in --tune; add --tune, or set a field with --set")
+    study = tuned_study(study, grid or []) if tune else study
+    _launch(
+        with_equal_updates(study, out or "results", updates) if updates is not None else study,
+        out,
+        workers,
+        retry,
+        dry_run,
+        quiet,
+    )
 
 
 def ablate(
@@ -95,6 +121,7 @@ def ablate(
     out: Out = None,
     profile: ProfileName = None,
     set_: Set = None,
+    updates: Updates = None,
     workers: Workers = 1,
     retry: Retry = False,
     dry_run: DryRun = False,
@@ -109,10 +136,13 @@ def ablate(
     if study is None:
         raise ValueError("study: which one?  `harness ablate --list` names them")
     from harness.studies.ad_hoc import override_study
+    from harness.studies.equal_updates import with_equal_updates
     from harness.studies.study import load
 
     settings = [*(set_ or []), *([f"budget={budget}"] if budget else [])]
-    _launch(override_study(load(study), seeds, settings, name, profile), out, workers, retry, dry_run, quiet)
+    asked = override_study(load(study), seeds, settings, name, profile)
+    asked = with_equal_updates(asked, out or "results", updates) if updates is not None else asked
+    _launch(asked, out, workers, retry, dry_run, quiet)
 
 
 def _launch(study: Study, out: str | None, workers: int, retry: bool, dry_run: bool, quiet: bool) -> None:

@@ -22,6 +22,7 @@ from harness.reports.consistency import check_consistent, check_hash, read_outco
 from harness.studies.registration import Lock, read_lock
 from harness.studies.storage import stored_study
 from harness.studies.study import Study
+from harness.studies.tuning import planned_trials
 
 Key = tuple[str, str, str]  # task, filter, metric
 
@@ -222,7 +223,7 @@ def _study(folder: Path) -> Results:
     trials: dict[str, dict[str, dict[int, RunRecord]]] = {}
     if study is not None and study.tune is not None:
         root = (folder.parent / study.tune.store if study.tune.store else folder) / "tune"
-        for cell in study.trials():
+        for cell in planned_trials(study, str(folder.parent)):
             run = _runs(cell.arm, root / cell.arm / Path(cell.folder).name).get(cell.seed)
             if run is not None:
                 trials.setdefault(cell.arm, {}).setdefault(Path(cell.folder).name, {})[cell.seed] = run

@@ -21,7 +21,7 @@ from typing import Any
 from harness.records.environment import environment
 from harness.records.io import read_json, sha256, write_json
 from harness.records.schema import SCHEMA
-from harness.studies.schema import Hypothesis
+from harness.studies.schema import Hypothesis, Tune
 from harness.studies.study import Study
 
 FILE = "study.lock"
@@ -52,13 +52,21 @@ def asked(study: Study) -> dict[str, Any]:
         "problems": report.problems,
         "family": report.family,
         "blocks": report.blocks,
-        "tune": None if tune is None else {"grid": tune.grid, "seeds": tune.seeds, "trials": tune.trials},
+        "tune": None if tune is None else _tuning(tune),
         "claims": [question_of(h) for h in study.hypotheses if not h.post_hoc],
         "base": study.base,
         "arms": study.arms,
         "seeds": study.seeds,
     }
     return dict(json.loads(json.dumps(table)))
+
+
+def _tuning(tune: Tune) -> dict[str, Any]:
+    """How arms are tuned; what was not there when the first locks were written, where it is used."""
+    later = {"own": tune.own, "widen": tune.widen, "bounds": tune.bounds}
+    star = {} if tune.design == "grid" else {"design": tune.design}
+    used = {name: value for name, value in later.items() if value}
+    return {"grid": tune.grid, "seeds": tune.seeds, "trials": tune.trials, **used, **star}
 
 
 def question_of(h: Hypothesis) -> dict[str, Any]:

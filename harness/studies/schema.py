@@ -12,26 +12,45 @@ from typing import Any, Literal
 from evals.statistics.comparison import MARGIN
 from harness.config.overrides import Fields, merge_overrides
 
+TUNING_SEEDS = (10_000, 10_001, 10_002)  # three: the mean of one or two is luck
 START = "start"  # in a hypothesis, the initial model: the same run at fraction 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tune:
-    """Every arm gets the same trials: all points of the grid, or `trials` of them, sampled with a fixed seed.
+    """Every arm gets the same number of trials: all points of the grid, or `trials` of them, sampled with a fixed seed,
+    and what `widen` adds to them (`harness/studies/tuning.py`).
 
     A trial is run once per tuning seed.  The one with the highest mean endpoint on the selection split is selected, and
     its fields go into the arm's runs.  `base` changes what trials do not share with runs, e.g. a smaller budget.
     """
 
     grid: dict[str, list[Any]]  # field -> the values to try
-    seeds: list[int]  # at least two, and none of the runs'
+    own: dict[str, dict[str, list[Any]]] = field(default_factory=dict)  # arm -> fields that it alone has, beside these
+    design: Literal["grid", "star"] = "grid"  # every combination; star: one field at a time off its middle value
+    widen: int = 0  # trials that an arm may get beyond these, until every best one lies inside what was tried
+    bounds: dict[str, list[float]] = field(default_factory=dict)  # field -> [least, most] that widening may try
+    seeds: list[int] = field(default_factory=lambda: list(TUNING_SEEDS))  # at least two, and none of the runs'
     trials: int | None = None  # per arm; None: the whole grid
     base: Fields = field(default_factory=dict)  # fields of trials alone, e.g. a smaller budget
     store: str | None = None  # the study in whose folder the trials lie, where several share them
 
-    def points(self) -> list[Fields]:
-        """The trials' fields, e.g. [{"lr": 1e-4}, {"lr": 2e-4}]."""
-        grid = [dict(zip(self.grid, values, strict=True)) for values in itertools.product(*self.grid.values())]
+    @property
+    def fields(self) -> list[str]:
+        """Every field that the trials of some arm set."""
+        return list(dict.fromkeys([*self.grid, *itertools.chain(*self.own.values())]))
+
+    def grid_of(self, arm: str) -> dict[str, list[Any]]:
+        """The fields that this arm's trials set, with the values to try."""
+        return {**self.grid, **self.own.get(arm, {})}
+
+    def points(self, arm: str = "") -> list[Fields]:
+        """The fields of an arm's first trials, e.g. [{"lr": 1e-4}, {"lr": 2e-4}]."""
+        table = self.grid_of(arm)
+        grid = [dict(zip(table, values, strict=True)) for values in itertools.product(*table.values())]
+        if self.design == "star":
+            middle = {name: values[len(values) // 2] for name, values in table.items()}
+            grid = [point for point in grid if sum(point[name] != middle[name] for name in point) <= 1]
         if self.trials is None or self.trials >= len(grid):
             return grid
         return random.Random(0).sample(grid, self.trials)

@@ -10,9 +10,9 @@
     algo.name = "grpo"
     algo.clip_high = 0.4
     scale.lr = 1e-4                          # optional: fields that belong to the model; a profile overrides them
-    [tune]                                   # optional: the same trials for every arm
-    seeds = [100, 101]
-    grid.lr = [1e-4, 2e-4]
+    [tune]                                   # optional: as many trials for every arm
+    grid.lr = [1e-4, 2e-4, 4e-4]
+    widen = 3                                # optional: further trials, until the best of every arm lies inside
     [report]                                 # optional: blocks, family, margin, level, endpoint, logged
     [[hypotheses]]                           # optional: what a paper says, and what a fair test of it compares
     id = "H1"
@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,20 +64,25 @@ class Study:
         return dataclasses.asdict(self)
 
     def trials(self) -> list[PlannedRun]:
+        """Those of the grids; `tuning.planned_trials` adds those that their results lead to."""
+        arms = [arm for arm in self.arms if self.tuned_as(arm) == arm]
+        return [run for arm in arms for run in self.trials_of(arm, self.tune.points(arm) if self.tune else [])]
+
+    def trials_of(self, arm: str, points: Iterable[Fields]) -> list[PlannedRun]:
+        """One per point and tuning seed."""
         if self.tune is None:
             return []
         tune, root = self.tune, f"{self.tune.store or self.name}/tune"
         end, split = {"eval_fractions": [1.0]}, {"eval_split": "selection"}
+        fields, base = dict(self._arms())[arm], self._base(arm)
         return [
             PlannedRun(
                 arm,
                 seed,
                 f"{root}/{arm}/{label(point)}",
-                merge_overrides(self._base(arm), end, tune.base, fields, point, split),
+                merge_overrides(base, end, tune.base, fields, point, split),
             )
-            for arm, fields in self._arms()
-            if self.tuned_as(arm) == arm
-            for point in tune.points()
+            for point in points
             for seed in tune.seeds
         ]
 
@@ -226,6 +231,12 @@ def _check_tables(study: Study) -> None:
     if study.tune is not None:
         tables.append(("tune.base", study.tune.base))
         tables += [("tune.grid", {name: x}) for name, values in study.tune.grid.items() for x in values]
+        tables += [
+            (f"tune.own.{arm}", {name: x})
+            for arm, grid in study.tune.own.items()
+            for name, values in grid.items()
+            for x in values
+        ]
     for place, table in tables:
         if fixed := {"seed", "name", "out"} & set(table):
             raise ValueError(f"{place}.{min(fixed)}: the study sets it")
@@ -259,6 +270,12 @@ def _check_hypotheses(study: Study) -> None:
 def _check_tune(tune: Tune, study: Study) -> None:
     if not tune.grid or not all(isinstance(v, list) and v for v in tune.grid.values()):
         raise ValueError("tune.grid: must give each field a list of values")
+    for arm, own in tune.own.items():
+        if arm not in study.arms or study.tuned_as(arm) != arm:
+            raise ValueError(f"tune.own: no arm '{arm}' with trials of its own; valid: {', '.join(study.arms)}")
+        if not own or not all(isinstance(v, list) and v for v in own.values()) or set(own) & set(tune.grid):
+            raise ValueError(f"tune.own.{arm}: must give each field, none of the grid's, a list of values")
+    _check_counts(tune, study)
     if tune.store is not None:
         check_name(tune.store, "tune.store")
     if len(tune.seeds) < 2:
@@ -273,3 +290,21 @@ def _check_tune(tune: Tune, study: Study) -> None:
             raise ValueError(
                 f"arm '{trial.arm}': eval_fractions: a trial is measured at its last point: name one above 0"
             )
+
+
+def _check_counts(tune: Tune, study: Study) -> None:
+    """Every arm can have as many trials as the others."""
+    if tune.widen < 0:
+        raise ValueError(f"tune.widen: must not be negative, not {tune.widen}")
+    points = {arm: tune.points(arm) for arm in study.arms if study.tuned_as(arm) == arm}
+    most = max(points, key=lambda arm: len(points[arm]))
+    for arm, own in points.items():
+        several = [name for name in own[0] if len({p[name] for p in own if type(p[name]) in (int, float)}) > 1]
+        if (len(own) < len(points[most]) or tune.widen) and not several:
+            raise ValueError(
+                f"tune: arm '{arm}' has {len(own)} trials, '{most}' {len(points[most])} and widen={tune.widen}: "
+                "further ones need a field of which several numbers are tried"
+            )
+    for name, pair in tune.bounds.items():
+        if not any(name in tune.grid_of(arm) for arm in points) or len(pair) != 2 or not pair[0] < pair[1]:
+            raise ValueError(f"tune.bounds.{name}: must be [least, most] of a field of the grid, not {pair}")

@@ -589,7 +589,9 @@ BAD: dict[str, list[float]] = {
     **dict.fromkeys(("clip_low", "clip_high", "kl_coef", "value_coef"), [-0.1]),
     "critic_warmup": [-1],
     **dict.fromkeys(("gamma", "gae_lambda", "critic_gae_lambda"), [-0.1, 1.1, math.nan]),
-    **dict.fromkeys(("value_lr", "critic_lr", "kl_horizon", "gae_lambda_alpha", "value_clip", "kl_target"), [0.0, -1.0, math.nan]),
+    **dict.fromkeys(
+        ("value_lr", "critic_lr", "kl_horizon", "gae_lambda_alpha", "value_clip", "kl_target"), [0.0, -1.0, math.nan]
+    ),
     **dict.fromkeys(("epochs", "minibatches"), [0, -1]),
     "clip_dual": [1.0, 0.5],
 }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -101,6 +101,7 @@ class Trial:
     name: str
     values: list[float | None]  # per tuning seed
     chosen: bool
+    fields: dict[str, Any] = field(default_factory=dict, compare=False)  # what it set
 
 
 @dataclass(frozen=True)
@@ -214,10 +215,10 @@ def _means(tables: Sequence[dict[str, float]]) -> dict[str, float]:
 
 
 def _tuned(results: Results, run: RunRecord) -> dict[str, Any]:
-    """The tuned fields of the configuration, with this arm's values."""
+    """The tuned fields of the configuration, with this arm's values; None where the arm has no such field."""
     tune, config = results.study.tune, run.record["config"]
     values = {}
-    for name in tune.grid if tune else ():
+    for name in tune.fields if tune else ():
         group, dot, inner = name.partition(".")
         values[name] = config[group].get(inner) if dot else config.get(group)
     return values
@@ -283,9 +284,11 @@ def _block(results: Results, name: str, arms: list[str], pairs: list[tuple[str, 
 def _trials(results: Results, arm: str) -> list[Trial]:
     tune = results.study.tune
     assert tune is not None
+    by_trial = results.trials[arm]
     values_by_trial = {
         name: [endpoint_of(by_seed[s].record) if s in by_seed else None for s in tune.seeds]
-        for name, by_seed in results.trials[arm].items()
+        for name, by_seed in by_trial.items()
     }
+    fields = {name: _tuned(results, next(iter(by_seed.values()))) for name, by_seed in by_trial.items()}
     best = select_trial(values_by_trial)
-    return [Trial(name, values, name == best) for name, values in values_by_trial.items()]
+    return [Trial(name, values, name == best, fields[name]) for name, values in values_by_trial.items()]
