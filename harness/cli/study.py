@@ -41,6 +41,10 @@ if TYPE_CHECKING:
     from harness.studies.study import Study
 
 
+Placebo = Annotated[
+    str | None,
+    Opt("--placebo", help="ARM: adds it with a coin for a reward, and with format alone; gains are over the coin."),
+]
 Updates = Annotated[
     int | None,
     Opt("--updates", help="About so many optimiser steps for every arm: chooses minibatches, epochs or prompts."),
@@ -80,6 +84,7 @@ def compare(
         ),
     ] = None,
     updates: Updates = None,
+    placebo: Placebo = None,
     workers: Workers = 1,
     retry: Retry = False,
     dry_run: DryRun = False,
@@ -95,11 +100,13 @@ def compare(
     base["task"] = {k: v for k, v in files.items() if v} or None
     from harness.studies.ad_hoc import study_from_flags, tuned_study
     from harness.studies.equal_updates import with_equal_updates
+    from harness.studies.placebo import with_placebo
 
     study = study_from_flags(algos, seeds, base, set_ or [], config, name)
     if grid and not tune:
         raise ValueError("--grid: what to try in --tune; add --tune, or set a field with --set")
     study = tuned_study(study, grid or []) if tune else study
+    study = with_placebo(study, placebo) if placebo is not None else study
     _launch(
         with_equal_updates(study, out or "results", updates) if updates is not None else study,
         out,
@@ -122,6 +129,7 @@ def ablate(
     profile: ProfileName = None,
     set_: Set = None,
     updates: Updates = None,
+    placebo: Placebo = None,
     workers: Workers = 1,
     retry: Retry = False,
     dry_run: DryRun = False,
@@ -137,10 +145,12 @@ def ablate(
         raise ValueError("study: which one?  `harness ablate --list` names them")
     from harness.studies.ad_hoc import override_study
     from harness.studies.equal_updates import with_equal_updates
+    from harness.studies.placebo import with_placebo
     from harness.studies.study import load
 
     settings = [*(set_ or []), *([f"budget={budget}"] if budget else [])]
     asked = override_study(load(study), seeds, settings, name, profile)
+    asked = with_placebo(asked, placebo) if placebo is not None else asked
     asked = with_equal_updates(asked, out or "results", updates) if updates is not None else asked
     _launch(asked, out, workers, retry, dry_run, quiet)
 

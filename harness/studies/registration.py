@@ -26,7 +26,7 @@ from harness.studies.study import Study
 
 FILE = "study.lock"
 WORDS = ("id", "says", "source", "settle", "note", "post_hoc")  # of a claim: what it is called, not what it asks
-SETTLED = ("question", "prediction", "margin", "endpoint", "problems", "family", "tune")
+SETTLED = ("question", "prediction", "margin", "endpoint", "problems", "family", "tune", "placebo")
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,8 @@ def asked(study: Study) -> dict[str, Any]:
         "arms": study.arms,
         "seeds": study.seeds,
     }
+    if report.placebo:
+        table["placebo"] = report.placebo
     return dict(json.loads(json.dumps(table)))
 
 
@@ -108,9 +110,10 @@ def held_to(lock: Lock | None, study: Study, folder: Path) -> Study:
         return study
     new, when = asked(study), lock.locked or "a date that is not on record"
     for name in SETTLED:
-        if new[name] != lock.asked[name]:
+        was, now = lock.asked.get(name), new.get(name)
+        if now != was:
             raise ValueError(
-                f"{folder}: {name} was locked on {when} as {_short(lock.asked[name])}, and is {_short(new[name])} now: "
+                f"{folder}: {name} was locked on {when} as {_short(was)}, and is {_short(now)} now: "
                 "a question is not changed after it was asked; choose another --name"
             )
     if "blocks" in lock.asked and (moved := _pairs(lock.asked, lock.arms) ^ _pairs(new, lock.arms)):

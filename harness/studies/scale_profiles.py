@@ -81,7 +81,8 @@ def restrict_to_arms(study: Study, arms: list[str]) -> Study:
     family = [pair for pair in report.family if known >= set(pair)]
     own = {arm: {k: v for k, v in study.arms[arm].items() if k != "tuned_as" or v in known} for arm in arms}
     hypotheses = [h for h in study.hypotheses if known >= set(h.arms)]
-    report = dataclasses.replace(report, blocks=blocks, family=family)
+    placebo = report.placebo if report.placebo in known else ""
+    report = dataclasses.replace(report, blocks=blocks, family=family, placebo=placebo)
     return dataclasses.replace(study, arms=own, report=report, hypotheses=hypotheses)
 
 

@@ -64,6 +64,7 @@ class Report:
     margin: float = 100 * MARGIN  # points of accuracy within which arms are equivalent
     blocks: dict[str, list[str]] = field(default_factory=dict)  # name -> arms; none: one block of all arms
     family: list[list[str]] = field(default_factory=list)  # pairs that are compared; none: all pairs of a block
+    placebo: str = ""  # an arm with rewards that say nothing: gains are stated over it; none: over other arms alone
     problems: Literal["sampled", "fixed"] = "sampled"  # fixed: a benchmark; nothing is said of other problems
     level: float = 0.9  # accuracy whose cost is shown
     logged: list[str] = field(default_factory=list)  # names of metrics.jsonl, shown by quarter of the budget

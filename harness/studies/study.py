@@ -195,7 +195,11 @@ def check(study: Study) -> Study:
         if study.tuned_as(arm) not in study.arms or study.tuned_as(study.tuned_as(arm)) != study.tuned_as(arm):
             raise ValueError(f"arms.{arm}.tuned_as: no arm '{own['tuned_as']}' with trials of its own")
     _check_tables(study)
-    mentioned = [*itertools.chain(*study.report.blocks.values()), *itertools.chain(*study.report.family)]
+    mentioned = [
+        *filter(None, [study.report.placebo]),
+        *itertools.chain(*study.report.blocks.values()),
+        *itertools.chain(*study.report.family),
+    ]
     if unknown := [arm for arm in mentioned if arm not in study.arms]:
         raise ValueError(f"report: no arm '{unknown[0]}'; valid: {', '.join(study.arms)}")
     families = study.report.blocks.values() or [study.arms]

@@ -23,6 +23,7 @@ from harness.reports.analysis.interpolation import budget_fraction, value_SF
 from harness.reports.analysis.logged_metrics import LoggedMetric, logged_metrics
 from harness.reports.analysis.pass_at_k import AtK, at_k
 from harness.reports.loading import EvalTask, Key, Results, RunRecord
+from harness.studies.placebo import gains
 from harness.studies.registration import later
 from harness.studies.status import endpoint_of, select_trial
 
@@ -256,9 +257,10 @@ def _collapsed(results: Results, run: RunRecord) -> bool:
 
 
 def _pairs(results: Results, arms: list[str]) -> list[tuple[str, str]]:
-    """The pairs of a block: those that the study names, or all."""
+    """The pairs of a block: those that the study names, or all; with a placebo, each other arm against it too."""
     named = [(a, b) for a, b in results.study.report.family]
-    return [(a, b) for a, b in named or itertools.combinations(arms, 2) if a in arms and b in arms]
+    pairs = [(a, b) for a, b in named or itertools.combinations(arms, 2) if a in arms and b in arms]
+    return [*pairs, *((a, b) for a, b in gains(results.study, arms) if (a, b) not in pairs and (b, a) not in pairs)]
 
 
 def _contrast(results: Results, a: str, b: str) -> Contrast:
