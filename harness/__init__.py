@@ -1,6 +1,7 @@
 """The harness: how algorithms are run, measured and compared.
 
 accounting   1   budgets, FLOPs, phases, bytes
+processes    1   the processes that share a run: gather, sum, signs of life
 config       2   the configuration of a run, and the experiment that it describes
 records      2   record.json: schema, reading, writing, earlier versions
 models       3   language models: loading, packed forward passes, policy, value model, pretraining

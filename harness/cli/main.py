@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 the run failed, 2 the user's input is wrong (one plain lin
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -41,10 +42,14 @@ from harness.cli.options import (
     TrainFile,
     named,
     say,
+    tell,
 )
 from harness.cli.plan import plan
 from harness.cli.study import ablate, calibrate, compare, power, report, rescore
 from harness.config.errors import RunFailed
+from harness.processes.group import current
+from harness.processes.launch import asked
+from harness.processes.watch import RankLost
 
 app = typer.Typer(
     help="Compare GRPO, PPO and rejection sampling under matched budgets, with one training loop.",
@@ -61,6 +66,11 @@ ClickException: type[Exception] = typer.BadParameter.__mro__[2]
 def _harness(context: typer.Context) -> None:
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
+    elif context.invoked_subcommand not in ("run", "eval") and (count := asked(os.environ)) > 1:
+        raise ValueError(
+            f"WORLD_SIZE={count}: several processes share `harness run` and `harness eval` alone; start "
+            f"`harness {context.invoked_subcommand}` without a launcher"
+        )
 
 
 @app.command(epilog="Example: harness run --algo grpo --group-size 16 --set algo.kl_coef=0.01")
@@ -102,24 +112,29 @@ def run(
     from harness.config.run_config import resolve
 
     resolved = resolve(flags, set_ or [], config)
-    from harness.api.runs import execute_guarded, owned
+    from harness.api.runs import Silence, execute_guarded, owned
+    from harness.processes.launch import joined
     from harness.training.setup import prepare
 
-    prepared = prepare(resolved)
-    if dry_run:
-        import json
+    with joined() as group:
+        prepared = prepare(resolved)
+        if dry_run:
+            import json
 
-        say(json.dumps(prepared.record["config"], indent=1))
-        return
-    from harness.cli.progress import Progress
-
-    with owned(prepared) as finished:
-        if finished:
-            say(f"{prepared.folder} is finished")
+            tell(json.dumps(prepared.record["config"], indent=1))
             return
-        with Progress(quiet=quiet) as progress:
-            record = execute_guarded(prepared, progress)
-            progress.finish(record, prepared.folder)
+        from harness.cli.progress import Progress
+
+        with owned(prepared) as finished:
+            if finished:
+                tell(f"{prepared.folder} is finished")
+                return
+            if not group.first:
+                execute_guarded(prepared, Silence())
+                return
+            with Progress(quiet=quiet) as progress:
+                record = execute_guarded(prepared, progress)
+                progress.finish(record, prepared.folder)
 
 
 app.command(epilog="Example: harness compare --algos grpo,ppo,rft --seeds 5 --budget generated_tokens=200000")(compare)
@@ -185,9 +200,11 @@ def eval_(
     files = {"test_file": test_file, "eval_files": named(eval_file, "--eval-file")}
     flags["task"] = {k: v for k, v in files.items() if v} or None
     from harness.config.run_config import resolve
+    from harness.processes.launch import joined
     from harness.training.evaluation import evaluate_checkpoint
 
-    say(evaluate_checkpoint(resolve(flags, set_ or [], None), scorer))
+    with joined():
+        tell(evaluate_checkpoint(resolve(flags, set_ or [], None), scorer))
 
 
 def _with_new_name(message: str) -> str:
@@ -220,14 +237,22 @@ def main() -> None:
         code = _fail(f"the run failed: {error}", 1)
     except (KeyboardInterrupt, typer.Abort):
         code = 130
+    except RankLost as error:
+        code = _fail(f"the run failed: {error}", 1)
     if code == 130:  # Typer may turn the interrupt into a code itself
         say("interrupted", err=True)
-    sys.exit(code if isinstance(code, int) else 0)
+    code = code if isinstance(code, int) else 0
+    if code and current().size > 1:  # the others may be gone: nothing waits for them at the interpreter's end
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _fail(message: str, code: int) -> int:
-    """Print the error as one line on stderr."""
-    say(f"error: {' '.join(message.split())}", err=True)
+    """Print the error as one line on stderr; of several processes that end by it one does."""
+    if current().speaks:
+        say(f"error: {' '.join(message.split())}", err=True)
     return code
 
 

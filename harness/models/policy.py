@@ -16,9 +16,10 @@ from algos import Batch, Critic, Policy, PolicyOutputs, Requirement, Rollouts
 from harness.models.backbone import Backbone, SelectedTokens, checkpointed
 from harness.models.causal_lm import CausalLM
 from harness.models.half_precision import autocast_dtype, to_half_precision
-from harness.models.microbatching import cut
+from harness.models.microbatching import cut, own
 from harness.models.optimizer import OptimizerSettings
 from harness.models.value_model import ValueModel
+from harness.processes.group import current
 
 
 class LMPolicy(Policy):
@@ -103,12 +104,14 @@ class LMPolicy(Policy):
         return self._over(rollouts, self._value)
 
     def _over(self, rollouts: Rollouts, read: Callable[[Rollouts], Tensor]) -> Tensor:
-        """`read` of all rows, so many at a time."""
-        rows = cut(rollouts, torch.arange(len(rollouts.group_N), device=self.device), self.micro_batch_tokens)
+        """`read` of all rows, so many at a time; of several processes each reads its share."""
+        mine = own(rollouts, torch.arange(len(rollouts.group_N), device=self.device))
+        rows = cut(rollouts, mine, self.micro_batch_tokens)
         out_NT = torch.zeros(rollouts.completion_mask_NT.shape, dtype=rollouts.logp_NT.dtype, device=self.device)
         for part in rows:
             values = read(rollouts.take(part))
             out_NT = out_NT.to(torch.promote_types(out_NT.dtype, values.dtype)).index_copy(0, part, values)
+        current().sum_([out_NT])  # a row is 0 where it was not read
         return out_NT
 
     def forward(self, batch: Batch, needs: frozenset[Requirement]) -> PolicyOutputs:
@@ -158,6 +161,7 @@ class LMPolicy(Policy):
                 continue
             for p in group["params"]:  # an update in which nothing had a gradient is a step all the same
                 p.grad = torch.zeros_like(p) if p.grad is None else p.grad
+            current().sum_([p.grad for p in group["params"]])  # of a loss over the whole update's totals: no mean
             rate = self.optim.rate(group["taken"], self.progress) * group["scale"]
             norm = self.accelerator.clip_grad_norm_(group["params"], self.optim.max_norm)
             if not torch.isfinite(norm):

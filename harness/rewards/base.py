@@ -32,6 +32,7 @@ from evals.verification.verifier import Verdict
 from harness.accounting.budget import Budget, Spend
 from harness.accounting.profiler import PhaseProfiler
 from harness.config.rewards import RewardFunction, rule
+from harness.processes.group import current
 
 
 @dataclass(frozen=True)
@@ -119,9 +120,12 @@ class RewardSource:
 
     def rate(self, rollouts: Rollouts, answers: JudgedCompletions) -> tuple[Rollouts, dict[str, float]]:
         """The rollouts with `reward_N` (and rewards of steps where there are any), and metrics to log."""
-        rewards = [float(self.function(p, text, v)) for p, text, v in answers.rows()]
+        rewards = current().map(self._rewards, list(answers.rows()))
         device = rollouts.tokens_NS.device
         return replace(rollouts, reward_N=torch.tensor(rewards, dtype=torch.float32, device=device)), {}
+
+    def _rewards(self, rows: Sequence[tuple[Problem, str, Verdict]]) -> list[float]:
+        return [float(self.function(p, text, v)) for p, text, v in rows]
 
     def begin(self, context: SamplingContext) -> None:
         """Before the first round: what there is to prepare, at the run's expense."""
@@ -169,6 +173,7 @@ def score(
 
 
 def verify(rollouts: Rollouts, problems: Sequence[Problem], texts: Sequence[str], task: Task) -> list[Verdict]:
-    """The task's verdict of each completion."""
+    """The task's verdict of each completion: given once, by one of the run's processes."""
     assert rollouts.finished_N is not None
-    return [task.verify(p, text, e) for p, text, e in zip(problems, texts, rollouts.finished_N.tolist(), strict=True)]
+    rows = list(zip(problems, texts, rollouts.finished_N.tolist(), strict=True))
+    return current().map(lambda mine: [task.verify(*row) for row in mine], rows)

@@ -25,7 +25,8 @@ from harness.models.causal_lm import CausalLM
 from harness.models.files.weights import check_weights
 from harness.models.foreign_code import check_kernels, check_vocabulary, reason_of
 from harness.models.loading import silenced
-from harness.models.microbatching import cut
+from harness.models.microbatching import cut, own
+from harness.processes.group import current
 
 
 class RewardModel:
@@ -48,9 +49,10 @@ class RewardModel:
     def __call__(self, rollouts: Rollouts) -> Tensor:
         """p after each completion token, at most `micro_batch_tokens` at a time.  (N, T)."""
         out_NT = torch.zeros(rollouts.completion_mask_NT.shape, device=self.device)
-        rows_N = torch.arange(len(out_NT), device=self.device)
+        rows_N = own(rollouts, torch.arange(len(out_NT), device=self.device))
         for rows in cut(rollouts, rows_N, self.micro_batch_tokens):
             out_NT[rows] = torch.sigmoid(self.logits(rollouts.take(rows))).float()
+        current().sum_([out_NT])
         return torch.where(rollouts.completion_mask_NT, out_NT, 0)
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 from transformers import GenerationConfig
@@ -13,10 +15,13 @@ from transformers import GenerationConfig
 from evals.scoring import task_files
 from harness.config.start_models import defaults_file
 from harness.models.loading import save_model
+from harness.processes.group import current
+from harness.processes.watch import RankLost
 from harness.records.io import utc_now
-from harness.records.recorder import Recorder
+from harness.records.recorder import Recorder, Unwritten
 from harness.records.schema import EvaluationRow, MemoryPart, MemoryTable, Record
 from harness.training import checkpoint
+from harness.training.distributed.rounds import RoundBegun, check_together
 from harness.training.interrupt import Interrupt
 from harness.training.memory_check import probe
 from harness.training.metrics import warnings
@@ -46,13 +51,14 @@ class RunListener(Protocol):
 
 def execute(run: PreparedRun, listener: RunListener) -> Record:
     """Run it.  The record says `finished`, `interrupted` or `failed` (with a reason) whatever happens."""
-    run.record["started"] = started_at(run.folder) if run.config.resume else utc_now()
+    group = current()
+    run.record["started"] = group.on_first(lambda: started_at(run.folder)) if run.config.resume else utc_now()
     if run.config.resume:
-        run.notices += [notice for notice in earlier_notices(run.folder) if notice not in run.notices]
+        earlier = group.on_first(lambda: earlier_notices(run.folder))
+        run.notices += [notice for notice in earlier if notice not in run.notices]
         run.record["evals"] = checkpoint.restore(run.trainer, run.loop, run.folder, run.notices)
-    recorder = Recorder(run.folder, run.record)
-    _begin(run, recorder, listener)
-    with Interrupt(listener.message) as interrupt:
+    recorder = Recorder(run.folder, run.record) if group.first else Unwritten(run.record)
+    with Interrupt(listener.message) as interrupt, _begun(run, recorder, listener):
         try:
             if run.trainer.policy.device.type == "cuda":  # elsewhere memory has no hard edge
                 probe(run.trainer, run.longest)
@@ -63,6 +69,13 @@ def execute(run: PreparedRun, listener: RunListener) -> Record:
             run.record["status"], run.record["reason"] = "interrupted", f"interrupted by {interrupt.by}"
             if interrupt.whole:
                 _checkpoint(run)
+            else:
+                _keep(run)
+            _blame(run.record, group.lost())  # a launcher ends the others when one has died
+            raise
+        except RankLost as error:
+            _keep(run)
+            _blame(run.record, str(error))
             raise
         except BaseException as error:  # sys.exit() in a user's code too: it ends a run, and does not finish it
             run.record["status"], run.record["reason"] = "failed", f"{type(error).__name__}: {error}"
@@ -70,7 +83,7 @@ def execute(run: PreparedRun, listener: RunListener) -> Record:
                 raise
             raise RuntimeError(run.record["reason"]) from error
         finally:
-            _settle(run)
+            _settle(run)  # no rank is asked anything here: it may be gone
             run.record["ended"] = utc_now()
             recorder.save()
             recorder.close()
@@ -83,23 +96,40 @@ def started_at(folder: Path) -> str:
     return str(json.loads(file.read_text()).get("started") or utc_now()) if file.is_file() else utc_now()
 
 
-def _begin(run: PreparedRun, recorder: Recorder, listener: RunListener) -> None:
-    """The evaluation sets as files, the first state of the record, and what the user should know."""
-    render = run.trainer.tokenizer.render if run.trainer.tokenizer.chat else None
-    folder = run.folder / "tasks"
-    shutil.rmtree(folder / "__pycache__", ignore_errors=True)  # of a folder from elsewhere: lm-eval would run it
-    task_files.write(run.trainer.task.spec(), run.eval_sets, folder, run.config.max_new_tokens, render)
-    recorder.save()
-    listener.start(title(run))
-    for notice in run.notices:
-        listener.message(notice)
+@contextmanager
+def _begun(run: PreparedRun, recorder: Recorder, listener: RunListener) -> Iterator[None]:
+    """The evaluation sets as files, the first state of the record, and what the user should know.
+
+    The sets of a rank that writes nothing are in a folder of its own while the run lasts.
+    """
+    with nullcontext(run.folder) if current().first else TemporaryDirectory() as place:
+        run.evaluator.folder = folder = Path(place) / "tasks"
+        render = run.trainer.tokenizer.render if run.trainer.tokenizer.chat else None
+        shutil.rmtree(folder / "__pycache__", ignore_errors=True)  # of a folder from elsewhere: lm-eval would run it
+        task_files.write(run.trainer.task.spec(), run.eval_sets, folder, run.config.max_new_tokens, render)
+        recorder.save()
+        listener.start(title(run))
+        for notice in run.notices:
+            listener.message(notice)
+        yield
 
 
 def _checkpoint(run: PreparedRun) -> None:
     if run.config.keep_checkpoints and run.trainer.rounds:
         with run.trainer.profiler("checkpoint"):
-            folder = run.folder / "checkpoints"
-            checkpoint.save(run.trainer, run.loop, run.record["evals"], folder, run.config.keep_checkpoints)
+            snapshot = checkpoint.Snapshot.of(run.trainer, run.loop, run.record["evals"], run.folder)
+            checkpoint.save(run.trainer, snapshot, run.folder / "checkpoints", run.config.keep_checkpoints)
+
+
+def _keep(run: PreparedRun) -> None:
+    """The round under way cannot be finished: it is begun again by whoever resumes."""
+    if run.round_begun is not None and current().first:
+        run.round_begun.keep(run.folder / "checkpoints", run.config.keep_checkpoints)
+
+
+def _blame(record: Record, lost: str) -> None:
+    if lost:
+        record["status"], record["reason"] = "failed", f"{lost}; resume goes on from the last checkpoint"
 
 
 def _export(run: PreparedRun) -> None:
@@ -120,6 +150,8 @@ def _export(run: PreparedRun) -> None:
         pad_token_id=sampler.pad,
     )
     with trainer.profiler("checkpoint"):
+        if not current().first:
+            return
         save_model(trainer.policy.modules()["policy"], tokenizer, final, generation)
         for name, module in trainer.reward_source.modules().items():
             save_model(module, trainer.tokenizer.tokenizer, run.folder / "checkpoints" / name)
@@ -159,12 +191,15 @@ def _rounds(run: PreparedRun, recorder: Recorder, listener: RunListener, interru
         if trainer.rounds % run.config.checkpoint_every == 0 and trainer.rounds > saved:
             _checkpoint(run)
             saved = trainer.rounds
+        if current().size > 1:
+            run.round_begun = RoundBegun(trainer, run.loop, run.record["evals"], run.folder)
         with interrupt.held():
             if (done := run.loop.train_round()) is None:
                 break
             metrics = done.metrics(trainer.budget, trainer.profiler)
             history.append(metrics)
             recorder.round(done.number, metrics, done.samples())
+            check_together(trainer)
             listener.round(metrics, warnings(history, exact))
             _settle(run)
             recorder.save()

@@ -25,6 +25,7 @@ from harness.config.start_models import defaults_notice
 from harness.models.loading import accelerator, context_of, load_model, pick_device
 from harness.models.optimizer import OptimizerSettings
 from harness.models.policy import LMPolicy
+from harness.processes.group import current
 from harness.records import lock, variables
 from harness.records.environment import environment
 from harness.records.fingerprint import config_sha256
@@ -44,6 +45,8 @@ from harness.training.completions import (
     group_bound,
     with_solutions,
 )
+from harness.training.distributed.rounds import RoundBegun
+from harness.training.distributed.start import agree, processes
 from harness.training.evaluation import Evaluator, sets_of
 from harness.training.iterations import Iterations
 from harness.training.offline import OfflineLoop
@@ -67,13 +70,14 @@ class PreparedRun:
     record: Record
     notices: list[str]  # what the user should know of the data
     longest: int  # prompt, in tokens
+    round_begun: RoundBegun | None = None  # of several processes: what is kept where one is lost
 
 
 def prepare(config: RunConfig) -> PreparedRun:
     """Raises ValueError, one line, on anything the user got wrong; touches no file."""
     experiment = resolve_experiment(config)
     schedule, task = experiment.schedule, experiment.task
-    folder = run_folder(config, task.name)
+    folder = current().on_first(lambda: run_folder(config, task.name))
     device = pick_device(config.device)
     loaded: list[str] = []
     model, hf_tokenizer, identity = load_model(config.model, config.dtype, loaded)
@@ -107,8 +111,9 @@ def prepare(config: RunConfig) -> PreparedRun:
     record["environment"]["inputs"] = hash_inputs(
         experiment, problems, eval_sets, {name: digest for name, (_, digest) in read.items()}
     )
+    agree(config, record)
     if config.resume:
-        check_same(folder, record)
+        current().on_first(lambda: check_same(folder, record))
     notices = [
         *variables.notices(os.environ),
         *defaults_notice(config.model, config.sources),
@@ -136,7 +141,7 @@ def build_trainer(
     config, algo, schedule, task = experiment.config, experiment.algo, experiment.schedule, experiment.task
     reward_source = reward_source_of(experiment, policy, tokenizer.tokenizer)
     flops = flops_of(policy, reward_source, "reference" in algo.needs)
-    budget, spend, profiler = experiment.budget, Spend(), PhaseProfiler(str(policy.device))
+    budget, spend, profiler = experiment.budget, Spend(), PhaseProfiler(str(policy.device), current().at)
     offline = schedule.source == "initial"
     drawn = sampling_budget(budget, schedule.prompts, schedule.sampling_fraction) if offline else budget
     bound = group_bound(drawn.unit, schedule, config.max_new_tokens, flops, longest)
@@ -267,6 +272,7 @@ def new_record(experiment: Experiment, identity: dict[str, str], eval_sets: list
             {
                 **environment(device, torch.get_num_threads()),
                 "model": identity,
+                **processes(experiment.config),
                 **({"reward_model": named} if (named := reward_model_fingerprint(experiment.reward_model)) else {}),
                 "data": data,
                 "prompt_sha256": sha256(prompts.encode()),

@@ -1,0 +1,5 @@
+"""A run over several processes: what the loop does differently then.
+
+update   one update's metrics and costs, of all ranks together
+rounds   do all ranks still agree?  What is kept where one is lost
+"""
