@@ -134,7 +134,7 @@ def load_record(folder: str | Path) -> Record:
 
 @contextmanager
 def owned(run: PreparedRun) -> Iterator[bool]:
-    """The run's folder under its lock, which rank 0 holds for all; is the run finished already, so that there is nothing to do?
+    """The run's folder under its lock, which rank 0 holds for all; is the run finished already, with nothing to do?
 
     Raises ValueError where another process writes there, or the folder is another run's.
     """
@@ -172,7 +172,7 @@ def execute_guarded(run: PreparedRun, listener: RunListener) -> Record:
 
         message = f"{type(error).__name__}: {error}"
         if not current().first:
-            raise RunFailed(f"rank {current().rank}: {message}") from error
+            raise RunFailed(message) from error
         try:
             (run.folder / "traceback.txt").write_text(traceback.format_exc())
         except OSError:  # e.g. a full disk: the reason is in the record and in the message

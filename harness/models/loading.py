@@ -80,14 +80,17 @@ def silenced() -> Iterator[None]:
             hf_logging.enable_progress_bar()
 
 
-def save_model(model: Any, tokenizer: Any, folder: Path, generation: GenerationConfig | None = None) -> None:
-    """A folder that `from_pretrained` loads as it is; `generation` is how it generates there, by default as here."""
+def save_model(
+    model: Any, tokenizer: Any, folder: Path, generation: GenerationConfig | None = None, weights: Any = None
+) -> None:
+    """A folder that `from_pretrained` loads as it is; `generation` is how it generates there, by default as here, and
+    `weights` what is saved in the place of the model's own."""
     own = getattr(model, "generation_config", None)
     with silenced():
         try:
             if generation is not None:
                 model.generation_config = generation
-            model.save_pretrained(folder)
+            model.save_pretrained(folder, state_dict=weights)
         finally:
             if generation is not None:
                 model.generation_config = own

@@ -12,12 +12,14 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from algos import Batch, Critic, Policy, PolicyOutputs, Requirement, Rollouts
+from algos import Batch, Credit, Critic, Policy, PolicyOutputs, Requirement, Rollouts, Totals
 from harness.models.backbone import Backbone, SelectedTokens, checkpointed
 from harness.models.causal_lm import CausalLM
 from harness.models.half_precision import autocast_dtype, to_half_precision
 from harness.models.microbatching import cut, own
 from harness.models.optimizer import OptimizerSettings
+from harness.models.parallel import sharding
+from harness.models.parallel.sharding import local
 from harness.models.value_model import ValueModel
 from harness.processes.group import current
 
@@ -42,36 +44,44 @@ class LMPolicy(Policy):
         critic_lr: float = 1.0,
         gradient_checkpointing: bool = False,
         reference_device: Literal["device", "cpu"] = "device",
+        parallel: Literal["ddp", "fsdp2"] = "ddp",
+        cpu_offload: bool = False,
     ) -> None:
         self.accelerator, self.optim, self.temperature = accelerator, optim, temperature
         self.micro_batch_tokens, self.progress = micro_batch_tokens, 0.0
         self.gradient_bytes = {"policy": 0, "critic": 0}
         model.eval()
         self.reference_device = torch.device("cpu") if reference_device == "cpu" else accelerator.device
-        self.reference = self._frozen(model).to(accelerator.device) if reference else None
+        self.reference = self._frozen(model, parallel == "fsdp2").to(accelerator.device) if reference else None
         self.critic = None if critic == "none" else ValueModel(model, critic).to(accelerator.device)
-        groups: list[dict[str, Any]] = [{"params": list(model.parameters()), "scale": 1.0, "taken": 0}]
-        if self.critic is not None:
-            groups.append({"params": list(self.critic.parameters()), "scale": critic_lr, "taken": 0})
         self.checkpointed = gradient_checkpointing
         if gradient_checkpointing:
             for trunk in filter(None, (model, self.critic and self.critic.trunk)):
                 checkpointed(trunk)
+        trunk = self.critic.trunk if self.critic is not None else None
+        self.shards = [m for m in (model, trunk, self.reference) if m is not None] if parallel == "fsdp2" else []
+        for module in self.shards:
+            sharding.shard(module.to(accelerator.device), cpu_offload)
+        self.passes = 0  # since the last step, that other processes must make as well
+        groups: list[dict[str, Any]] = [{"params": list(model.parameters()), "scale": 1.0, "taken": 0}]
+        if self.critic is not None:
+            groups.append({"params": list(self.critic.parameters()), "scale": critic_lr, "taken": 0})
         self.model, self.optimizer = accelerator.prepare(model, optim.build(groups, accelerator.device))
         self.model.eval()
-        self.lm = CausalLM(accelerator.unwrap_model(self.model), accelerator.autocast)
-        trunk = self.critic.trunk if self.critic is not None else None
+        with sharding.gathered(*self.shards):
+            self.lm = CausalLM(accelerator.unwrap_model(self.model), accelerator.autocast)
+            self.reference_lm = None if self.reference is None else CausalLM(self.reference, accelerator.autocast)
         self.critic_trunk = (
             None if trunk is None else Backbone(trunk, self.lm.packs, accelerator.autocast, self.lm.varlen)
         )
-        self.reference_lm = None if self.reference is None else CausalLM(self.reference, accelerator.autocast)
-        if self.reference is not None:
+        if self.reference is not None and not self.shards:
             self.reference.to(self.reference_device)
 
-    def _frozen(self, model: Any) -> Any:
-        """A copy of the model to read alone: under autocast its matrices need no more than 16 bits."""
+    def _frozen(self, model: Any, uniform: bool) -> Any:
+        """A copy of the model to read alone: under autocast its matrices need no more than 16 bits (but what is sharded
+        has one precision: `uniform`)."""
         twin = copy.deepcopy(model).requires_grad_(False)
-        dtype = autocast_dtype(self.accelerator.autocast, self.device)
+        dtype = None if uniform else autocast_dtype(self.accelerator.autocast, self.device)
         return twin if dtype is None else to_half_precision(twin, dtype)
 
     def reset_reference(self) -> None:
@@ -85,9 +95,11 @@ class LMPolicy(Policy):
     def annotate(self, rollouts: Rollouts, needs: frozenset[Requirement]) -> Rollouts:
         if "reference" in needs:
             assert self.reference_lm is not None
-            self.reference_lm.model.to(self.device)
+            if not self.shards:
+                self.reference_lm.model.to(self.device)
             rollouts = replace(rollouts, ref_logp_NT=self.score(rollouts, self.reference_lm))
-            self.reference_lm.model.to(self.reference_device)
+            if not self.shards:
+                self.reference_lm.model.to(self.reference_device)
         if "values" in needs:
             rollouts = replace(rollouts, value_NT=self.values(rollouts))
         return rollouts
@@ -96,12 +108,14 @@ class LMPolicy(Policy):
     def score(self, rollouts: Rollouts, lm: CausalLM | None = None) -> Tensor:
         """log pi of every sampled token under `lm` (default: the live one), without gradient.  (N, T)."""
         lm = lm or self.lm
-        return self._over(rollouts, lambda part: _token_outputs(lm, lm.hidden_states(part), self.temperature)[0])
+        with sharding.gathered(lm.model):
+            return self._over(rollouts, lambda part: _token_outputs(lm, lm.hidden_states(part), self.temperature)[0])
 
     @torch.inference_mode()
     def values(self, rollouts: Rollouts) -> Tensor:
         """V of the state in which every sampled token was chosen, without gradient.  (N, T)."""
-        return self._over(rollouts, self._value)
+        with sharding.gathered(self.lm.model if self.critic_trunk is None else self.critic_trunk.module):
+            return self._over(rollouts, self._value)
 
     def _over(self, rollouts: Rollouts, read: Callable[[Rollouts], Tensor]) -> Tensor:
         """`read` of all rows, so many at a time; of several processes each reads its share."""
@@ -115,9 +129,13 @@ class LMPolicy(Policy):
         return out_NT
 
     def forward(self, batch: Batch, needs: frozenset[Requirement]) -> PolicyOutputs:
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.value_only):
+        def read() -> tuple[Tensor, Tensor, Tensor, SelectedTokens]:
             chosen = self.lm.hidden_states(batch.rollouts)
-            logp_NT, entropy_NT = _token_outputs(self.lm, chosen, self.temperature, "entropy" in needs)
+            outputs = _token_outputs(self.lm, chosen, self.temperature, "entropy" in needs)
+            return *outputs, chosen.state_MH, chosen
+
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.value_only):
+            logp_NT, entropy_NT, _, chosen = sharding.reading(self.lm.model, read)
         value_NT = self._value(batch.rollouts, chosen) if "values" in needs else None
         return PolicyOutputs(logp_NT=logp_NT, entropy_NT=entropy_NT, value_NT=value_NT)
 
@@ -129,6 +147,7 @@ class LMPolicy(Policy):
 
         ValueError where the loss is no such sum: the two gradients are compared.
         """
+        self.passes += 1
         if self.critic_trunk is None or self.value_only or "values" not in needs:
             yield self.forward(batch, needs)
             return
@@ -154,24 +173,36 @@ class LMPolicy(Policy):
     def backward(self, loss: Tensor) -> None:
         self.accelerator.backward(loss)
 
+    def _keep_step(self) -> None:
+        """As many passes since the last step as every other process, by idle ones that count for nothing."""
+        needs: frozenset[Requirement] = frozenset() if self.critic is None else frozenset({"values"})
+        for _ in range(sharding.missing(self.passes) if self.shards else 0):
+            for outputs in self.forward_passes(_idle_batch(self.device), needs):
+                read = [x.sum() for x in vars(outputs).values() if x is not None and x.requires_grad]
+                self.backward(0 * torch.stack([x.float() for x in read]).sum())
+        self.passes = 0
+
     def step(self) -> dict[str, float]:
         metrics: dict[str, float] = {}
+        self._keep_step()
         for name, group in zip(("policy", "critic"), self.optimizer.param_groups, strict=False):
             if name == "policy" and self.value_only:
                 continue
             for p in group["params"]:  # an update in which nothing had a gradient is a step all the same
                 p.grad = torch.zeros_like(p) if p.grad is None else p.grad
-            current().sum_([p.grad for p in group["params"]])  # of a loss over the whole update's totals: no mean
+            sharding.sum_replicated_(group["params"])  # of a loss over the whole update's totals: no mean
             rate = self.optim.rate(group["taken"], self.progress) * group["scale"]
-            norm = self.accelerator.clip_grad_norm_(group["params"], self.optim.max_norm)
+            clip = sharding.clip_ if self.shards else self.accelerator.clip_grad_norm_
+            norm = clip(group["params"], self.optim.max_norm)
             if not torch.isfinite(norm):
                 raise FloatingPointError(f"the {name}'s gradient norm is {float(norm)} at update {group['taken'] + 1}")
-            self.gradient_bytes[name] = sum(p.grad.nbytes for p in group["params"] if p.grad is not None)
+            self.gradient_bytes[name] = sum(local(p.grad).nbytes for p in group["params"] if p.grad is not None)
             group["lr"], group["taken"] = rate, group["taken"] + 1
             prefix = "" if name == "policy" else f"{name}/"
             metrics |= {f"{prefix}grad_norm": float(norm), f"{prefix}learning_rate": rate}
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+        sharding.let_go(self.shards)
         return metrics
 
     @property
@@ -196,13 +227,27 @@ class LMPolicy(Policy):
 
     def memory_parts(self) -> dict[str, int]:
         """Bytes of the tensors that live for the whole run, and of the gradients at the last step, counted."""
-        parts = {name: sum(p.nbytes for p in module.parameters()) for name, module in self.modules().items()}
+        parts = {name: sum(local(p).nbytes for p in module.parameters()) for name, module in self.modules().items()}
         state = [t for s in self.optimizer.state.values() for t in s.values() if isinstance(t, Tensor)]
         return {
             **parts,
             "gradients": sum(self.gradient_bytes.values()),
-            "optimizer": sum(t.nbytes for t in state),
+            "optimizer": sum(local(t).nbytes for t in state),
         }
+
+
+def _idle_batch(device: torch.device) -> Batch:
+    """One completion of one token."""
+    attention_mask_NS = torch.ones(1, 3, dtype=torch.bool, device=device)
+    zero_NT = torch.zeros(1, 1, device=device)
+    r = Rollouts(
+        tokens_NS=torch.zeros_like(attention_mask_NS, dtype=torch.long),
+        attention_mask_NS=attention_mask_NS,
+        completion_mask_NT=attention_mask_NS[:, 2:],
+        logp_NT=zero_NT,
+        group_N=torch.zeros(1, dtype=torch.long, device=device),
+    )
+    return Batch(r, Credit(zero_NT, torch.ones(1, dtype=torch.bool, device=device)), Totals(1, 1, 1))
 
 
 def sampler_outputs(batch: Batch) -> PolicyOutputs:

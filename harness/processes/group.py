@@ -50,7 +50,7 @@ class Group:
         return True
 
     def lost(self) -> str:
-        """Which rank has ended before its time and in what phase; "" where none has."""
+        """Which rank has ended before its time and in what phase; "" where none has, or all were interrupted."""
         return ""
 
     def share(self, count: int) -> slice:

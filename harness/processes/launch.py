@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import Any
 
 from harness.processes.group import Group, current, enter
+from harness.processes.watch import INTERRUPTED
 
 JOIN = timedelta(minutes=10)  # for all processes to come
 STORE = timedelta(seconds=10)  # for a sign of life to be written
@@ -43,7 +44,8 @@ def joined(environment: Mapping[str, str] = os.environ) -> Iterator[Group]:
         group.at("the end")
         group.gather(None)  # nobody leaves while another may still ask
     except BaseException as error:
-        group.speaks = group.leave(" ".join(str(error).split())[:500] or type(error).__name__)
+        reason = INTERRUPTED if isinstance(error, KeyboardInterrupt) else " ".join(str(error).split())[:500]
+        group.speaks = group.leave(reason or type(error).__name__)
         raise
     _part(group)
 

@@ -68,7 +68,7 @@ class Processes(Group):
         return self.watch.leave(reason)
 
     def lost(self) -> str:
-        return self.watch.find()
+        return self.watch.find(interrupted=False)
 
     def _all_gather(self, x: Tensor) -> list[Tensor]:
         parts = [torch.empty_like(x) for _ in range(self.size)]

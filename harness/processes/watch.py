@@ -19,6 +19,7 @@ from types import FrameType
 from typing import Any
 
 BEAT, LOOK, SILENCE = 1.0, 5.0, 30.0  # seconds
+INTERRUPTED = "interrupted"
 
 
 class RankLost(BaseException):
@@ -77,17 +78,19 @@ class Watch:
         while time.monotonic() < until and not self.closing:
             with suppress(Exception):
                 self._read()
-            if any(life.end and life.end in reason for k, life in self.lives.items() if k < self.rank):
+            ends = [life.end for k, life in self.lives.items() if k < self.rank and life.end]
+            if any(end in reason or reason in end for end in ends):
                 return False
             time.sleep(BEAT / 5)
         return True
 
-    def find(self) -> str:
-        """Which rank is lost; "" where all give signs after some seconds of looking, or were interrupted."""
+    def find(self, interrupted: bool = True) -> str:
+        """Which rank is lost; "" where all give signs after some seconds of looking.  Without `interrupted` those that
+        were interrupted, as this one was, are not."""
         self.armed = False
         until = time.monotonic() + LOOK + 2 * BEAT
         while not self.found and time.monotonic() < until:
-            self._look(LOOK)
+            self._look(LOOK, interrupted)
             time.sleep(BEAT / 5)
         return self.found
 
@@ -104,7 +107,7 @@ class Watch:
             self.armed = False
             raise RankLost(self.found)
 
-    def _look(self, patience: float) -> None:
+    def _look(self, patience: float, interrupted: bool = True) -> None:
         try:
             self._write()
             self._read()
@@ -115,6 +118,8 @@ class Watch:
         now = time.monotonic()
         for k, life in self.lives.items():
             if self.found or k == self.rank:
+                continue
+            if life.end == INTERRUPTED and not interrupted:
                 continue
             if life.end:
                 told = life.end if life.end.startswith("rank ") else f"rank {k} ({life.name}) ended during {life.phase}"

@@ -34,6 +34,10 @@ class Rule:
 OFF = ("", "0", "false", "no", "off")
 ONE = ("", "1", "-1")
 LAUNCHER = ("RANK", "LOCAL_RANK")
+ONE_PROCESS = (
+    "accelerate launch --cpu starts one process, whatever --num_processes says; "
+    "accelerate launch --multi_gpu and torchrun start several, on CPUs too"
+)
 
 TABLE = (
     Rule("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "ignored", "divides every gradient", ONE),
@@ -95,7 +99,9 @@ def notices(environment: Mapping[str, str]) -> list[str]:
     used = LAUNCHER if current().size > 1 else ()
     rows = [row for row in _those("ignored", environment) if row[0] not in used]
     asked = [(name, value, rule) for name, value, rule in rows if _asks(value, rule)]
-    return [f"{name}={value} in the environment is ignored ({rule.effect})" for name, value, rule in asked]
+    said = [f"{name}={value} in the environment is ignored ({rule.effect})" for name, value, rule in asked]
+    alone = environment.get("ACCELERATE_USE_CPU", "").lower() == "true" and "MASTER_PORT" in environment
+    return [*said, ONE_PROCESS] if alone and current().size == 1 else said
 
 
 def check(environment: Mapping[str, str]) -> None:

@@ -26,6 +26,7 @@ from harness.models.files.weights import check_weights
 from harness.models.foreign_code import check_kernels, check_vocabulary, reason_of
 from harness.models.loading import silenced
 from harness.models.microbatching import cut, own
+from harness.models.parallel.state import state_of
 from harness.processes.group import current
 
 
@@ -90,7 +91,7 @@ def from_policy(model: Any) -> Any:
             classifier = AutoModelForSequenceClassification.from_config(
                 config, dtype=model.dtype, trust_remote_code=False
             )
-        classifier.base_model.load_state_dict(model.base_model.state_dict())
+        classifier.base_model.load_state_dict(state_of(model.base_model))
         torch.nn.init.zeros_(classifier.score.weight)
     except (ValueError, AttributeError, RuntimeError) as error:  # no such class, another name for backbone or head
         raise ValueError(

@@ -26,10 +26,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, load_model, save_file, save_model
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from harness.config.errors import CannotResume
+from harness.models.parallel.state import load_optimizer, load_weights, optimizer_state, save_weights
 from harness.processes.group import current
 from harness.records import checksums
 from harness.records.io import write_json
@@ -72,6 +73,8 @@ def save(trainer: Trainer, snapshot: Snapshot, folder: Path, keep: int) -> None:
     removed, the old ones stand, and OSError says why.
     """
     if not current().first:
+        if trainer.policy.shards:
+            _write_models(trainer, None)
         return
     folder.mkdir(parents=True, exist_ok=True)
     target, temporary = folder / f"round-{snapshot.rounds:05d}", folder / ".writing"
@@ -90,9 +93,7 @@ def save(trainer: Trainer, snapshot: Snapshot, folder: Path, keep: int) -> None:
 
 
 def _write(trainer: Trainer, snapshot: Snapshot, folder: Path) -> None:
-    for name, module in trainer.modules().items():
-        save_model(module, str(folder / f"{name}.safetensors"))
-    torch.save(trainer.policy.optimizer.state_dict(), folder / "optimizer.pt")
+    _write_models(trainer, folder)
     if snapshot.tensors:
         save_file({name: x.contiguous() for name, x in snapshot.tensors.items()}, folder / "replay.safetensors")
     write_json(folder / "state.json", snapshot.state)
@@ -100,6 +101,15 @@ def _write(trainer: Trainer, snapshot: Snapshot, folder: Path) -> None:
     for file in folder.iterdir():  # on the disk before the name is: a power cut leaves the old checkpoint
         with file.open("rb") as written:
             os.fsync(written.fileno())
+
+
+def _write_models(trainer: Trainer, folder: Path | None) -> None:
+    """Whole, whatever they were over; a process that writes nothing (None) hands on its shares."""
+    for name, module in trainer.modules().items():
+        save_weights(module, folder and folder / f"{name}.safetensors")
+    optimizer = optimizer_state(trainer.policy.optimizer)
+    if folder is not None:
+        torch.save(optimizer, folder / "optimizer.pt")
 
 
 def restore(trainer: Trainer, loop: TrainingLoop, folder: Path, notices: list[str]) -> list[Any]:
@@ -170,9 +180,9 @@ def _load(trainer: Trainer, loop: TrainingLoop, checkpoint: Path) -> str | None:
     policy, replay = trainer.policy, checkpoint / "replay.safetensors"
     try:
         for name, module in trainer.modules().items():
-            load_model(module, checkpoint / f"{name}.safetensors", device=str(policy.device))
+            load_weights(module, checkpoint / f"{name}.safetensors", str(policy.device))
         moments = torch.load(checkpoint / "optimizer.pt", map_location=policy.device, weights_only=True)
-        policy.optimizer.load_state_dict(moments)
+        load_optimizer(policy.optimizer, moments)
         known = [field.name for field in fields(trainer.algo)]
         tensors = upgrade_tensors(load_file(replay)) if replay.exists() else {}
         loop.load(upgrade_state(_state(checkpoint), known), tensors)

@@ -25,6 +25,7 @@ class Interrupt:
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self.say, self.whole, self.requested, self.by, self.heard = say, True, False, "the user", 0.0
+        self.agreed = False  # all ranks of several end here
 
     def __enter__(self) -> Interrupt:
         self.ours = threading.current_thread() is threading.main_thread()  # signals are the main thread's
@@ -53,7 +54,7 @@ class Interrupt:
         self.whole = False
         yield
         if current().size > 1:  # all ranks end after the same round
-            self.requested = any(current().gather(self.requested))
+            self.requested = self.agreed = any(current().gather(self.requested))
         self.whole = True  # not after an exception: the state is then between two rounds
         if self.requested:
             raise KeyboardInterrupt

@@ -15,6 +15,7 @@ from transformers import GenerationConfig
 from evals.scoring import task_files
 from harness.config.start_models import defaults_file
 from harness.models.loading import save_model
+from harness.models.parallel.state import state_of
 from harness.processes.group import current
 from harness.processes.watch import RankLost
 from harness.records.io import utc_now
@@ -67,11 +68,12 @@ def execute(run: PreparedRun, listener: RunListener) -> Record:
             run.record["status"] = "finished"
         except KeyboardInterrupt:
             run.record["status"], run.record["reason"] = "interrupted", f"interrupted by {interrupt.by}"
-            if interrupt.whole:
+            if interrupt.whole and (interrupt.agreed or not run.trainer.policy.shards):  # every rank gives its shares
                 _checkpoint(run)
             else:
                 _keep(run)
-            _blame(run.record, group.lost())  # a launcher ends the others when one has died
+            if not interrupt.agreed:  # a launcher ends the others when one has died
+                _blame(run.record, group.lost())
             raise
         except RankLost as error:
             _keep(run)
@@ -150,9 +152,11 @@ def _export(run: PreparedRun) -> None:
         pad_token_id=sampler.pad,
     )
     with trainer.profiler("checkpoint"):
+        policy = trainer.policy.modules()["policy"]
+        weights = state_of(policy) if trainer.policy.shards else None
         if not current().first:
             return
-        save_model(trainer.policy.modules()["policy"], tokenizer, final, generation)
+        save_model(policy, tokenizer, final, generation, weights)
         for name, module in trainer.reward_source.modules().items():
             save_model(module, trainer.tokenizer.tokenizer, run.folder / "checkpoints" / name)
         if profile := defaults_file(run.config.model):  # its scale settings hold for what became of it

@@ -24,6 +24,7 @@ from harness.config.run_config import RunConfig
 from harness.config.start_models import defaults_notice
 from harness.models.loading import accelerator, context_of, load_model, pick_device
 from harness.models.optimizer import OptimizerSettings
+from harness.models.parallel.sharding import gathered
 from harness.models.policy import LMPolicy
 from harness.processes.group import current
 from harness.records import lock, variables
@@ -95,11 +96,13 @@ def prepare(config: RunConfig) -> PreparedRun:
 
     policy = policy_of(experiment, device, model)
     shared_head = policy.critic if schedule.critic == "shared" else None
-    sampler = Sampler(
-        policy.lm.model, hf_tokenizer, config.rollout_batch_size, policy.accelerator.autocast, shared_head
-    )
+    with gathered(*policy.shards):
+        sampler = Sampler(
+            policy.lm.model, hf_tokenizer, config.rollout_batch_size, policy.accelerator.autocast, shared_head
+        )
     prompts = [tokenizer.ids(tokenizer.render(p.prompt)) for p in problems[:CHECKED]]
-    checked = self_check(policy, sampler, prompts, max(n for n, _ in read.values()) + config.max_new_tokens)
+    with gathered(*policy.shards):
+        checked = self_check(policy, sampler, prompts, max(n for n, _ in read.values()) + config.max_new_tokens)
     trainer = build_trainer(experiment, policy, sampler, tokenizer, problems, longest)
     trainer.checks.update({f"self_check_{name}": gap for name, gap in checked.gaps.items()})
     loop = OfflineLoop(trainer) if schedule.source == "initial" else trainer
@@ -190,6 +193,8 @@ def policy_of(experiment: Experiment, device: str, model: Any) -> LMPolicy:
         critic_lr=schedule.critic_lr,
         gradient_checkpointing=config.gradient_checkpointing,
         reference_device=config.reference_device,
+        parallel=config.parallel if current().size > 1 else "ddp",
+        cpu_offload=config.cpu_offload,
     )
 
 

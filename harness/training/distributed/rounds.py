@@ -21,7 +21,7 @@ def check_together(trainer: Trainer) -> None:
     if current().size == 1:
         return
     spend = {unit: value for unit, value in trainer.spend.as_dict().items() if unit != "device_seconds"}
-    weights = trainer.policy.modules()["policy"].parameters()
+    weights = [] if trainer.policy.shards else trainer.policy.modules()["policy"].parameters()
     mine = spend, float(sum(torch.linalg.vector_norm(w.detach(), dtype=torch.float64) for w in weights))
     ranks = current().gather(mine)
     for rank, (spent, norm) in enumerate(ranks):
@@ -47,5 +47,5 @@ class RoundBegun:
     def keep(self, folder: Path, count: int) -> None:
         """Write it as a checkpoint, where it can be: where not, the last one stands."""
         same = self._steps() == self.steps and self.trainer.iterations.begun == self.iterations
-        if same and self.snapshot.rounds and count:
+        if same and not self.trainer.policy.shards and self.snapshot.rounds and count:
             checkpoint.save(self.trainer, self.snapshot, folder, count)

@@ -79,7 +79,9 @@ def two(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_ranks_that_differ_are_named(two: None) -> None:
     enter(Two({"torch": "2.12", "numpy": "2"}))
-    with pytest.raises(ValueError, match="^processes: rank 1 differs from rank 0 in torch: 2.12 where it has 2.13; ins"):
+    with pytest.raises(
+        ValueError, match="^processes: rank 1 differs from rank 0 in torch: 2.12 where it has 2.13; ins"
+    ):
         agreement.check_same("processes", {"torch": "2.13", "numpy": "2"}, "install the same versions")
 
 
