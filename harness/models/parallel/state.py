@@ -11,8 +11,6 @@ from safetensors.torch import load_file, load_model, save_file, save_model
 from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from harness.models.parallel.sharding import sharded
-
 
 def whole(x: Any) -> Any:
     """All shares of a tensor, on the CPU; every process has to ask.  What is not sharded is as it is."""
@@ -20,20 +18,23 @@ def whole(x: Any) -> Any:
 
 
 def state_of(module: Any) -> dict[str, Tensor]:
-    """Every process has to ask."""
-    return {name: whole(x) for name, x in module.state_dict().items()}
+    """Weights and buffers that are kept, tied ones once; every process has to ask."""
+    kept: dict[str, Tensor] = module.state_dict()
+    if not any(isinstance(p, DTensor) for p in module.parameters()):
+        return kept
+    named = (*module.named_parameters(), *module.named_buffers())
+    return {name: whole(x) for name, x in named if name in kept}
 
 
 def save_weights(module: Any, file: Path | None) -> None:
     """A safetensors file; None on a process that writes none, which has to ask all the same."""
-    if not sharded(module) and not any(isinstance(p, DTensor) for p in module.parameters()):
+    if not any(isinstance(p, DTensor) for p in module.parameters()):
         if file is not None:
             save_model(module, str(file))
         return
-    named = {name: whole(p) for name, p in (*module.named_parameters(), *module.named_buffers())}  # tied ones once
-    kept = module.state_dict().keys()
+    state = state_of(module)
     if file is not None:
-        save_file({name: x.contiguous() for name, x in named.items() if name in kept}, file)
+        save_file({name: x.contiguous() for name, x in state.items()}, file)
 
 
 def load_weights(module: Any, file: Path, device: str) -> None:
@@ -41,11 +42,14 @@ def load_weights(module: Any, file: Path, device: str) -> None:
     if not any(isinstance(p, DTensor) for p in module.parameters()):
         load_model(module, file, device=device)
         return
-    tensors = load_file(file)
+    tensors, named = load_file(file), dict(module.named_parameters(remove_duplicate=False))
+    named |= {name: x for name, x in module.named_buffers(remove_duplicate=False) if name in module.state_dict()}
+    read = {id(named[name]) for name in tensors}  # a tied weight has several names, of which the file has one
+    if missing := [name for name, x in named.items() if id(x) not in read]:
+        raise ValueError(f"{file.name} has no {missing[0]}")
     with torch.no_grad():
-        for name, p in (*module.named_parameters(), *module.named_buffers()):
-            if name in tensors:
-                p.copy_(_as(p, tensors[name]))
+        for name, x in tensors.items():
+            named[name].copy_(_as(named[name], x))
 
 
 def _as(like: Tensor, full: Tensor) -> Tensor:

@@ -71,6 +71,6 @@ def scores_of(folder: Path) -> list[tuple[Any, ...]]:
 def apart(one: Path, two: Path) -> float:
     """|w - w'| / |w| over all weights of the two final models."""
     a, b = (load_file(folder / "checkpoints/final/model.safetensors") for folder in (one, two))
-    assert a.keys() == b.keys()
+    assert a.keys() == b.keys(), a.keys() ^ b.keys()
     x, y = (torch.cat([w[name].double().flatten() for name in sorted(a)]) for w in (a, b))
     return float((x - y).norm() / x.norm())
