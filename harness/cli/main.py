@@ -128,13 +128,11 @@ def run(
         with owned(prepared) as finished:
             if finished:
                 tell(f"{prepared.folder} is finished")
-                return
-            if not group.first:
+            elif not group.first:
                 execute_guarded(prepared, Silence())
-                return
-            with Progress(quiet=quiet) as progress:
-                record = execute_guarded(prepared, progress)
-                progress.finish(record, prepared.folder)
+            else:
+                with Progress(quiet=quiet) as progress:
+                    progress.finish(execute_guarded(prepared, progress), prepared.folder)
 
 
 app.command(epilog="Example: harness compare --algos grpo,ppo,rft --seeds 5 --budget generated_tokens=200000")(compare)

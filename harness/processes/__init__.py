@@ -4,6 +4,7 @@ group      `Group`: gather, sum, map; one process is a group of its own, in whic
 several    the same over torch.distributed
 launch     joining the processes at the start, and parting at the end
 watch      signs of life: a rank that dies ends the run for all
+ledger     seconds of every rank's device
 agreement  what must be the same on every rank
 
     prompts --each rank its whole groups--> completions --gathered--> rewards, credit: every rank, the whole round

@@ -5,6 +5,7 @@ In fp32 what is left is the order of sums.  In fp64 it is nothing that could be 
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,24 +76,40 @@ def same(one: Path, two: Path, tolerance: float) -> None:
     assert apart(one, two) < tolerance
 
 
-def test_two_processes_are_one(taught: Path, tmp_path: Path) -> None:
-    """Every kind of loop, in fp64: there nothing but a mistake can make a difference."""
-    settings = {name: {**TINY, "lr": 1e-4, **arm, "dtype": "float64"} for name, arm in (ARMS | OTHERS).items()}
-    jobs = [job(name, taught, tmp_path / "two", s) for name, s in settings.items()]
-    done = launched(accelerate(2, JOB, written(tmp_path, jobs)))
+def compared(tmp_path: Path, settings: dict[str, dict[str, Any]], model: Path, command: Any, tolerance: float) -> None:
+    """The runs of these settings on several processes, each against its twin on one."""
+    many = [job(name, model, tmp_path / "many", s) for name, s in settings.items()]
+    done = launched(command(JOB, written(tmp_path, many)), timeout=1500)
     assert done.returncode == 0, done.stderr
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    for name, s in settings.items():
-        harness.run(**job(name, taught, tmp_path / "one", s))
-        same(tmp_path / "one" / name, tmp_path / "two" / name, 1e-9)
-    record = record_of(tmp_path / "two" / "grpo")
-    assert record["environment"]["processes"] == {
-        "count": 2,
-        "hosts": 1,
-        "backend": "cpu:gloo,cuda:gloo",
-        "threads": [1, 1],
-    }
+    try:
+        for name, s in settings.items():
+            harness.run(**job(name, model, tmp_path / "one", s))
+            same(tmp_path / "one" / name, tmp_path / "many" / name, tolerance)
+    finally:
+        torch.set_num_threads(threads)
+
+
+EXACT = {**TINY, "lr": 1e-4, "dtype": "float64"}  # there nothing but a mistake can make a difference
+
+
+def test_two_processes_are_one(taught: Path, tmp_path: Path) -> None:
+    """As `accelerate launch` starts them."""
+    settings = {name: {**EXACT, "budget": "completions=48", **ARMS[name]} for name in ("grpo", "ppo")}
+    compared(tmp_path, settings, taught, partial(accelerate, 2), 1e-9)
+    record = record_of(tmp_path / "many" / "grpo")
+    threads = {"count": 2, "hosts": 1, "backend": "cpu:gloo,cuda:gloo", "threads": [1, 1]}
+    assert record["environment"]["processes"] == threads
     assert "processes" not in record_of(tmp_path / "one" / "grpo")["environment"]
+    assert record["spend"]["device_seconds"] > sum(record["phases"][p]["seconds"] for p in ("rollout", "update"))
+
+
+@pytest.mark.slow
+def test_every_kind_of_run(taught: Path, tmp_path: Path) -> None:
+    """As `torchrun` starts them, on three: groups and minibatches do not divide by it."""
+    settings = {name: {**EXACT, **arm} for name, arm in (ARMS | OTHERS).items()}
+    compared(tmp_path, settings, taught, partial(torchrun, 3), 1e-9)
 
 
 @pytest.mark.slow
@@ -100,11 +117,6 @@ def test_two_processes_are_one(taught: Path, tmp_path: Path) -> None:
 def test_ten_rounds_on_nano(count: int, tmp_path: Path) -> None:
     """In fp32, as runs are: within 1e-6 of one process after ten rounds."""
     few = {"prompts": 8, "group_size": 8, "budget": "completions=640", "eval_limit": 10}
-    one = [job(name, "nano", tmp_path / "one", {**arm, **few}) for name, arm in ARMS.items()]
-    many = [job(name, "nano", tmp_path / "many", {**arm, **few}) for name, arm in ARMS.items()]
-    done = launched(torchrun(count, JOB, written(tmp_path, many)), timeout=1500)
-    assert done.returncode == 0, done.stderr
-    torch.set_num_threads(1)
-    for given in one:
-        harness.run(**given)
-        same(tmp_path / "one" / given["name"], tmp_path / "many" / given["name"], 1e-6)
+    compared(
+        tmp_path, {name: {**arm, **few} for name, arm in ARMS.items()}, Path("nano"), partial(torchrun, count), 1e-6
+    )
