@@ -16,6 +16,7 @@ from harness.processes.group import Group, current, enter
 from harness.processes.watch import INTERRUPTED
 
 JOIN = timedelta(minutes=10)  # for all processes to come
+WAIT = timedelta(days=1)  # for one another later: a rank may sample for hours, and `watch` knows whether it lives
 STORE = timedelta(seconds=10)  # for a sign of life to be written
 
 
@@ -72,6 +73,7 @@ def _join(environment: Mapping[str, str]) -> Any:
             ) from None
         what = f"processes: rank {rank} of {size} cannot reach the others at {host}:{port}"
         raise ValueError(f"{what}: {' '.join(str(error).split())[:300]}") from error
+    dist.distributed_c10d._set_pg_timeout(WAIT)
     store = dist.TCPStore(host, 0, is_master=True, wait_for_workers=False, timeout=STORE) if rank == 0 else None
     own = torch.tensor([store.port if store else 0])
     dist.broadcast(own, 0)
