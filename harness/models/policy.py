@@ -173,7 +173,7 @@ class LMPolicy(Policy):
     def backward(self, loss: Tensor) -> None:
         self.accelerator.backward(loss)
 
-    def _keep_step(self) -> None:
+    def catch_up(self) -> None:
         """As many passes since the last step as every other process, by idle ones that count for nothing."""
         needs: frozenset[Requirement] = frozenset() if self.critic is None else frozenset({"values"})
         for _ in range(sharding.missing(self.passes) if self.shards else 0):
@@ -184,7 +184,6 @@ class LMPolicy(Policy):
 
     def step(self) -> dict[str, float]:
         metrics: dict[str, float] = {}
-        self._keep_step()
         for name, group in zip(("policy", "critic"), self.optimizer.param_groups, strict=False):
             if name == "policy" and self.value_only:
                 continue

@@ -44,7 +44,7 @@ class Watch:
         self.store, self.rank, self.phase = store, rank, "the start"
         self.lives = {k: Life(seen=time.monotonic()) for k in range(size)}
         self.name, self.count, self.found, self.armed = f"{socket.gethostname()}, process {os.getpid()}", 0, "", True
-        self.closing, self.changed, self.lock = False, threading.Event(), threading.Lock()
+        self.gone, self.closing, self.changed, self.lock = False, False, threading.Event(), threading.Lock()
         self.main, self.ours = threading.main_thread().ident, threading.current_thread() is threading.main_thread()
         self.thread = threading.Thread(target=self._run, daemon=True, name="signs of life")
 
@@ -112,6 +112,7 @@ class Watch:
             self._write()
             self._read()
         except Exception:  # noqa: BLE001  whatever the store's client raises
+            self.gone = True  # it says so at length each time that it is asked
             if not self.closing:
                 self.found = self.found or f"rank 0 ({self.lives[0].name}) was lost during {self.lives[0].phase}"
             return
@@ -129,13 +130,15 @@ class Watch:
 
     def _write(self, end: str | None = None) -> None:
         with self.lock:
-            if self.lives[self.rank].end is None:
+            if self.lives[self.rank].end is None and not self.gone:
                 self.count += 1
                 self.lives[self.rank].end = end
                 self.store.set(f"life/{self.rank}", json.dumps([self.name, self.count, self.phase, end]))
 
     def _read(self) -> None:
         with self.lock:
+            if self.gone:
+                return
             texts = self.store.multi_get([f"life/{k}" for k in self.lives])
             now = time.monotonic()
             for life, text in zip(self.lives.values(), texts, strict=True):

@@ -80,6 +80,9 @@ def execute(run: PreparedRun, listener: RunListener) -> Record:
             _blame(run.record, str(error))
             raise
         except BaseException as error:  # sys.exit() in a user's code too: it ends a run, and does not finish it
+            if isinstance(error, RuntimeError) and (lost := group.lost()):  # FSDP2's own connections broke
+                _blame(run.record, lost)
+                raise RankLost(lost) from error
             run.record["status"], run.record["reason"] = "failed", f"{type(error).__name__}: {error}"
             if isinstance(error, Exception):
                 raise

@@ -219,6 +219,7 @@ class Trainer:
             ]
             flops = self.flops.update(lengths, self.policy.value_only)
             if mine is not sums:
+                self.policy.catch_up()
                 others, largest_gap, flops = together(mine, largest_gap, flops)
                 _add(sums, others)
             _add(sums, self.policy.step())
