@@ -9,7 +9,7 @@ from evals import tasks
 from harness.config.field_docs import fields_of
 from harness.config.rewards import RewardModelFields
 from harness.config.run_config import RunConfig
-from harness.config.start_models import embedded_models, is_recipe_alone
+from harness.config.start_models import embedded_models, is_recipe_alone, packaged
 from harness.studies import study
 
 
@@ -74,6 +74,8 @@ def paradigm() -> str:
 
 
 def _model(name: str) -> str:
+    if (package := packaged(name)) is not None:
+        return f"  {name}  (in the package {package.package}: {package.install})"
     note = f"a recipe without weights: `harness pretrain {name} --device cuda` creates them"
     return f"  {name}  ({note if is_recipe_alone(name) else 'embedded'})"
 
@@ -97,7 +99,7 @@ def listing(what: str) -> str:
                 lines += _described(name, tasks.load(name))
             lines += ["  or a FILE.py, or an lm-eval FILE.yaml with a train split"]
         elif heading == "models":
-            lines += [_model(name) for name in embedded_models()] + ["  a folder, or a hub id"]
+            lines += [_model(name) for name in embedded_models()] + ["  a folder, a FILE.gguf, or a hub id"]
         elif heading == "studies":
             lines += [f"  {name}: {study.load(name).question}" for name in study.names()] + ["  or a FILE.toml"]
         else:

@@ -178,8 +178,15 @@ def _odd(config: Mapping[str, Any]) -> bool:
 
 
 def read(model: str) -> Architecture:
-    """Of an embedded model, a folder, a config file or a hub id.  Raises ValueError, one line, where there is none."""
+    """Of an embedded model, a folder, a config file, a GGUF file or a hub id.
+
+    Raises ValueError, one line, where there is none.
+    """
     path = embedded(model) or Path(model)
+    if model.lower().endswith(".gguf"):
+        from harness.models.files.gguf import config_of
+
+        return Architecture.of(config_of(path, model))
     file = path / "config.json" if path.is_dir() else path
     if file.is_file():
         try:
