@@ -9,7 +9,7 @@ from evals import tasks
 from harness.config.field_docs import fields_of
 from harness.config.rewards import RewardModelFields
 from harness.config.run_config import RunConfig
-from harness.config.start_models import embedded_models, is_recipe_alone, packaged
+from harness.config.start_models import embedded_models, is_recipe_alone, made_by, packaged
 from harness.studies import study
 
 
@@ -76,7 +76,7 @@ def paradigm() -> str:
 def _model(name: str) -> str:
     if (package := packaged(name)) is not None:
         return f"  {name}  (in the package {package.package}: {package.install})"
-    note = f"a recipe without weights: `harness pretrain {name} --device cuda` creates them"
+    note = f"a recipe without weights: {made_by(name)} creates them"
     return f"  {name}  ({note if is_recipe_alone(name) else 'embedded'})"
 
 

@@ -97,14 +97,29 @@ def is_recipe_alone(model: str) -> bool:
     return model in embedded_models() and not (MODELS / model / "config.json").is_file()
 
 
+def recipe_of(model: str) -> dict[str, Any]:
+    """How an embedded model is made: a table `run` of a run's fields, or a pretraining from scratch in stages."""
+    return load_toml(MODELS / model / "recipe.toml")
+
+
+def recipe_runs() -> list[str]:
+    """The embedded models whose recipe is a run from another model."""
+    names = [name for name in embedded_models() if (MODELS / name / "recipe.toml").is_file()]
+    return [name for name in names if "run" in recipe_of(name)]
+
+
+def made_by(model: str) -> str:
+    """The command that makes an embedded model without weights."""
+    return f"`harness pretrain {model}{'' if model in recipe_runs() else ' --device cuda'}`"
+
+
 def embedded(model: str) -> Path | None:
     """The folder of an embedded model, None for any other; a packaged one's has its config.json and no weights.
 
     Raises ValueError where it is a recipe alone.
     """
     if is_recipe_alone(model):
-        command = f"`harness pretrain {model} --device cuda`"
-        raise ValueError(f"model: {model} has no weights here: {command} makes them; then --model FOLDER")
+        raise ValueError(f"model: {model} has no weights here: {made_by(model)} makes them; then --model FOLDER")
     return MODELS / model if model in embedded_models() else None
 
 
