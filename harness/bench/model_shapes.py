@@ -1,4 +1,4 @@
-"""The models for benchmarks: public shapes with random weights, and the embedded model with its trained ones.
+"""The models for benchmarks: public shapes with random weights, and embedded models with their trained ones.
 
 A shape becomes a folder that both sides load with `from_pretrained`: the same weights, the same tokenizer.
 """
@@ -47,7 +47,8 @@ def _llama(hidden: int, layers: int, heads: int, groups: int, inner: int) -> dic
 
 
 SHAPES: dict[str, dict[str, Any]] = {
-    "nano": {},  # the embedded model: its config is in its folder
+    "nano": {},  # the embedded models: the config is in the folder
+    "smollm2-135m": {},
     "tiny": _llama(32, 2, 4, 2, 64),
     "trl-llama": _llama(192, 4, 6, 1, 512),  # 1.58 M parameters
     "qwen2.5-0.5b": _qwen(896, 24, 14, 2, 4864, 151936, tied=True),
