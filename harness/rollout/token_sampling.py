@@ -26,6 +26,9 @@ class Draw:
         return sample_token(logits_BV, self.temperature, uniform_B, self.plain)
 
 
+CACHED = 2**20  # logits that are drawn from at once on the CPU: ten passes over them find them in its cache
+
+
 def sample_token(logits_BV: Tensor, temperature: float, uniform_B: Tensor | None, plain: bool = False) -> SampledToken:
     """Next token, its log-probability under the distribution it was drawn from, and that one's entropy.  (B,) each.
 
@@ -33,8 +36,18 @@ def sample_token(logits_BV: Tensor, temperature: float, uniform_B: Tensor | None
 
     token = min{v : cdf(v) > u}.  The cdf is summed in float64, so that its rounding does not move with the batch: first
     over blocks of the vocabulary, then inside the block that u falls into.
-    Greedy (temperature 0) takes the most likely token and gives its log-probability at temperature 1.
+    Greedy (temperature 0) takes the most likely token and gives its log-probability at temperature 1.  Rows know nothing
+    of one another: of a large vocabulary only some are drawn at a time, the same tokens.
     """
+    rows = max(8, CACHED // logits_BV.shape[1])
+    if logits_BV.is_cuda or len(logits_BV) <= rows:
+        return _sample(logits_BV, temperature, uniform_B, plain)
+    uniforms = [None] * len(logits_BV) if uniform_B is None else uniform_B.split(rows)
+    parts = [_sample(x, temperature, u, plain) for x, u in zip(logits_BV.split(rows), uniforms, strict=False)]
+    return tuple(torch.cat(column) for column in zip(*parts, strict=True))
+
+
+def _sample(logits_BV: Tensor, temperature: float, uniform_B: Tensor | None, plain: bool) -> SampledToken:
     logits_BV = logits_BV.to(torch.promote_types(logits_BV.dtype, torch.float32))
     logp_BV = torch.log_softmax(logits_BV / temperature if temperature not in (0.0, 1.0) else logits_BV, dim=-1)
     p_BV = logp_BV.exp()
