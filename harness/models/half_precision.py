@@ -26,6 +26,11 @@ def _matrices(model: Any) -> list[Any]:
     return [m for m in model.modules() if isinstance(m, nn.Linear | Conv1D)]
 
 
+def computes_with_weights(model: Any) -> bool:
+    """Does a layer do more with a matrix than multiply by it?  DoRA takes norms of W + B A: others in 16 bits."""
+    return any(len(getattr(m, "lora_magnitude_vector", ())) for m in model.modules())
+
+
 def to_half_precision(model: Any, dtype: torch.dtype) -> Any:
     """The model itself, its matrices now in `dtype` (an output head tied to the embedding gets one of its own)."""
     for module in _matrices(model):
