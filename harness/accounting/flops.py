@@ -10,6 +10,7 @@ change the figure.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +31,11 @@ def _attention(config: Any) -> float:
     return 4.0 * attending * heads * size
 
 
+def _numbers(p: Any) -> int:
+    """Of a matrix in 4 bits those that it stands for (bitsandbytes packs two into a byte)."""
+    return math.prod(getattr(getattr(p, "quant_state", None), "shape", None) or p.shape)
+
+
 @dataclass(frozen=True)
 class FlopsModel:
     """`matrix` = 2 x parameters that multiply a token; `attention` = 4 x layers x heads x head size; `frozen` = the
@@ -48,7 +54,7 @@ class FlopsModel:
     def of_parameters(cls, model: Any, parameters: Sequence[Any]) -> FlopsModel:
         """The same, of those of its parameters that one pass multiplies: of a model with several adapters, one."""
         table, head = model.get_input_embeddings().weight, model.get_output_embeddings()
-        multiplied = sum(p.numel() for p in parameters) - table.numel()
+        multiplied = sum(_numbers(p) for p in parameters) - table.numel()
         if head is not None and head.weight is table:
             multiplied += table.numel()
         return cls(2.0 * multiplied, _attention(model.config))

@@ -57,7 +57,10 @@ def resolve_experiment(config: RunConfig) -> Experiment:
     check_reward(config, task, "steps" in algo.needs)
     check_iterations(config, algo, schedule, budget)
     reward_model = reward_model_of(config, budget) if config.reward in LEARNED else None
-    return Experiment(config, algo, schedule, task, budget, reward_model, lora_of(config.lora))
+    lora = lora_of(config.lora)
+    if reward_model and lora and lora.base != "full":
+        raise ValueError(f"lora.base: reward={config.reward} begins as a copy of the model, which cannot be of 4 bits")
+    return Experiment(config, algo, schedule, task, budget, reward_model, lora)
 
 
 def task_of(config: RunConfig) -> Task:

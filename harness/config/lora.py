@@ -32,7 +32,7 @@ class LoraFields:
     rslora: bool = False  # scale by alpha / sqrt(r) instead (2312.03732)
     dropout: float = 0.0  # 0 alone: the policy that is trained is the one that was sampled
     merge: bool = False  # checkpoints/final is the whole model, merged; otherwise the adapter, as a PEFT folder
-    base: Literal["full", "int8", "nf4"] = "full"  # how the frozen model is held; int8, nf4: bitsandbytes', on CUDA
+    base: Literal["full", "nf4"] = "full"  # how the frozen model is held; nf4: 4 bits, by bitsandbytes, on CUDA alone
 
     def __post_init__(self) -> None:
         for name in ("r", "alpha"):

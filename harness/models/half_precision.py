@@ -27,8 +27,10 @@ def _matrices(model: Any) -> list[Any]:
 
 
 def computes_with_weights(model: Any) -> bool:
-    """Does a layer do more with a matrix than multiply by it?  DoRA takes norms of W + B A: others in 16 bits."""
-    return any(len(getattr(m, "lora_magnitude_vector", ())) for m in model.modules())
+    """Does a layer do more with a matrix than multiply by it?  DoRA takes norms of W + B A, which are others in 16
+    bits; a quantized one puts its matrix together first."""
+    packed = any(not p.is_floating_point() for p in model.parameters())
+    return packed or any(len(getattr(m, "lora_magnitude_vector", ())) for m in model.modules())
 
 
 def to_half_precision(model: Any, dtype: torch.dtype) -> Any:

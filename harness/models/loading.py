@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -114,17 +114,22 @@ def _unused_generation(model: Any, name: str) -> list[str]:
 
 
 def load_model(
-    name: str, dtype: str = "auto", notices: list[str] | None = None, merge: bool = True
+    name: str,
+    dtype: str = "auto",
+    notices: list[str] | None = None,
+    merge: bool = True,
+    options: Mapping[str, Any] | None = None,
 ) -> tuple[Any, Any, dict[str, str]]:
     """(model, tokenizer, identity), the weights in fp32 (fp64 where asked), on the CPU.
 
     A folder with an adapter is its base with the adapter merged into it, or, without `merge`, its base alone.
+    `options` go to `from_pretrained`.
 
     Raises ValueError with one line where there is no such model, no weights or tokenizer in its folder, or weights that
     do not fit its configuration.  What the user should know of them is added to `notices`.
     """
     if is_adapter(name):
-        return _adapted(name, dtype, notices, merge)
+        return _adapted(name, dtype, notices, merge, options)
     path = embedded(name) or Path(name)
     local = path.is_dir()
     if local:
@@ -138,7 +143,7 @@ def load_model(
             tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False)
             config = AutoConfig.from_pretrained(where, trust_remote_code=False)
             check_kernels(config)
-            how: dict[str, Any] = {"output_loading_info": True, "ignore_mismatched_sizes": True}
+            how: dict[str, Any] = {"output_loading_info": True, "ignore_mismatched_sizes": True, **(options or {})}
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 where, config=config, dtype=weights, trust_remote_code=False, **how
             )
@@ -163,9 +168,11 @@ def load_model(
     return model, tokenizer, identity
 
 
-def _adapted(name: str, dtype: str, notices: list[str] | None, merge: bool) -> tuple[Any, Any, dict[str, str]]:
+def _adapted(
+    name: str, dtype: str, notices: list[str] | None, merge: bool, options: Mapping[str, Any] | None
+) -> tuple[Any, Any, dict[str, str]]:
     """The base of an adapter's folder, and the tokenizer beside the adapter where there is one."""
-    model, tokenizer, base = load_model(base_of(name), dtype, notices)
+    model, tokenizer, base = load_model(base_of(name), dtype, notices, options=options)
     check_base(name, base)
     if (Path(name) / "tokenizer_config.json").is_file():
         try:

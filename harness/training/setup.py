@@ -25,6 +25,7 @@ from harness.config.run_config import RunConfig
 from harness.config.start_models import defaults_notice
 from harness.models.adapters.adapter_set import REFERENCE, AdapterSet
 from harness.models.adapters.attach import attach
+from harness.models.adapters.quantized import loading_options
 from harness.models.loading import accelerator, context_of, load_model, pick_device
 from harness.models.optimizer import OptimizerSettings
 from harness.models.policy import LMPolicy
@@ -79,8 +80,9 @@ def prepare(config: RunConfig) -> PreparedRun:
     folder = run_folder(config, task.name)
     device = pick_device(config.device)
     loaded: list[str] = []
+    options = loading_options(experiment.lora, device)
     adapted = experiment.lora is not None and is_adapter(config.model)  # an adapter that is trained on
-    model, hf_tokenizer, identity = load_model(config.model, config.dtype, loaded, merge=not adapted)
+    model, hf_tokenizer, identity = load_model(config.model, config.dtype, loaded, merge=not adapted, options=options)
     if hf_tokenizer.eos_token_id is None:
         raise ValueError(f"model: the tokenizer of '{config.model}' has no end token")
     tokenizer = PromptTokenizer(hf_tokenizer, context_of(model), config.max_new_tokens, config.chat_date)

@@ -170,7 +170,7 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
     "no field at all": (["--lora", "16"], ["--lora", "'16'", "field=value"]),
     "a reference elsewhere": (["--lora", LORA, "--set", "reference_device=cpu"], ["reference_device", "base"]),
     "a quantised base on a CPU": (["--lora", "r=4,base=nf4", "--device", "cpu"], ["lora.base", "nf4", "CUDA"]),
-    "a quantised base to merge": (["--lora", "r=4,base=int8,merge=true"], ["lora.merge", "int8"]),
+    "a quantised base to merge": (["--lora", "r=4,base=nf4,merge=true"], ["lora.merge", "nf4"]),
     "no such base": (["--lora", "base=int2"], ["lora.base", "int2", "nf4"]),
 }
 
