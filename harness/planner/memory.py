@@ -118,11 +118,11 @@ def _annotate(s: Setting) -> list[Snapshot]:
     moments = []
     for load in _loads(s, s.schedule.prompts):
         if not s.sampled:
-            moments += reading(s.architecture, load, s.numbers, live=True)
+            moments += reading(s.architecture, load, s.numbers, live=True, adapted=s.adapter is not None)
         if "reference" in s.readers:
             moments += reading(s.architecture, load, s.numbers, live=s.adapter is not None)
         if "values" in s.readers:
-            moments += reading(s.architecture, load, s.numbers, head=False, live=True)
+            moments += reading(s.architecture, load, s.numbers, False, True, s.adapter is not None)
     return moments
 
 
