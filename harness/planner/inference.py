@@ -23,7 +23,11 @@ def reading(
     copies = float(n.product * a.hidden * a.inner) if live and n.casts else 0.0
     moments = [
         Snapshot("attention", _attention(a, load, n) + 8 * INDICES * load.packed, casts=copies),
-        Snapshot("MLP", _mlp(a, load, n) + n.product * load.packed * a.inner * adapted + 8 * INDICES * load.packed, casts=copies),
+        Snapshot(
+            "MLP",
+            _mlp(a, load, n) + n.product * load.packed * a.inner * adapted + 8 * INDICES * load.packed,
+            casts=copies,
+        ),
     ]
     if head:
         rows, _ = pieces(a, n, load.chosen)

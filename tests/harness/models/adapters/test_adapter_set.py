@@ -280,3 +280,17 @@ def test_a_loaded_state_goes_on_to_the_same_bits() -> None:
         update(policy, algo, batch)
     assert torch.equal(one.score(r), two.score(r)) and torch.equal(one.values(r), two.values(r))
     assert sum(x.numel() for x in one.state()["policy"].values()) == one.adapters.size  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("fields", [PLAIN, DORA], ids=["lora", "dora"])
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+def test_merged_is_unmerged(kind: str, fields: LoraFields) -> None:
+    policy = adapted(kind, fields, dtype=torch.float64, spread=0.2)
+    assert policy.adapters is not None
+    row = torch.tensor([prompts_of(2)[1]])
+    with torch.no_grad():
+        theirs = policy.lm.model(input_ids=row).logits
+        ours = plain_copy(policy.adapters)(input_ids=row).logits
+        start = build(kind, dtype=torch.float64)(input_ids=row).logits
+    close(ours, theirs, rtol=1e-6, atol=1e-9)
+    assert float((theirs - start).abs().max()) > 0.1
