@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM
 from harness.config.lora import LoraFields
 from harness.models.adapters.attach import attach
 from harness.models.adapters.folders import save
-from harness.models.loading import load_model, save_model
+from harness.models.loading import load_model, save_model, silenced
 from tests.harness.cli.test_main import Call, call, one_line  # noqa: F401
 from tests.harness.tiny_models import SETTINGS, build, files_of, letters
 from tests.helpers import close
@@ -36,6 +36,12 @@ def words(model: Path | str, out: Path, name: str, *settings: str) -> list[str]:
 def logits(model: Any) -> torch.Tensor:
     with torch.no_grad():
         return model(input_ids=ROW).logits
+
+
+def loaded(cls: Any, folder: Path) -> Any:
+    """By the library itself, without its progress bar."""
+    with silenced():
+        return cls.from_pretrained(folder).eval()
 
 
 @pytest.fixture(scope="module")
@@ -56,17 +62,17 @@ def final_of(run: Path) -> Path:
     return run / "checkpoints" / "final"
 
 
-def test_the_folder_is_petfs_own(trained: Path, taught: Path) -> None:
+def test_the_folder_is_pefts_own(trained: Path, taught: Path) -> None:
     """Loaded by peft alone, by base and folder or by folder alone; moved away from the base."""
     final = final_of(trained)
     assert {"adapter_config.json", "adapter_model.safetensors", "harness_base.json", "tokenizer.json"} <= files_of(
         final
     )
     assert not (final / "model.safetensors").exists()
-    base = AutoModelForCausalLM.from_pretrained(taught)
+    base = loaded(AutoModelForCausalLM, taught)
     start = logits(base)
     theirs = logits(PeftModel.from_pretrained(base, final).eval())
-    alone = logits(AutoPeftModelForCausalLM.from_pretrained(final).eval())
+    alone = logits(loaded(AutoPeftModelForCausalLM, final))
     assert torch.equal(alone, theirs) and float((theirs - start).abs().max()) > 1e-3
     ours, _, identity = load_model(str(final))
     close(logits(ours), theirs, rtol=0, atol=1e-5)
@@ -90,8 +96,8 @@ def test_merged_it_is_a_plain_model(trained: Path, call: Call, tmp_path: Path) -
     code, _, error = call("merge", str(trained), "--out", str(tmp_path / "whole"))
     assert (code, error) == (0, "")
     assert not {"adapter_config.json", "harness_base.json"} & files_of(tmp_path / "whole")
-    plain = AutoModelForCausalLM.from_pretrained(tmp_path / "whole")
-    unmerged = AutoPeftModelForCausalLM.from_pretrained(final_of(trained)).eval()
+    plain = loaded(AutoModelForCausalLM, tmp_path / "whole")
+    unmerged = loaded(AutoPeftModelForCausalLM, final_of(trained))
     close(logits(plain), logits(unmerged), rtol=1e-6, atol=1e-5)
     code, _, error = call("merge", str(trained), "--out", str(tmp_path / "whole"))
     assert code == 2 and "there already" in one_line(error)
@@ -99,8 +105,8 @@ def test_merged_it_is_a_plain_model(trained: Path, call: Call, tmp_path: Path) -
 
 def test_a_run_may_end_merged(trained: Path, taught: Path, call: Call, tmp_path: Path) -> None:  # noqa: F811
     assert call(*words(taught, tmp_path, "run", "lora.merge=true"), "--lora", LORA)[0] == 0
-    merged = AutoModelForCausalLM.from_pretrained(final_of(tmp_path / "run"))
-    unmerged = AutoPeftModelForCausalLM.from_pretrained(final_of(trained)).eval()
+    merged = loaded(AutoModelForCausalLM, final_of(tmp_path / "run"))
+    unmerged = loaded(AutoPeftModelForCausalLM, final_of(trained))
     close(logits(merged), logits(unmerged), rtol=1e-6, atol=1e-5)
 
 
