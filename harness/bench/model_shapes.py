@@ -1,4 +1,4 @@
-"""The models for benchmarks: public shapes with random weights, and embedded models with their trained ones.
+"""The models for benchmarks: public shapes with random weights, and the embedded model with its trained ones.
 
 A shape becomes a folder that both sides load with `from_pretrained`: the same weights, the same tokenizer.
 """
@@ -47,10 +47,10 @@ def _llama(hidden: int, layers: int, heads: int, groups: int, inner: int) -> dic
 
 
 SHAPES: dict[str, dict[str, Any]] = {
-    "nano": {},  # the embedded models: the config is in the folder
-    "smollm2-135m": {},
+    "nano": {},  # the embedded model: its config is in its folder
     "tiny": _llama(32, 2, 4, 2, 64),
     "trl-llama": _llama(192, 4, 6, 1, 512),  # 1.58 M parameters
+    "smollm2-135m": {**_llama(576, 30, 9, 3, 1536), "vocab_size": 49152, "max_position_embeddings": 8192},
     "qwen2.5-0.5b": _qwen(896, 24, 14, 2, 4864, 151936, tied=True),
     "qwen2.5-1.5b": _qwen(1536, 28, 12, 2, 8960, 151936, tied=True),
     "qwen2.5-7b": _qwen(3584, 28, 28, 4, 18944, 152064, tied=False),

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.config.lora import base_of, is_adapter
 from harness.config.start_models import embedded, embedded_models
 
 
@@ -182,6 +183,7 @@ def read(model: str) -> Architecture:
 
     Raises ValueError, one line, where there is none.
     """
+    model = base_of(model) if is_adapter(model) else model
     path = embedded(model) or Path(model)
     if model.lower().endswith(".gguf"):
         from harness.models.files.gguf import config_of

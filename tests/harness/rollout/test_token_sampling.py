@@ -12,7 +12,9 @@ from tests.helpers import close
 
 @pytest.mark.parametrize(("temperature", "plain"), [(1.0, False), (0.7, False), (0.7, True), (0.0, False)])
 @pytest.mark.parametrize("rows", [1, 8, 9, 20, 37])
-def test_rows_in_parts_are_the_rows(temperature: float, plain: bool, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_in_parts_are_the_rows(
+    temperature: float, plain: bool, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Tokens and log-probabilities to the bit; an entropy's sum may be split among threads in another way."""
     generator = torch.Generator().manual_seed(rows)
     logits = 4 * torch.randn(rows, 5003, generator=generator)
