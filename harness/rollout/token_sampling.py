@@ -36,8 +36,8 @@ def sample_token(logits_BV: Tensor, temperature: float, uniform_B: Tensor | None
 
     token = min{v : cdf(v) > u}.  The cdf is summed in float64, so that its rounding does not move with the batch: first
     over blocks of the vocabulary, then inside the block that u falls into.
-    Greedy (temperature 0) takes the most likely token and gives its log-probability at temperature 1.  Rows know nothing
-    of one another: of a large vocabulary only some are drawn at a time, the same tokens.
+    Greedy (temperature 0) takes the most likely token and gives its log-probability at temperature 1.
+    Rows know nothing of one another: of a large vocabulary only some are drawn at a time, the same tokens.
     """
     rows = max(8, CACHED // logits_BV.shape[1])
     if logits_BV.is_cuda or len(logits_BV) <= rows:
