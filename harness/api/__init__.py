@@ -1,9 +1,10 @@
 """The Python door: what `from harness import ...` gives.  The commands go through the same functions.
 
-runs      `run`, `load_record`, `RunResult`
-studies   `compare`, `load_study`, `StudyResult`
-frames    records as pandas tables, with the meaning of every column
-flags     typed arguments as the layers of a configuration
+runs        `run`, `load_record`, `RunResult`
+studies     `compare`, `load_study`, `StudyResult`
+frames      records as pandas tables, with the meaning of every column
+flags       typed arguments as the layers of a configuration
+cold_start  `harness pretrain` of a model whose recipe is a run
 
 Importing it loads neither torch nor pandas.
 """
