@@ -85,7 +85,7 @@ def check_tensors(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], f
     shapes = [n for n in sorted(set(found) & set(expected)) if found[n].shape != expected[n].shape]
     if shapes:
         n = shapes[0]
-        faults.append(f"has {n} {tuple(found[n].shape)} where the base needs {tuple(expected[n].shape)}")
+        faults.append(f"has another shape: {n} {tuple(found[n].shape)} where the base needs {tuple(expected[n].shape)}")
     if faults:
         raise ValueError(f"model: the adapter in {folder} is not for this base: it {'; it '.join(faults)}")
 
@@ -118,10 +118,10 @@ def merged(model: Any, folder: str) -> Any:
         check_tensors(get_peft_model_state_dict(adapted, save_embedding_layers=False), found, folder)
         plain = adapted.merge_and_unload(safe_merge=True)
     except (RuntimeError, TypeError, KeyError, AttributeError, ValueError) as error:
-        text = str(error).strip().splitlines() or [type(error).__name__]
-        raise ValueError(
-            text[0] if text[0].startswith("model: ") else f"model: the adapter in {folder}: {text[0]}"
-        ) from error
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        if lines[0].startswith("model: "):
+            raise
+        raise ValueError(f"model: the adapter in {folder} is not for this base: {' '.join(lines[:2])}") from error
     plain.requires_grad_(True)
     return plain.eval()
 

@@ -272,8 +272,10 @@ def test_a_wrong_adapter_is_one_line(
     tmp_path: Path,
 ) -> None:
     make, said = BAD[case]
+    if lora and case == "layers that are not there":
+        pytest.skip("what is trained on goes by its tensors, which are there")
     folder = make(tmp_path, taught, trained)
-    code, _, error = call(*words(folder, tmp_path / "out", "bad"), *lora)
+    code, _, error = call(*words(folder, tmp_path / "out", "bad"), "--max-new-tokens", "8", *lora)
     assert code == 2 and all(word in one_line(error) for word in said), error
     assert not (tmp_path / "out").exists()
 
