@@ -9,7 +9,7 @@ import pytest
 
 from tests.helpers import ROOT
 
-PAGES = ["README.md", *sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md"))]
+PAGES = ["README.md", *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").rglob("*.md"))]
 LINK = re.compile(r"\]\(([^()\s]+)\)|\b(?:href|src)=\"([^\"]+)\"")
 CODE = re.compile(r"^(```.*?^```|(?: {4}.*\n)+)", re.DOTALL | re.MULTILINE)
 ELSEWHERE = ("http://", "https://", "mailto:")
@@ -70,5 +70,5 @@ def test_a_broken_link_is_found(text: str, wrong: list[str], tmp_path: Path) -> 
 def test_the_front_page_is_short_and_names_every_page() -> None:
     text = (ROOT / "README.md").read_text()
     assert len(text.splitlines()) <= 200
-    assert [page for page in PAGES[1:] if f"({page}" not in text] == []
+    assert [page for page in PAGES[1:] if page.count("/") == 1 and f"({page}" not in text] == []
     assert len(PAGES) - 1 <= 12

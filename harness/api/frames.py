@@ -34,6 +34,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.accounting.budget import UNITS
+from harness.records.runs import read_rounds
 from harness.records.schema import Record
 
 if TYPE_CHECKING:
@@ -88,13 +89,5 @@ def spent(spend: Mapping[str, float]) -> Row:
 
 
 def metrics_of(folder: Path) -> pd.DataFrame:
-    """metrics.jsonl as a table; empty where no round has ended.  Raises ValueError naming the file."""
-    import pandas as pd
-
-    file = folder / "metrics.jsonl"
-    if not file.exists() or not file.read_text().strip():
-        return pd.DataFrame()
-    try:
-        return pd.read_json(file, lines=True)
-    except ValueError as error:
-        raise ValueError(f"{file}: not one JSON object per line: {error}") from error
+    """The metrics of every round as a table; empty where no round has ended.  Raises ValueError naming the file."""
+    return frame(read_rounds(folder) or [])

@@ -117,7 +117,7 @@ def load_record(folder: str | Path) -> Record:
 
     Raises ValueError naming the file where there is none, or it is not the record of a run.
     """
-    from harness.records.io import read_record
+    from harness.records.runs import read_record
 
     record = read_record(Path(folder))
     if record is None:

@@ -126,11 +126,15 @@ def load_study(folder: str | Path) -> StudyResult:
 
 
 def launch_study(study: Study, out: str, workers: int, retry: bool, say: Say) -> None:
-    """Start the runs that are left, and report those that have finished.  Raises RunFailed where one did not finish."""
+    """Start the runs that are left, and report those that have finished; a study that is finished is folded.  Raises
+    RunFailed where a run did not finish."""
     from harness.studies.launcher import launch
+    from harness.studies.storage import fold_study
 
     failures = launch(study, out, workers, retry, say)
     report_finished(Path(out, study.name), say)
+    if not failures:
+        fold_study(Path(out, study.name))
     if failures:
         count = "1 run" if len(failures) == 1 else f"{len(failures)} runs"
         raise RunFailed(f"{count} did not finish: {'; '.join(failures)}")
@@ -138,9 +142,9 @@ def launch_study(study: Study, out: str, workers: int, retry: bool, say: Say) ->
 
 def report_finished(folder: Path, say: Say) -> None:
     """Write the study's report, where any of its runs has finished."""
-    from harness.records.io import status_of
+    from harness.records.runs import run_folders, status_of
 
-    if any(status_of(file.parent) == "finished" for file in folder.glob("*/seed*/record.json")):
+    if any(status_of(run) == "finished" for run in run_folders(folder, "*/seed*")):
         for line in report_lines(folder):
             say(line)
         say(f"report: {folder / 'report.html'}")

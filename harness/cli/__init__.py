@@ -1,7 +1,7 @@
 """The command line.  Modules import what they need inside functions: help is printed without torch.
 
 main            the commands run, list, pretrain and eval; exit codes
-study           the commands compare, ablate, report, rescore and calibrate
+study           the commands compare, ablate, report, fold, rescore and calibrate
 plan            the command plan
 bench           the commands bench algos, limit, scale and peers
 options         options that several commands share

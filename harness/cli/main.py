@@ -43,7 +43,7 @@ from harness.cli.options import (
     say,
 )
 from harness.cli.plan import plan
-from harness.cli.study import ablate, calibrate, compare, power, report, rescore
+from harness.cli.study import ablate, calibrate, compare, fold, power, report, rescore
 from harness.config.errors import RunFailed
 
 app = typer.Typer(
@@ -126,6 +126,7 @@ app.command(epilog="Example: harness compare --algos grpo,ppo,rft --seeds 5 --bu
 app.command(epilog="Example: harness ablate compare_nano --workers 2 --dry-run")(ablate)
 app.command(epilog="Example: harness power compare_nano")(power)
 app.command(epilog="Example: harness report results/compare_nano")(report)
+app.command(epilog="Example: harness fold results/my_study")(fold)
 app.command(epilog="Example: harness rescore results/compare_nano --show 5")(rescore)
 app.command()(calibrate)
 app.command(epilog="Example: harness plan --model Qwen/Qwen2.5-0.5B --algo ppo --device cuda --limit-gib 80")(plan)

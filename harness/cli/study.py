@@ -157,9 +157,14 @@ def power(
 def report(
     folder: Annotated[Path, typer.Argument(help="A study's folder, one run's, or one of several studies.")],
     into: Annotated[Path | None, Opt(help="A document whose parts marked `<!-- report DIR PART -->` to renew.")] = None,
+    keep_folders: Annotated[
+        bool, Opt("--keep-folders", help="Leave runs that have ended in folders of their own.")
+    ] = False,
 ) -> None:
-    """Tables and figures from the records in a folder, written into it."""
-    from harness.reports.collection import is_collection
+    """Tables and figures from the records in a folder, written into it; runs that have ended are folded."""
+    from harness.records.runs import has_record
+    from harness.reports.collection import is_collection, study_folders
+    from harness.studies.storage import fold_study
 
     if into is not None:
         _read_document(into)  # before anything is written
@@ -171,6 +176,9 @@ def report(
         from harness.api.studies import report_lines
 
         lines = [*report_lines(folder), str(folder / "report.html")]
+    if not keep_folders and not has_record(folder):
+        for study in study_folders(folder):
+            fold_study(study)
     if into is not None:
         from harness.reports.includes import update_includes
 
@@ -187,6 +195,16 @@ def _read_document(into: Path) -> str:
         raise ValueError(f"--into: cannot read {into}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ValueError(f"--into: {into} is not UTF-8 text (byte {error.start})") from error
+
+
+def fold(folders: Annotated[list[Path], typer.Argument(help="Folders of studies.")]) -> None:
+    """Runs that have ended: from folders of their own into records.jsonl, metrics.parquet and outcomes.parquet."""
+    from harness.records.archive import folding
+
+    for folder in folders:
+        if not folder.is_dir():
+            raise ValueError(f"{folder}: no such folder")
+        say(f"{folder}: {len(folding.fold(folder))} runs folded")
 
 
 def rescore(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.records.io import status_of
+from harness.records.runs import status_of
 from harness.studies.cost_estimate import finished_runs, total_seconds
 from harness.studies.planned_run import PlannedRun
 from harness.studies.status import select_trials

@@ -5,7 +5,6 @@ Every completion is assumed to be at the token limit and every prompt as long as
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from harness.accounting.budget import FILLED, SHARED, Budget, sampling_budget
 from harness.accounting.flops import FlopsModel, RunFlops
 from harness.planner.architecture import Architecture
 from harness.planner.memory import Setting, reward_model_parameters, value_model_parameters
+from harness.records.runs import raw_record, run_folders, written_at
 
 
 @dataclass(frozen=True)
@@ -118,9 +118,7 @@ def _after(s: Setting, budget: Budget, rounds: float, a_pass: float, rate: float
 
 def rate_of(s: Setting) -> tuple[float | None, str]:
     """FLOPs per second of the newest finished run of this model on this kind of device, under OUT; and its folder."""
-    runs = [
-        (file.stat().st_mtime, _rate(r), str(file.parent)) for file, r in _records(Path(s.config.out)) if _fits(r, s)
-    ]
+    runs = [(written_at(folder), _rate(r), str(folder)) for folder, r in _records(Path(s.config.out)) if _fits(r, s)]
     if not runs:
         return None, ""
     _, rate, folder = max(runs)
@@ -128,13 +126,13 @@ def rate_of(s: Setting) -> tuple[float | None, str]:
 
 
 def _records(out: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    for file in sorted(out.glob("**/record.json")) if out.is_dir() else []:
+    for folder in run_folders(out) if out.is_dir() else []:
         try:
-            record = json.loads(file.read_text())
-        except (OSError, ValueError):
+            record = raw_record(folder)
+        except ValueError:
             continue
-        if isinstance(record, dict):
-            yield file, record
+        if record is not None:
+            yield folder, record
 
 
 def _fits(record: dict[str, Any], s: Setting) -> bool:

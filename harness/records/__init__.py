@@ -1,7 +1,10 @@
 """record.json: the record of a run.
 
 schema        `Record`: the fields of a record; `check_record`
-io            `read_record`, `write_json`: complete files or none
+runs          `read_record`, `run_folders`, ...: the runs below a folder, folded or not
+archive/      the runs of a finished study in three files
+run_folder    the files of one run's folder
+io            `write_json`, `read_json`: complete files or none
 recorder      `Recorder`: writes record, metrics and outcomes during a run
 environment   versions, machine and commit
 variables     environment variables that could change a run: ignored, refused or recorded

@@ -1,4 +1,4 @@
-"""Reading and writing record.json: whole or not at all."""
+"""Reading and writing JSON files: whole or not at all."""
 
 from __future__ import annotations
 
@@ -6,13 +6,9 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
-
-from harness.records.schema import Record
-from harness.records.upgrade import upgrade_record
+from typing import Any
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -63,9 +59,6 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-NEEDED = ("status", "algo", "seed", "config", "budget", "spend", "evals", "environment")  # in every record
-
-
 def check_is_file(path: Path) -> None:
     """Raises OSError where a folder, a pipe or a device lies in its place: reading a pipe would wait for ever."""
     if not stat.S_ISREG(path.stat().st_mode):
@@ -90,32 +83,3 @@ def json_tables(text: str) -> list[dict[str, Any]]:
     if not all(isinstance(row, dict) for row in rows):
         raise ValueError("a line is not a JSON object")
     return rows
-
-
-def read_record(folder: Path, check: Callable[[dict[str, Any], Path], None] | None = None) -> Record | None:
-    """The record in a run's folder, with today's names; None where there is none.
-
-    Raises ValueError, naming the file, where it is not the record of a run.  `check` sees it as it lies in the file.
-    """
-    file = folder / "record.json"
-    try:
-        record = read_json(file)
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{file}: not a readable record: {error}") from error
-    missing = [name for name in NEEDED if not isinstance(record, dict) or name not in record]
-    if missing:
-        raise ValueError(f"{file}: not the record of a run: it has no '{missing[0]}'")
-    if check is not None:
-        check(record, file)
-    try:
-        return cast(Record, upgrade_record(record))
-    except ValueError as error:
-        raise ValueError(f"{file}: {error}") from error
-
-
-def status_of(folder: Path) -> str | None:
-    """The status of the run in a folder; None where there is none.  Raises ValueError as `read_record` does."""
-    record = read_record(folder)
-    return None if record is None else record["status"]

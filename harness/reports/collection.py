@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from evals.statistics.comparison import compare_pairs
-from harness.records.io import status_of
+from harness.records.runs import run_folders, status_of
 from harness.reports.analysis.hypotheses import HypothesisResult, claim_verdict, evaluate_hypotheses, progress
 from harness.reports.analysis.summary import Findings, summarize
 from harness.reports.loading import Results, load_results
@@ -35,13 +35,18 @@ def is_collection(folder: Path) -> bool:
     return not single and any(folder.glob("*/study.json"))
 
 
+def study_folders(folder: Path) -> list[Path]:
+    """The folders of the studies of a collection, by name; the folder itself, where it is a study's."""
+    return sorted(file.parent for file in folder.glob("*/study.json")) if is_collection(folder) else [folder]
+
+
 def read_collection(folder: Path) -> list[CollectedStudy]:
     """The studies of a folder, by name.  Raises ValueError as `load_results` does."""
     studies = []
     for place in sorted(file.parent for file in folder.glob("*/study.json")):
         study = stored_study(place)
         assert study is not None
-        if any(status_of(f.parent) == "finished" for f in place.glob("*/seed*/record.json")):
+        if any(status_of(run) == "finished" for run in run_folders(place, "*/seed*")):
             findings = summarize(load_results(place))
             studies.append(CollectedStudy(place, study, findings.results, findings, findings.hypotheses))
         else:

@@ -16,10 +16,8 @@ seconds is not known beforehand, and what a reward model samples and trains is p
 
 from __future__ import annotations
 
-import gzip
 import math
 import re
-import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePath
 from typing import Any
@@ -27,7 +25,7 @@ from typing import Any
 from evals.statistics.pass_at_k import pass_at_k
 from harness.accounting.budget import Budget
 from harness.records.fingerprint import config_sha256
-from harness.records.io import check_is_file, json_tables
+from harness.records.runs import has_outcomes, outcome_words, outcomes_place, record_place
 from harness.records.schema import EvaluationRow, Record, check_shape
 
 TWICE = 2.0
@@ -47,13 +45,14 @@ def check_hash(raw: Mapping[str, Any], file: Path) -> None:
 def check_consistent(record: Record, folder: Path) -> None:
     """Raises ValueError, one line that names the file, where a record contradicts itself or its outcomes."""
     for fault in (*_evaluations(record), *_origin(record), *_trainings(record), *_spend(record)):
-        raise ValueError(f"{folder / 'record.json'}: {fault}")
+        raise ValueError(f"{record_place(folder)}: {fault}")
     kept: dict[str, list[EvaluationRow]] = {}
     for row in record["evals"]:
         if row["outcomes"]:
             kept.setdefault(row["outcomes"], []).append(row)
     for name, rows in kept.items():
-        _check_outcomes(folder / name, rows, folder / "record.json")
+        if has_outcomes(folder, name):  # outcomes that are gone are missed only where they are read
+            _check_outcomes(folder, name, rows)
 
 
 def _evaluations(record: Record) -> Iterator[str]:
@@ -134,45 +133,21 @@ def _spend(record: Record) -> Iterator[str]:
 # --- outcomes ---------------------------------------------------------------------------------------------------
 
 
-def _check_outcomes(file: Path, rows: list[EvaluationRow], record: Path) -> None:
-    """The rows of one set at one point against its outcomes.  A file that is gone is missed only where it is read."""
-    if not file.exists():
-        return
-    text, by_reading = read_outcomes(file, rows[0]["task"]), dict[str, list[str]]()
+def _check_outcomes(folder: Path, name: str, rows: list[EvaluationRow]) -> None:
+    """The rows of one set at one point against its outcomes."""
+    by_reading: dict[str, list[str]] = {}
     for row in rows:
         if row["filter"] not in by_reading:
-            by_reading[row["filter"]] = _words(text, row["filter"], file, row["task"])
+            by_reading[row["filter"]] = outcome_words(folder, name, row["filter"], row["task"])
         words = by_reading[row["filter"]]
         if not _k(row["metric"]) and len(words) != row["n"]:
-            raise ValueError(f"{file}: {len(words)} outcomes, but the record counts {row['n']}")
+            place = outcomes_place(folder, name)
+            raise ValueError(f"{place}: {len(words)} outcomes, but the record counts {row['n']}")
         expected = _value(words, row)
         if expected is not None and abs(expected - row["value"]) > EXACT:
             what = f"{row['filter']} {row['metric']} of {row['task']} at {row['fraction']:g}"
-            raise ValueError(f"{record}: {what} is {row['value']:g}, and its outcomes give {expected:g} ({file.name})")
-
-
-def read_outcomes(file: Path, task: str) -> str:
-    """The lines of an outcome file.  Raises ValueError naming it."""
-    try:
-        check_is_file(file)
-        return gzip.decompress(file.read_bytes()).decode()
-    except (OSError, EOFError, zlib.error, ValueError) as error:
-        raise ValueError(f"{file}: cannot read the outcomes of '{task}': {error}") from error
-
-
-def _words(text: str, reading: str, file: Path, task: str) -> list[str]:
-    """The outcome of each problem under a reading, strict or lenient.
-
-    A search of the whole text takes a tenth of the time of parsing each line.  Inside a completion quotes stand behind
-    a backslash, so that it finds fields alone; where it finds not one a line, the lines are parsed.
-    """
-    found = re.findall(rf'"{reading}": "(\w+)"', text)
-    if len(found) == text.count("\n"):
-        return found
-    try:
-        return [str(outcome[reading]) for outcome in json_tables(text)]
-    except (LookupError, ValueError) as error:
-        raise ValueError(f"{file}: cannot read the outcomes of '{task}': {error}") from error
+            given = f"its outcomes give {expected:g} ({PurePath(name).name})"
+            raise ValueError(f"{record_place(folder)}: {what} is {row['value']:g}, and {given}")
 
 
 def _value(words: list[str], row: EvaluationRow) -> float | None:

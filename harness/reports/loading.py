@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from harness.config.run_config import RunConfig
+from harness.records import runs as run_store
 from harness.records.fingerprint import config_differences, inputs_of_both
-from harness.records.io import check_is_file, json_tables, read_record
 from harness.records.schema import Record, check_record
-from harness.reports.consistency import check_consistent, check_hash, read_outcomes
+from harness.reports.consistency import check_consistent, check_hash
 from harness.studies.registration import Lock, read_lock
 from harness.studies.storage import stored_study
 from harness.studies.study import Study
@@ -34,6 +34,11 @@ class RunRecord:
     seed: int
     folder: Path
     record: Record = field(repr=False)
+
+    @property
+    def file(self) -> Path:
+        """What holds the record, for messages."""
+        return run_store.record_place(self.folder)
 
     @property
     def finished(self) -> bool:
@@ -54,17 +59,11 @@ class RunRecord:
 
     def metrics(self) -> list[dict[str, Any]]:
         """One dict per round; empty if the run has not finished a round."""
-        file = self.folder / "metrics.jsonl"
-        try:
-            check_is_file(file)
-            rounds = json_tables(file.read_text())
-        except FileNotFoundError:
-            return []
-        except (OSError, ValueError) as error:
-            raise ValueError(f"{file}: not one JSON object per line: {error}") from error
+        rounds = run_store.read_rounds(self.folder) or []
         for number, metrics in enumerate(rounds, 1):
             if wrong := [name for name, x in metrics.items() if type(x) not in (int, float)]:
-                raise ValueError(f"{file}:{number}: {wrong[0]!r}: must be a number, not {metrics[wrong[0]]!r:.40}")
+                place = f"{run_store.rounds_place(self.folder)}:{number}"
+                raise ValueError(f"{place}: {wrong[0]!r}: must be a number, not {metrics[wrong[0]]!r:.40}")
         return rounds
 
     def outcomes(self, task: str, fraction: float) -> list[dict[str, Any]]:
@@ -72,12 +71,11 @@ class RunRecord:
         rows = [r for r in self.record["evals"] if (r["task"], r["fraction"]) == (task, fraction) and r["outcomes"]]
         if not rows:
             return []
-        file = self.folder / rows[0]["outcomes"]
-        text = read_outcomes(file, task)
+        file = run_store.outcomes_place(self.folder, rows[0]["outcomes"])
+        outcomes = run_store.read_outcomes(self.folder, rows[0]["outcomes"], task)
         try:
-            outcomes = json_tables(text)
             verdicts = [o["strict"] + "" for o in outcomes]  # each is text
-        except (LookupError, TypeError, ValueError) as error:
+        except (LookupError, TypeError) as error:
             raise ValueError(f"{file}: cannot read the outcomes of '{task}': {error}") from error
         if len(verdicts) != rows[0]["n"]:
             raise ValueError(f"{file}: {len(outcomes)} outcomes, but the record counts {rows[0]['n']}")
@@ -168,7 +166,7 @@ class Results:
             if missing:
                 valid = sorted({" ".join(k) for _, k in values})
                 message = f"no {' '.join(key)} at fraction {missing[0]:g}; it has {', '.join(valid)}"
-                raise ValueError(f"{run.folder / 'record.json'}: {message}")
+                raise ValueError(f"{run.file}: {message}")
             rows.append([values[f, key] for f in fractions])
         return np.array(rows, dtype=np.float64).reshape(len(seeds), len(fractions))
 
@@ -185,7 +183,7 @@ class Results:
 
 def load_results(folder: Path) -> Results:
     """Load and check the folder of a study or of one run.  Raises ValueError as described above."""
-    if not folder.is_dir():
+    if not folder.is_dir() and not run_store.has_record(folder):
         raise ValueError(f"{folder}: no such folder")
     alone = _record(folder)
     if alone is not None:
@@ -200,9 +198,9 @@ def load_results(folder: Path) -> Results:
 
 def _record(folder: Path) -> Record | None:
     """`read_record`, with a check of every field that a report reads, and of whether they agree."""
-    record, file = read_record(folder, check_hash), folder / "record.json"
+    record = run_store.read_record(folder, check_hash)
     if record is not None:
-        check_record(record, file)
+        check_record(record, run_store.record_place(folder))
         check_consistent(record, folder)
     return record
 
@@ -215,7 +213,8 @@ def _bare(name: str, runs: Mapping[str, Mapping[int, RunRecord]]) -> Study:
 
 def _study(folder: Path) -> Results:
     study = stored_study(folder)
-    arms = list(study.arms) if study else sorted(p.parent.parent.name for p in folder.glob("*/seed*/record.json"))
+    found = run_store.run_folders(folder, "*/seed*")
+    arms = list(study.arms) if study else sorted(p.parent.name for p in found)
     runs = {arm: _runs(arm, folder / arm) for arm in dict.fromkeys(arms)}
     if not any(runs.values()):
         raise ValueError(f"{folder}: no records; a study's folder holds ARM/seed<k>/record.json")
@@ -231,12 +230,12 @@ def _study(folder: Path) -> Results:
 
 def _runs(arm: str, folder: Path) -> dict[int, RunRecord]:
     runs: dict[int, RunRecord] = {}
-    for file in sorted(folder.glob("seed*/record.json")):
-        record = _record(file.parent)
+    for place in run_store.run_folders(folder, "seed*"):
+        record = _record(place)
         assert record is not None
-        run = RunRecord(arm, record["seed"], file.parent, record)
+        run = RunRecord(arm, record["seed"], place, record)
         if run.seed in runs:
-            raise ValueError(f"{file}: seed {run.seed} of '{arm}' is also in {runs[run.seed].folder.name}")
+            raise ValueError(f"{run.file}: seed {run.seed} of '{arm}' is also in {runs[run.seed].folder.name}")
         runs[run.seed] = run
     return dict(sorted(runs.items()))
 
@@ -251,23 +250,23 @@ def check(results: Results, folder: Path) -> None:
         raise ValueError(f"{folder}: no run has finished; {next(iter(results)).folder} is {next(iter(results)).status}")
     for run in ended:
         if not run.record["evals"]:
-            raise ValueError(f"{run.folder / 'record.json'}: finished, but nothing was evaluated")
+            raise ValueError(f"{run.file}: finished, but nothing was evaluated")
     first = ended[0]
     for run in ended[1:]:
         for name, expected, value in _must_agree(first, run):
             if value != expected:
-                raise ValueError(f"{run.folder / 'record.json'}: {name} is {value}, in {first.folder} it is {expected}")
+                raise ValueError(f"{run.file}: {name} is {value}, in {first.folder} it is {expected}")
     for by_seed in results.runs.values():
         finished = [run for run in by_seed.values() if run.finished]
         for run in finished[1:]:
             differences = config_differences(*_shared_fields(finished[0], run))
             if differences := [d for d in differences if not d.startswith("seed: ")]:
                 other = f"another configuration than {finished[0].folder.name}"
-                raise ValueError(f"{run.folder / 'record.json'}: {other}: {'; '.join(differences)}")
+                raise ValueError(f"{run.file}: {other}: {'; '.join(differences)}")
     task = results.endpoint
     for run in ended:
         if (1.0, (task, "strict", "exact_match")) not in run.values():
-            raise ValueError(f"{run.folder / 'record.json'}: finished, but '{task}' was not evaluated at the end")
+            raise ValueError(f"{run.file}: finished, but '{task}' was not evaluated at the end")
 
 
 def _shared_fields(a: RunRecord, b: RunRecord) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -30,6 +30,7 @@ def write_report(folder: Path) -> Findings:
     """Write the report of a study (or of one run).  Raises ValueError, one line, if records cannot be compared."""
     findings = summarize(load_results(folder))
     check_targets(folder, [*TEXTS, *(f"{name}{kind}" for name in figures.CAPTIONS for kind in (".svg", ".png"))])
+    folder.mkdir(parents=True, exist_ok=True)  # of a run alone that is folded
     samples(findings.results)  # outcomes that cannot be read are told before anything is written
     svg = figures.draw(findings, folder)
     latex = [tables.accuracy(findings, block).latex() for block in findings.blocks]

@@ -1,15 +1,13 @@
 """`harness rescore`: the verdicts of old runs, judged anew by the verifier of today.  It changes no file.
 
-A run keeps texts in two places: `outcomes/*.jsonl.gz` (of the first problems of each evaluation) and `samples.jsonl`
-(a few completions per round).  Each is verified again against its gold answer, and a verdict that is another one now
+A run keeps texts in two places: its outcomes (of the first problems of each evaluation) and `samples.jsonl` (a few
+completions per round).  Each is verified again against its gold answer, and a verdict that is another one now
 is counted, by set and direction.
 """
 
 from __future__ import annotations
 
-import gzip
 import json
-import zlib
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,9 +16,9 @@ from typing import Any
 from evals import tasks
 from evals.tasks import Problem, Task
 from harness.config.coercion import build
-from harness.records.io import read_record
+from harness.records.run_folder import SAMPLES
+from harness.records.runs import outcome_names, outcomes_place, read_outcomes, read_record, run_folders
 
-SAMPLES = "samples.jsonl"
 Move = tuple[str, str, str, str]  # set, filter, the verdict then, the verdict now
 
 
@@ -28,7 +26,7 @@ Move = tuple[str, str, str, str]  # set, filter, the verdict then, the verdict n
 class Moved:
     """One verdict that is another one now."""
 
-    file: Path
+    file: str
     move: Move
     gold: str
     text: str
@@ -52,11 +50,11 @@ def rescore(paths: list[Path]) -> Rescored:
     """All runs in and below the paths.  ValueError, naming it, where a path has none or a file is broken."""
     result = Rescored()
     for path in paths:
-        records = sorted(path.rglob("record.json")) if path.is_dir() else []
-        if not records:
-            raise ValueError(f"{path}: no run in it (a folder with record.json)")
-        for record in records:
-            _rescore_run(record.parent, result)
+        folders = run_folders(path)
+        if not folders:
+            raise ValueError(f"{path}: no run in it (a folder with record.json, or a study's records.jsonl)")
+        for folder in folders:
+            _rescore_run(folder, result)
     return result
 
 
@@ -70,19 +68,20 @@ def _rescore_run(folder: Path, result: Rescored) -> None:
         result.left_out.append(f"{folder}: {error}")
         return
     result.runs += 1
-    for file in sorted(folder.glob("outcomes/*.jsonl.gz")):
-        name = file.name.removesuffix(".jsonl.gz").rpartition("-")[0]
+    for file in outcome_names(folder):
+        name = Path(file).name.removesuffix(".jsonl.gz").rpartition("-")[0]
         if name not in config["eval_tasks"]:  # those are lm-eval's own verdicts
-            _rescore_file(task, file, name, result)
+            rows = read_outcomes(folder, file, name)
+            _rescore_rows(task, rows, outcomes_place(folder, file), name, result)
     if (samples := folder / SAMPLES).is_file():
-        _rescore_file(task, samples, "training", result)
+        _rescore_rows(task, _rows(samples), str(samples), "training", result)
 
 
-def _rescore_file(task: Task, file: Path, name: str, result: Rescored) -> None:
+def _rescore_rows(task: Task, rows: list[dict[str, Any]], file: str, name: str, result: Rescored) -> None:
     """The rows that have a text: of outcomes the first, of samples all."""
-    for row in _rows(file):
+    for row in rows:
         try:
-            if "completion" in row or file.name == SAMPLES:  # its verdict is the strict one
+            if "completion" in row or file.endswith(SAMPLES):  # its verdict is the strict one
                 row = {"id": "", "strict": row["verdict"], "text": row["completion"], **row}
             if "text" in row:
                 ended = row.get("ended", row["strict"] != "truncated")
@@ -94,7 +93,7 @@ def _rescore_file(task: Task, file: Path, name: str, result: Rescored) -> None:
 
 
 def _compare(
-    task: Task, problem: Problem, row: dict[str, Any], ended: bool, file: Path, name: str, result: Rescored
+    task: Task, problem: Problem, row: dict[str, Any], ended: bool, file: str, name: str, result: Rescored
 ) -> None:
     verdict = task.verify(problem, row["text"], ended)
     for filter, now in (("strict", verdict.strict), ("lenient", verdict.lenient)):
@@ -105,11 +104,10 @@ def _compare(
 
 
 def _rows(file: Path) -> list[dict[str, Any]]:
-    """The lines of a file of verdicts.  ValueError, naming the file, where it cannot be read."""
+    """The lines of a file of samples.  ValueError, naming the file, where it cannot be read."""
     try:
-        text = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
-        return [json.loads(line) for line in text.decode().split("\n") if line]
-    except (OSError, EOFError, zlib.error, ValueError) as error:
+        return [json.loads(line) for line in file.read_text().split("\n") if line]
+    except (OSError, ValueError) as error:
         raise ValueError(f"{file}: cannot be read: {error}") from error
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.records.io import read_record
+from harness.records.runs import read_record, run_folders
 from harness.records.schema import check_shape
 from harness.studies.planned_run import PlannedRun
 
@@ -26,16 +26,16 @@ def finished_runs(*roots: str) -> list[FinishedRun]:
     """Every finished run under the roots whose record can be read.  The estimate does without broken records; the
     command that needs one of them names it."""
     runs: dict[Path, FinishedRun] = {}
-    for file in (file for root in roots for file in sorted(Path(root).glob("**/record.json"))):
+    for folder in (folder for root in roots for folder in run_folders(Path(root))):
         try:
-            record = read_record(file.parent)
+            record = read_record(folder)
             check_shape(record, "cost")
         except ValueError:
             continue
         if record is not None and record["status"] == "finished":
             seconds = sum(float(phase["seconds"]) for phase in record["phases"].values())
             model = record["config"]["model"]
-            runs[file] = FinishedRun(file.parent.parent, model, record["algo"], record["spend"], seconds)
+            runs[folder] = FinishedRun(folder.parent, model, record["algo"], record["spend"], seconds)
     return list(runs.values())
 
 

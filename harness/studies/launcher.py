@@ -13,8 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.records.io import read_record, status_of
 from harness.records.lock import busy
+from harness.records.runs import has_record, read_record, status_of
 from harness.studies.cost_estimate import finished_runs, total_seconds
 from harness.studies.planned_run import PlannedRun
 from harness.studies.registration import FILE as LOCK
@@ -163,7 +163,7 @@ def launch(study: Study, out: str, workers: int, retry: bool, say: Say) -> list[
     try:
         return _launch(study, out, Runner(out, workers, say, retry))
     except ValueError:
-        if new and not any(Path(out, run.path, "record.json").exists() for run in (*study.trials(), *study.runs())):
+        if new and not any(has_record(Path(out, run.path)) for run in (*study.trials(), *study.runs())):
             withdraw_study(folder)
         raise
 

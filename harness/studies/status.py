@@ -14,7 +14,7 @@ from typing import Any
 
 from harness.config.overrides import Fields
 from harness.records.fingerprint import config_differences, config_sha256
-from harness.records.io import read_record
+from harness.records.runs import read_record
 from harness.records.upgrade import upgrade_own
 from harness.studies.planned_run import PlannedRun, label
 from harness.studies.study import Study

@@ -47,6 +47,16 @@ def store_study(folder: Path, study: Study) -> None:
     write_json(file, {"schema": SCHEMA, **held.as_dict()})
 
 
+def fold_study(folder: Path) -> list[Path]:
+    """Fold the runs of a study that have ended, and the trials that it keeps with another study.  Returns the folders
+    that were.  Raises ValueError as `fold` does."""
+    from harness.records.archive.folding import fold
+
+    study = stored_study(folder)
+    store = study.tune.store if study is not None and study.tune is not None else None
+    return [*fold(folder), *(fold(folder.parent / store, "tune") if store else [])]
+
+
 def withdraw_study(folder: Path) -> None:
     """Take back what `store_study` wrote into a new folder, where no run could begin: nothing has been asked then, and
     what was wrong with the question may be put right under the same name."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from harness.config.start_models import defaults_file
 from harness.models.loading import save_model
 from harness.records.io import utc_now
 from harness.records.recorder import Recorder
+from harness.records.runs import raw_record
 from harness.records.schema import EvaluationRow, MemoryPart, MemoryTable, Record
 from harness.training import checkpoint
 from harness.training.interrupt import Interrupt
@@ -79,8 +79,8 @@ def execute(run: PreparedRun, listener: RunListener) -> Record:
 
 def started_at(folder: Path) -> str:
     """When a run that is resumed first began, as its record says; now, where there is none."""
-    file = folder / "record.json"
-    return str(json.loads(file.read_text()).get("started") or utc_now()) if file.is_file() else utc_now()
+    record = raw_record(folder)
+    return utc_now() if record is None else str(record.get("started") or utc_now())
 
 
 def _begin(run: PreparedRun, recorder: Recorder, listener: RunListener) -> None:

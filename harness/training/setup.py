@@ -29,6 +29,7 @@ from harness.records import lock, variables
 from harness.records.environment import environment
 from harness.records.fingerprint import config_sha256
 from harness.records.io import sha256
+from harness.records.runs import has_record
 from harness.records.schema import SCHEMA, EnvironmentTable, Record
 from harness.rewards.base import RewardSource
 from harness.rewards.factory import reward_model_fingerprint, reward_source_of
@@ -221,12 +222,13 @@ def run_folder(config: RunConfig, task: str) -> Path:
         check_free(out / config.name)
         return out / config.name
     numbered = (out / (stem if k == 1 else f"{stem}-{k}") for k in range(1, 10**6))
-    return next(folder for folder in numbered if not folder.exists())
+    return next(folder for folder in numbered if not folder.exists() and not has_record(folder))
 
 
 def check_free(folder: Path) -> None:
-    """Raises ValueError where there is anything but a lock."""
-    if folder.exists() and any(p.name != lock.NAME for p in (folder.iterdir() if folder.is_dir() else [folder])):
+    """Raises ValueError where there is anything but a lock, or a run of this name is in its study's archive."""
+    held = folder.iterdir() if folder.is_dir() else [folder] if folder.exists() else []
+    if has_record(folder) or any(path.name != lock.NAME for path in held):
         raise ValueError(f"name: {folder} already holds another run; choose another --name, or --resume it")
 
 

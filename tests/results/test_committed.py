@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import gzip
 import json
 import re
 import shutil
@@ -16,8 +15,8 @@ from typing import Any
 import pytest
 
 from harness.config.experiment import resolve_experiment, with_defaults
+from harness.records import runs
 from harness.records.fingerprint import config_differences
-from harness.records.io import read_record
 from harness.records.upgrade import upgrade_own
 from harness.reports.analysis.summary import Findings, summarize
 from harness.reports.calibration.calibrate import HIGH, LOW, MIN_TESTED, TRIALS, calibrate
@@ -34,7 +33,7 @@ from tests.helpers import ROOT, close
 
 pytestmark = pytest.mark.results
 
-RECORDS = sorted(ROOT.glob("results/**/record.json"))
+RUNS = runs.run_folders(ROOT / "results")
 SHELVES = ("results", "results/deepseekmath")
 STUDIES = sorted(file.parent for shelf in SHELVES for file in ROOT.glob(f"{shelf}/*/study.json"))
 UNDER_WAY: dict[str, int] = {}  # studies whose runs are not all made yet: the seeds below this one are
@@ -49,17 +48,30 @@ def found(study: str) -> Findings:
 # --- records ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("file", RECORDS, ids=lambda p: str(p.parent.relative_to(ROOT)))
-def test_a_committed_record_is_whole_and_its_outcomes_give_its_numbers(file: Path) -> None:
-    record = json.loads(file.read_text())
+@pytest.mark.parametrize("folder", RUNS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_committed_record_is_whole_and_its_outcomes_give_its_numbers(folder: Path) -> None:
+    record = runs.raw_record(folder)
+    assert record is not None
     assert record["status"] in ("finished", "interrupted", "failed")
     assert record["environment"]["commit"] and not record["environment"]["dirty"]
     for r in record["evals"]:
         if r["metric"] == "exact_match" and r["outcomes"]:
-            lines = gzip.decompress((file.parent / r["outcomes"]).read_bytes()).decode().splitlines()
-            right = [json.loads(line)[r["filter"]] == "correct" for line in lines]
+            right = [word == "correct" for word in runs.outcome_words(folder, r["outcomes"], r["filter"], r["task"])]
             assert len(right) == r["n"]
             close(r["value"], sum(right) / len(right))
+
+
+AS_IT_IS_LEFT = "results/readme/grpo-arithmetic-s0/record.json"  # a run's folder, to look at
+
+
+def test_what_is_committed_is_three_files_a_study_and_small() -> None:
+    shown = git("ls-files", "-z", "results")
+    if shown is None:
+        pytest.skip("no git history here")
+    names = [name for name in shown.split("\0") if name]
+    assert len(RUNS) > 1000 and 100 < len(names) < 400
+    assert sum((ROOT / name).stat().st_size for name in names) < 40e6
+    assert [name for name in names if name.endswith("/record.json")] == [AS_IT_IS_LEFT]
 
 
 def test_grpo_lifts_nano_by_twenty_points_in_nine_seeds_of_ten() -> None:
@@ -82,9 +94,9 @@ def test_a_committed_study_is_what_its_file_says(folder: Path) -> None:
     chosen = select_trials(study, str(out))
     for cell in (*study.trials(), *study.runs(chosen)):
         if cell.seed >= UNDER_WAY.get(folder.name, cell.seed + 1):
-            assert not (out / cell.path).exists(), "more seeds are in than UNDER_WAY says"
+            assert not runs.has_record(out / cell.path), "more seeds are in than UNDER_WAY says"
             continue
-        record = read_record(out / cell.path)
+        record = runs.read_record(out / cell.path)
         assert record is not None
         config = cell.config("results")
         today = resolve_experiment(config).as_dict()
@@ -106,8 +118,8 @@ def test_a_committed_report_is_that_of_its_records(folder: Path, tmp_path: Path)
     shutil.copytree(folder, copy, ignore=shutil.ignore_patterns(*REPORT, "*.png"))
     study = load(folder.name)
     if study.tune and study.tune.store:
-        shared = Path(study.tune.store, "tune")
-        shutil.copytree(folder.parent / shared, tmp_path / "results" / shared)
+        shared = shutil.ignore_patterns(*REPORT, "*.png", "study.*")
+        shutil.copytree(folder.parent / study.tune.store, tmp_path / "results" / study.tune.store, ignore=shared)
     write_report(copy)
     for name in REPORT:
         if name.endswith((".svg", ".html")) and not pinned("matplotlib"):
@@ -138,8 +150,8 @@ def test_a_committed_study_is_held_to_its_lock(folder: Path) -> None:
 def test_what_was_not_asked_before_the_runs_is_marked_post_hoc_and_nothing_else(folder: Path) -> None:
     """A claim is not post hoc if the study's file had it at the commit of every run that it compares."""
     commits: dict[str, set[str]] = {}
-    for file in folder.glob("*/seed*/record.json"):
-        commits.setdefault(file.parts[-3], set()).add(json.loads(file.read_text())["environment"]["commit"])
+    for run in runs.run_folders(folder, "*/seed*"):
+        commits.setdefault(run.parent.name, set()).add((runs.raw_record(run) or {})["environment"]["commit"])
     before = {commit: claims_at(commit, folder.name) for commit in set().union(*commits.values())}
     stored = stored_study(folder)
     assert stored is not None

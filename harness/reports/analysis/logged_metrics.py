@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from harness.records.runs import rounds_place
 from harness.reports.loading import Results, RunRecord
 
 QUARTERS = 4
@@ -56,7 +57,7 @@ def _run_quarters(metric: str, run: RunRecord) -> list[float | None]:
         if isinstance(x, int | float) and math.isfinite(x):
             fraction = round_.get("budget/fraction", math.nan)
             if not math.isfinite(fraction):
-                raise ValueError(f"{run.folder / 'metrics.jsonl'}: a round with '{metric}' has no budget/fraction")
+                raise ValueError(f"{rounds_place(run.folder)}: a round with '{metric}' has no budget/fraction")
             quarter = min(max(math.ceil(QUARTERS * fraction), 1), QUARTERS) - 1
             weighted[quarter].append((x, max(completions - before, 1.0)))
         before = completions

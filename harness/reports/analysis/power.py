@@ -22,7 +22,7 @@ import numpy as np
 
 from evals.statistics.comparison import POWER, Paired, power_at, shift_with_power
 from evals.statistics.estimates import LEVEL, MIN_SEEDS
-from harness.records.io import read_record
+from harness.records.runs import read_record, record_place, run_folders
 from harness.records.schema import Record, check_record
 from harness.reports.analysis.contrasts import Contrast, Decisions
 from harness.reports.loading import load_results
@@ -150,13 +150,13 @@ def _like_arms(study: Study, out: Path) -> dict[str, tuple[float, float, int]]:
     """By arm: mean and SD of the endpoint over seeds, and their number, of runs of its model, task, algorithm and
     budget."""
     by_kind: dict[str, dict[Path, list[float]]] = {}
-    for file in sorted(out.glob("**/record.json")):
-        record = _finished(file)
-        if record is None or "tune" in file.parts:
+    for folder in run_folders(out):
+        record = _finished(folder)
+        if record is None or "tune" in folder.parts:
             continue
         value = endpoint_of(record)
         if value is not None:
-            by_kind.setdefault(_kind(record["config"]), {}).setdefault(file.parent.parent, []).append(value)
+            by_kind.setdefault(_kind(record["config"]), {}).setdefault(folder.parent, []).append(value)
     found: dict[str, tuple[float, float, int]] = {}
     for run in study.runs():
         groups = by_kind.get(_kind(run.config(str(out)).as_dict()), {})
@@ -173,12 +173,12 @@ def _kind(config: Mapping[str, Any]) -> str:
     return json.dumps([config.get(name) for name in names], sort_keys=True, default=str)
 
 
-def _finished(file: Path) -> Record | None:
+def _finished(folder: Path) -> Record | None:
     """None where a record cannot be read or has not finished: the estimate does without it."""
     try:
-        record = read_record(file.parent)
+        record = read_record(folder)
         if record is not None:
-            check_record(record, file)
+            check_record(record, record_place(folder))
     except ValueError:
         return None
     return record if record is not None and record["status"] == "finished" else None

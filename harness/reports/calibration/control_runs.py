@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.records.fingerprint import config_differences
-from harness.records.io import read_record
+from harness.records.runs import read_record, record_place, rounds_place, run_folders
 from harness.records.upgrade import upgrade_own
 from harness.reports.loading import RunRecord
 
@@ -34,14 +34,15 @@ def read_control_runs(folder: Path) -> ControlRuns:
     """The runs in the folder of an arm; none if there is no folder."""
     runs: dict[int, RunRecord] = {}
     unfinished = []
-    numbers = [p.name.removeprefix("seed") for p in folder.glob("seed*") if p.is_dir()]
+    places = {p for p in folder.glob("seed*") if p.is_dir()} | set(run_folders(folder, "seed*"))
+    numbers = [p.name.removeprefix("seed") for p in places]
     for seed in sorted(int(x) for x in numbers if x.isdigit()):
-        file = folder / f"seed{seed}" / "record.json"
-        record = read_record(file.parent)
+        place = folder / f"seed{seed}"
+        record, file = read_record(place), record_place(place)
         if record is None or record["status"] != "finished":
             unfinished.append(f"seed{seed} ({record['status'] if record else 'no record'})")
             continue
-        runs[seed] = RunRecord(folder.name, seed, file.parent, record)
+        runs[seed] = RunRecord(folder.name, seed, place, record)
         if record_value(runs[seed], "seed") != seed:
             raise ValueError(f"{file}: the record of seed {record['seed']}")
         first = next(iter(runs.values()))
@@ -61,7 +62,7 @@ def _naming(file: Path) -> Iterator[None]:
 def record_value(run: RunRecord, path: str) -> Any:
     """A field of the record: "config.algo.clip_low"."""
     value: Any = run.record
-    with _naming(run.folder / "record.json"):
+    with _naming(run.file):
         for name in path.split("."):
             value = value[name]
     return value
@@ -83,7 +84,7 @@ def accuracy(run: RunRecord, decoding: str, fraction: float) -> float:
     """Strict accuracy in domain, at a fraction of the budget."""
     keys = ("domain", "filter", "metric", "decoding", "fraction")
     wanted = ("in", "strict", "exact_match", decoding, fraction)
-    with _naming(run.folder / "record.json"):
+    with _naming(run.file):
         evals: list[dict[str, Any]] = [dict(row) for row in run.record["evals"]]
         values = [float(row["value"]) for row in evals if tuple(row[k] for k in keys) == wanted]
         if len(values) != 1 or not 0 <= values[0] <= 1:
@@ -95,13 +96,13 @@ def rounds(run: RunRecord) -> list[dict[str, Any]]:
     """The metrics of every round, of which a finished run has at least one."""
     metrics = run.metrics()
     if not metrics:
-        raise ValueError(f"{run.folder / 'metrics.jsonl'}: a finished run has rounds")
+        raise ValueError(f"{rounds_place(run.folder)}: a finished run has rounds")
     return metrics
 
 
 def first_and_last(run: RunRecord, metric: str) -> tuple[float, float]:
     """The value of a metric in the first and in the last round."""
-    with _naming(run.folder / "metrics.jsonl"):
+    with _naming(rounds_place(run.folder)):
         first, last = (float(rounds(run)[i][metric]) for i in (0, -1))
     return first, last
 

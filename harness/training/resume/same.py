@@ -10,6 +10,7 @@ from typing import Any
 from harness.config.experiment import with_defaults
 from harness.records.fingerprint import config_differences
 from harness.records.io import read_json
+from harness.records.runs import has_record, is_folded, raw_record, record_place
 from harness.records.schema import Record, check_shape
 from harness.records.upgrade import upgrade_own, upgrade_record
 
@@ -19,10 +20,9 @@ def check_same(folder: Path, record: Record) -> None:
 
     What an old record does not hold cannot be compared.
     """
-    file = folder / "record.json"
-    if not file.exists():
+    if not has_record(folder):
         return  # cut off before its first word: it starts from the beginning
-    old = _begun(file)
+    old = _begun(folder)
     new = json.loads(json.dumps(record))  # as it would read from a file: tuples are lists
     config = new["config"]
     began = {**old["config"], "algo": upgrade_own(old["config"].get("algo", {}), config["algo"])}
@@ -53,25 +53,24 @@ def _inputs(environment: Mapping[str, Any]) -> dict[str, str]:
     return {**sets, **prompts, **environment.get("inputs", {})}
 
 
-def _begun(file: Path) -> dict[str, Any]:
+def _begun(folder: Path) -> dict[str, Any]:
     """Raises ValueError naming the record, and the field of it that no run would have written."""
+    file = record_place(folder)
     try:
-        record = read_json(file)
+        record = raw_record(folder) if is_folded(folder) else read_json(file)
         record = upgrade_record(record) if isinstance(record, dict) else record
         check_shape(record, "begun")
     except (OSError, ValueError) as error:
         fault = f"{file}: not the record of a run: {error}; move it away, or choose another --name"
         raise ValueError(f"resume: {fault}") from error
-    return dict(record)
+    return dict(record or {})
 
 
 def earlier_notices(folder: Path) -> list[str]:
     """What the run in a folder has told so far, e.g. that it was resumed from another checkpoint than its newest."""
-    file = folder / "record.json"
-    return [str(notice) for notice in _begun(file).get("notices") or []] if file.is_file() else []
+    return [str(notice) for notice in _begun(folder).get("notices") or []] if has_record(folder) else []
 
 
 def finished(folder: Path) -> bool:
     """Does the folder hold a run that has come to its end?"""
-    file = folder / "record.json"
-    return file.is_file() and bool(_begun(file)["status"] == "finished")
+    return has_record(folder) and bool(_begun(folder)["status"] == "finished")

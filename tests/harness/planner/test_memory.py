@@ -411,6 +411,7 @@ def test_a_finished_run_tells_the_rate(tmp_path: Path) -> None:
         "status": "finished",
         "environment": {"device": "cpu"},
         "spend": {"flops": 4e9, "device_seconds": 2.0},
+        **{"algo": "grpo", "seed": 0, "budget": {}, "evals": []},
     }
     (tmp_path / "a").mkdir()
     (tmp_path / "a/record.json").write_text(json.dumps(record))

@@ -14,7 +14,7 @@ from algos import Rollouts, Schedule
 from harness.accounting.profiler import CURVE_BRANCH, MONITORING
 from harness.config.run_config import RunConfig
 from harness.records import upgrade
-from harness.records.io import read_record
+from harness.records.runs import read_record
 from harness.records.schema import SCHEMA
 
 OLD: dict[str, Any] = {

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from harness.cli import main
+from harness.records.runs import raw_record, run_folders
 from harness.reports.loading import load_results
 from harness.reports.render import figures
 from harness.studies import launcher
@@ -46,9 +47,9 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(figures, "draw", lambda findings, folder: {})
 
 
-def state(folder: Path) -> dict[str, tuple[bytes, int]]:
-    """Bytes and time of change of each file."""
-    return {str(p): (p.read_bytes(), p.stat().st_mtime_ns) for p in sorted(folder.rglob("*")) if p.is_file()}
+def state(folder: Path) -> dict[str, dict[str, Any]]:
+    """The record of each run."""
+    return {str(run.relative_to(folder)): raw_record(run) or {} for run in run_folders(folder)}
 
 
 def values(record: dict[str, Any]) -> dict[tuple[Any, ...], float]:
@@ -74,26 +75,32 @@ def test_a_comparison_and_what_is_lost_of_it(
     ]
     assert lines[5].startswith("At 48 completions, grpo and rft cannot be compared yet (2 seeds; ")
     assert lines[6] == f"report: {folder / 'report.html'}"
-    records = {run: json.loads((folder / run / "record.json").read_text()) for run in CELLS}
+    records = state(folder)
     assert all(r["status"] == "finished" and r["spend"]["completions"] == 48 for r in records.values())
     assert {arm: list(runs) for arm, runs in load_results(folder).runs.items()} == {arm: list(SEEDS) for arm in ARMS}
     assert len({tuple(values(r).values()) for r in records.values()}) > 1, "runs that all say the same"
+    assert not list(folder.rglob("record.json")) and (folder / CELLS[0] / "samples.jsonl").is_file(), "not folded"
 
-    shutil.rmtree(folder / CELLS[1])  # lost
-    cut = folder / CELLS[2] / "record.json"  # and cut off, as by a lamp that went out
+    lines = (folder / "records.jsonl").read_text().splitlines()  # one lost, and one cut off, as by a lamp that went out
+    kept = [line for line in lines if json.loads(line)["run"] != CELLS[1]]
+    (folder / "records.jsonl").write_text("".join(f"{line}\n" for line in kept))
+    shutil.rmtree(folder / CELLS[1])
+    cut = folder / CELLS[2] / "record.json"
     cut.write_text(json.dumps({**records[CELLS[2]], "status": "running"}))
-    before = {run: state(folder / run) for run in CELLS}
     (folder / "report.html").unlink()
     code, said, error = harness(words, monkeypatch)
     assert (code, error) == (0, "") and said.splitlines()[0] == "4 runs: 2 finished, 2 to do"
-    after = {run: state(folder / run) for run in CELLS}
-    assert [run for run in CELLS if after[run] != before[run]] == CELLS[1:3]
+    after = state(folder)
+    assert [run for run in CELLS if after[run] != records[run]] == CELLS[1:3]
     assert (folder / "report.html").stat().st_size > 1000
     for run in CELLS[1:3]:
-        again = json.loads((folder / run / "record.json").read_text())
+        again = after[run]
         assert again["status"] == "finished" and values(again) == values(records[run]), "another run than before"
+    assert not list(folder.rglob("record.json"))
 
-    before = {run: state(folder / run) for run in CELLS}
     code, said, _ = harness(words, monkeypatch)
     assert code == 0 and said.splitlines()[0] == "4 runs: 4 finished, 0 to do"
-    assert {run: state(folder / run) for run in CELLS} == before
+    assert state(folder) == after
+    one = ["run", "--algo", "grpo", "--model", str(taught), "--name", "seed0", "--out", str(folder / "grpo")]
+    code, _, error = harness([*one, "--quiet"], monkeypatch)
+    assert code == 2 and "seed0 already holds another run" in error

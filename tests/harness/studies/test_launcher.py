@@ -24,8 +24,8 @@ import torch
 from harness.config.experiment import resolve_experiment
 from harness.config.run_config import RunConfig
 from harness.records.fingerprint import config_differences
-from harness.records.io import read_record
 from harness.records.lock import held
+from harness.records.runs import read_record
 from harness.studies import launcher
 from harness.studies.cost_estimate import predicted_seconds
 from harness.studies.launcher import Runner, check_workers, dry_run
