@@ -50,6 +50,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     "nano": {},  # the embedded model: its config is in its folder
     "tiny": _llama(32, 2, 4, 2, 64),
     "trl-llama": _llama(192, 4, 6, 1, 512),  # 1.58 M parameters
+    "smollm2-135m": {**_llama(576, 30, 9, 3, 1536), "vocab_size": 49152, "max_position_embeddings": 8192},
     "qwen2.5-0.5b": _qwen(896, 24, 14, 2, 4864, 151936, tied=True),
     "qwen2.5-1.5b": _qwen(1536, 28, 12, 2, 8960, 151936, tied=True),
     "qwen2.5-7b": _qwen(3584, 28, 28, 4, 18944, 152064, tied=False),

@@ -7,6 +7,7 @@ from typing import Any
 
 from evals import tasks
 from harness.config.field_docs import fields_of
+from harness.config.lora import LoraFields
 from harness.config.rewards import RewardModelFields
 from harness.config.run_config import RunConfig
 from harness.config.start_models import embedded_models, is_recipe_alone
@@ -102,5 +103,6 @@ def listing(what: str) -> str:
             lines += [f"  {name}: {study.load(name).question}" for name in study.names()] + ["  or a FILE.toml"]
         else:
             lines += [*_fields(RunConfig), "    reward_model.FIELD, of a learned reward:", *_fields(RewardModelFields)]
+            lines += ["    lora.FIELD, of an adapter:", *_fields(LoraFields)]
         lines.append("")
     return "\n".join(lines).rstrip()

@@ -26,6 +26,7 @@ from harness.cli.options import (
     EvalTasks,
     GroupSize,
     KeepCheckpoints,
+    Lora,
     MaxNewTokens,
     Model,
     Name,
@@ -86,6 +87,7 @@ def run(
     device: Device = None,
     dtype: Dtype = None,
     keep_checkpoints: KeepCheckpoints = None,
+    lora: Lora = None,
     resume: Resume = False,
     dry_run: DryRun = False,
     quiet: Quiet = False,
@@ -99,8 +101,10 @@ def run(
     }  # fmt: skip
     files = {"train_file": train_file, "test_file": test_file, "eval_files": named(eval_file, "--eval-file")}
     flags["task"] = {k: v for k, v in files.items() if v} or None
+    from harness.config.lora import parse_lora
     from harness.config.run_config import resolve
 
+    flags["lora"] = parse_lora(lora) if lora is not None else None
     resolved = resolve(flags, set_ or [], config)
     from harness.api.runs import execute_guarded, owned
     from harness.training.setup import prepare
@@ -163,10 +167,23 @@ def pretrain(
     say(f"written to {folder}")
 
 
+@app.command(epilog="Example: harness merge results/grpo-arithmetic-s0 --out merged")
+def merge(
+    adapter: Annotated[Path, typer.Argument(help="A folder with an adapter, or the run that trained it.")],
+    out: Annotated[Path, Opt(help="Folder of the whole model.")],
+) -> None:
+    """Merge an adapter into its base: a folder that transformers loads without peft."""
+    from harness.config.start_models import final_of
+    from harness.models.adapters.merging import merge_folder
+
+    merge_folder(str(final_of(adapter)), out)
+    say(f"written to {out}")
+
+
 @app.command("eval")
 def eval_(
     checkpoint: Annotated[
-        Path, typer.Argument(help="A folder that from_pretrained loads, e.g. RUN/checkpoints/final.")
+        Path, typer.Argument(help="A run, or a folder with a model or an adapter, e.g. RUN/checkpoints/final.")
     ],
     task: TaskName = None,
     test_file: TestFile = None,
@@ -179,8 +196,10 @@ def eval_(
     set_: Set = None,
 ) -> None:
     """Score a checkpoint on a task's evaluation sets."""
+    from harness.config.start_models import final_of
+
     flags: dict[str, Any] = {
-        "model": str(checkpoint), "task_name": task, "eval_tasks": eval_tasks, "eval_limit": eval_limit,
+        "model": str(final_of(checkpoint)), "task_name": task, "eval_tasks": eval_tasks, "eval_limit": eval_limit,
         "max_new_tokens": max_new_tokens, "device": device,
     }  # fmt: skip
     files = {"test_file": test_file, "eval_files": named(eval_file, "--eval-file")}

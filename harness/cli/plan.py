@@ -14,6 +14,7 @@ from harness.cli.options import (
     Device,
     Dtype,
     GroupSize,
+    Lora,
     MaxNewTokens,
     Out,
     ProfileName,
@@ -40,6 +41,7 @@ def plan(
     max_new_tokens: MaxNewTokens = None,
     device: Device = None,
     dtype: Dtype = None,
+    lora: Lora = None,
     json_: Annotated[bool, Opt("--json", help="Print JSON: bytes, FLOPs, counts.")] = False,
 ) -> None:
     """Predict memory and cost of a run from its model's config.json alone."""
@@ -47,9 +49,11 @@ def plan(
         "algo_name": algo, "group_size": group_size, "model": model, "budget": budget, "out": out,
         "temperature": temperature, "max_new_tokens": max_new_tokens, "device": device, "dtype": dtype,
     }  # fmt: skip
+    from harness.config.lora import parse_lora
     from harness.config.run_config import RunConfig, resolve
     from harness.planner.command import plan_text
     from harness.studies import scale_profiles
 
+    flags["lora"] = parse_lora(lora) if lora is not None else None
     under = scale_profiles.load(profile).of(Path(algo or RunConfig.algo_name).stem) if profile else None
     say(plan_text(resolve(flags, set_ or [], config, under), prompt_tokens, limit_gib, json_))

@@ -7,6 +7,7 @@ from typing import Any
 from evals import tasks
 from harness.cli.catalog import file_of, summary_of
 from harness.config.field_docs import FieldDoc, fields_of
+from harness.config.lora import LoraFields
 from harness.config.rewards import RewardModelFields
 from harness.config.run_config import RunConfig
 from harness.studies.schema import Hypothesis, Report, ScaleProfile, Tune
@@ -17,9 +18,9 @@ HEAD = """# Configuration
 <!-- made by `harness list --markdown > docs/configuration.md` from the comments behind the fields; do not edit -->
 
 A run is configured in layers: defaults, the model's `model_defaults.toml`, a TOML file (`--config FILE.toml`), the
-command line.  `--set FIELD=VALUE` sets any field; `algo.`, `task.`, `reward_model.` and `reward_weights.` lead into
-their tables.  An unknown field is an error that lists the valid ones.  In a file, `algo.name` and `task.name` stand for
-`algo_name` and `task_name`.
+command line.  `--set FIELD=VALUE` sets any field; `algo.`, `task.`, `reward_model.`, `reward_weights.` and `lora.`
+lead into their tables.  An unknown field is an error that lists the valid ones.  In a file, `algo.name` and `task.name`
+stand for `algo_name` and `task_name`.
 """
 
 TASKS = """## Tasks
@@ -35,6 +36,7 @@ def page() -> str:
     variants = algos.variant_names()
     parts = [HEAD, section("A run", "`--set FIELD=VALUE`, or the option of that name.", RunConfig)]
     parts += [section("Learned rewards", "`--set reward_model.FIELD=VALUE`.", RewardModelFields)]
+    parts += [section("Adapters", "`--lora FIELD=VALUE,...`, or `--set lora.FIELD=VALUE`.", LoraFields)]
     parts += ["## Algorithms\n\n`--algo NAME`, or a FILE.py with one `Algorithm`; `--set algo.FIELD=VALUE`.\n"]
     parts += [part(name, algos.load(name)) for name in algos.names() if name not in variants]
     parts += ["## Variants\n\nAn algorithm with other defaults; it has all fields of its base.\n"]

@@ -19,6 +19,7 @@ from harness.cli.options import (
     EvalTasks,
     GroupSize,
     KeepCheckpoints,
+    Lora,
     MaxNewTokens,
     Model,
     Name,
@@ -65,6 +66,7 @@ def compare(
     device: Device = None,
     dtype: Dtype = None,
     keep_checkpoints: KeepCheckpoints = None,
+    lora: Lora = None,
     workers: Workers = 1,
     retry: Retry = False,
     dry_run: DryRun = False,
@@ -78,8 +80,10 @@ def compare(
     }  # fmt: skip
     files = {"train_file": train_file, "test_file": test_file, "eval_files": named(eval_file, "--eval-file")}
     base["task"] = {k: v for k, v in files.items() if v} or None
+    from harness.config.lora import parse_lora
     from harness.studies.ad_hoc import study_from_flags
 
+    base["lora"] = parse_lora(lora) if lora is not None else None
     study = study_from_flags(algos, seeds, base, set_ or [], config, name)
     _launch(study, out, workers, retry, dry_run, quiet)
 

@@ -15,6 +15,7 @@ from evals import tasks
 from evals.tasks import Task
 from harness.accounting.budget import Budget, check_spent
 from harness.config.coercion import build
+from harness.config.lora import LoraFields, lora_of
 from harness.config.rewards import LEARNED, RewardModelFields, check_reward, reward_model_of
 from harness.config.run_config import RunConfig
 
@@ -29,6 +30,7 @@ class Experiment:
     task: Task
     budget: Budget
     reward_model: RewardModelFields | None  # None where the reward is not learned
+    lora: LoraFields | None = None  # None where the whole model is trained
 
     def as_dict(self) -> dict[str, Any]:
         """The configuration as its record holds it, every field filled in; tuples are lists, as in a file."""
@@ -40,6 +42,7 @@ class Experiment:
             # of the task those that were given, as it has them: a word of the command line has become a number
             "task": {name: getattr(self.task, name) for name in config.task},
             "reward_model": dataclasses.asdict(self.reward_model) if self.reward_model else {},
+            "lora": dataclasses.asdict(self.lora) if self.lora else {},
         }
         return dict(json.loads(json.dumps(whole)))
 
@@ -54,7 +57,10 @@ def resolve_experiment(config: RunConfig) -> Experiment:
     check_reward(config, task, "steps" in algo.needs)
     check_iterations(config, algo, schedule, budget)
     reward_model = reward_model_of(config, budget) if config.reward in LEARNED else None
-    return Experiment(config, algo, schedule, task, budget, reward_model)
+    lora = lora_of(config.lora)
+    if reward_model and lora and lora.base != "full":
+        raise ValueError(f"lora.base: reward={config.reward} begins as a copy of the model, which cannot be of 4 bits")
+    return Experiment(config, algo, schedule, task, budget, reward_model, lora)
 
 
 def task_of(config: RunConfig) -> Task:

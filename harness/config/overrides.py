@@ -12,7 +12,7 @@ from typing import Any
 
 Fields = dict[str, Any]
 NAMED = ("algo", "task")  # groups that have a name of their own
-GROUPS = (*NAMED, "reward_model", "reward_weights")  # tables of fields: --set GROUP.FIELD=...
+GROUPS = (*NAMED, "reward_model", "reward_weights", "lora")  # tables of fields: --set GROUP.FIELD=...
 
 
 def flatten_names(fields: Fields) -> Fields:

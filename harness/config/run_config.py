@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from harness.accounting.budget import Budget
 from harness.config.coercion import build
+from harness.config.lora import lora_of
 from harness.config.overrides import GROUPS, flatten_names, parse_setting, set_field
 from harness.config.paths import check_name
 from harness.config.start_models import defaults_file, defaults_of, load_toml
@@ -57,6 +58,7 @@ class RunConfig:
     eval_split: Literal["test", "selection"] = "test"  # selection: what settings are tuned on
     eval_samples: int = 0  # samples of each in-domain problem at temperature 1, start and end: pass@k, maj@k
     keep_outcomes: Literal["all", "ends"] = "all"  # of each problem: at every point, or start and end
+    lora: dict[str, Any] = field(default_factory=dict)  # fields of an adapter that is trained in the model's place
     # machine
     device: str = "auto"  # auto, cpu, cuda, cuda:1
     dtype: Literal["auto", "float32", "bfloat16", "float64"] = "auto"  # auto: fp32 on CPU, bf16 autocast on CUDA
@@ -129,6 +131,10 @@ def _defaults_layer(model: str) -> dict[str, Any]:
 def check(config: RunConfig) -> RunConfig:
     """Check what a type cannot express.  Raises ValueError naming the field."""
     Budget.parse(config.budget)
+    if lora_of(config.lora) is not None and config.reference_device == "cpu":
+        raise ValueError(
+            "reference_device: with lora the reference is the policy's own base, which stays on the device"
+        )
     if config.name is not None:
         check_name(config.name, "name")
     sizes = ("prompts", "group_size", "max_new_tokens", "micro_batch_tokens", "rollout_batch_size", "checkpoint_every")

@@ -58,6 +58,12 @@ def defaults_notice(model: str, sources: Mapping[str, str]) -> list[str]:
     return [f"{file} sets {', '.join(names)}"] if names else []
 
 
+def final_of(folder: Path) -> Path:
+    """Of a run's folder the model that it ended with; any other folder is one itself."""
+    final = folder / "checkpoints" / "final"
+    return final if (folder / "record.json").is_file() and final.is_dir() else folder
+
+
 def embedded_models() -> list[str]:
     return sorted(p.parent.name for p in MODELS.glob(f"*/{DEFAULTS}"))
 

@@ -25,6 +25,7 @@ from harness.models.attention import attending, held
 from harness.models.packing import Packed
 
 Autocast = Callable[[], AbstractContextManager[Any]]
+View = Callable[[], AbstractContextManager[None]]  # which adapter of the model acts (`models/adapters`)
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,19 @@ class SelectedTokens:
 class Backbone:
     """States of a decoder stack, packed where it can be."""
 
-    def __init__(self, module: Any, packs: bool = True, autocast: Autocast = nullcontext, varlen: bool = False) -> None:
-        self.module, self.packs, self.autocast, self.varlen = module, packs, autocast, varlen
+    def __init__(
+        self,
+        module: Any,
+        packs: bool = True,
+        autocast: Autocast = nullcontext,
+        varlen: bool = False,
+        view: View = nullcontext,
+    ) -> None:
+        self.module, self.packs, self.autocast, self.varlen, self.view = module, packs, autocast, varlen, view
 
     def hidden_states(self, r: Rollouts) -> SelectedTokens:
         """The state in which each chosen token was chosen.  Gradient flows where it is enabled."""
-        with self.autocast():
+        with self.view(), self.autocast():
             return self._packed(r) if self.packs else self._padded(r)
 
     def _packed(self, r: Rollouts) -> SelectedTokens:
@@ -118,8 +126,9 @@ def plain_logits(model: Any, row: Tensor, places: Tensor) -> Tensor:
 _off: list[None] = []  # not empty: no layer of any model is computed again
 
 
-def checkpointed(module: Any) -> None:
-    """Compute each layer again in the backward pass.  The attention layout that a pass was read with holds there too.
+def checkpointed(module: Any, adapter: View = nullcontext) -> None:
+    """Compute each layer again in the backward pass.  The attention layout that a pass was read with holds there too,
+    and what `adapter` gives in the forward pass (`AdapterSet.held`).
 
     transformers' own switch needs layers in training mode.  That turns their dropout on, and takes their cache away
     while the same model samples: bloom, falcon, gpt-j and gpt-oss would then sample from another model than they train.
@@ -129,7 +138,7 @@ def checkpointed(module: Any) -> None:
     """
 
     def contexts() -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
-        return nullcontext(), held(module)
+        return nullcontext(), _both(held(module), adapter())
 
     def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
         own = type(self).forward
@@ -143,6 +152,12 @@ def checkpointed(module: Any) -> None:
         raise ValueError(f"gradient_checkpointing: {type(module).__name__} has no layers that can be computed again")
     for layer in layers:
         layer.forward = types.MethodType(forward, layer)  # type: ignore[method-assign]
+
+
+@contextmanager
+def _both(one: AbstractContextManager[Any], two: AbstractContextManager[Any]) -> Iterator[None]:
+    with one, two:
+        yield
 
 
 @contextmanager

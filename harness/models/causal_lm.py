@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from algos import Rollouts
-from harness.models.backbone import Autocast, Backbone, SelectedTokens, backbone_of, plain_logits, rows_alone
+from harness.models.backbone import Autocast, Backbone, SelectedTokens, View, backbone_of, plain_logits, rows_alone
 from harness.models.limits import logit_rows
 
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}  # of the trial, relative to the largest logit; 0.03 in 16 bits
@@ -27,8 +27,8 @@ TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}  # of the trial, relative
 class CausalLM(Backbone):
     """A backbone and its head.  Raises ValueError where the model's logits are not its head's, scaled or capped."""
 
-    def __init__(self, model: Any, autocast: Autocast = nullcontext) -> None:
-        super().__init__(backbone_of(model), True, autocast)  # packed or not, and how: `_try` finds out
+    def __init__(self, model: Any, autocast: Autocast = nullcontext, view: View = nullcontext) -> None:
+        super().__init__(backbone_of(model), True, autocast, view=view)  # packed or not, and how: `_try` finds out
         self.model, self.head = model, model.get_output_embeddings()
         config = model.config.get_text_config()
         caps = (getattr(config, name, None) for name in ("final_logit_softcapping", "logits_soft_cap"))
@@ -73,7 +73,7 @@ class CausalLM(Backbone):
         training, on_cuda = self.model.training, self.head.weight.is_cuda
         self.model.eval()
         try:
-            with self.autocast():
+            with self.view(), self.autocast():
                 r, theirs = self._trial()
                 for self.packs, self.varlen in ((True, True), (True, False), (False, False))[0 if on_cuda else 1 :]:
                     if self._agrees(r, theirs):

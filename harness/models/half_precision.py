@@ -26,6 +26,13 @@ def _matrices(model: Any) -> list[Any]:
     return [m for m in model.modules() if isinstance(m, nn.Linear | Conv1D)]
 
 
+def computes_with_weights(model: Any) -> bool:
+    """Does a layer do more with a matrix than multiply by it?  DoRA takes norms of W + B A, which are others in 16
+    bits; a quantized one puts its matrix together first."""
+    packed = any(not p.is_floating_point() for p in model.parameters())
+    return packed or any(len(getattr(m, "lora_magnitude_vector", ())) for m in model.modules())
+
+
 def to_half_precision(model: Any, dtype: torch.dtype) -> Any:
     """The model itself, its matrices now in `dtype` (an output head tied to the embedding gets one of its own)."""
     for module in _matrices(model):

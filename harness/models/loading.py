@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,9 @@ from tokenizers.processors import TemplateProcessing
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from transformers.utils import logging as hf_logging
 
+from harness.config.lora import base_of, is_adapter
 from harness.config.start_models import embedded, embedded_models
+from harness.models.adapters.folders import check_base, merged
 from harness.models.files.weights import check_weights, lacking_experts
 from harness.models.foreign_code import check_kernels, check_vocabulary, reason_of
 from harness.records import variables
@@ -111,12 +113,23 @@ def _unused_generation(model: Any, name: str) -> list[str]:
     ]
 
 
-def load_model(name: str, dtype: str = "auto", notices: list[str] | None = None) -> tuple[Any, Any, dict[str, str]]:
+def load_model(
+    name: str,
+    dtype: str = "auto",
+    notices: list[str] | None = None,
+    merge: bool = True,
+    options: Mapping[str, Any] | None = None,
+) -> tuple[Any, Any, dict[str, str]]:
     """(model, tokenizer, identity), the weights in fp32 (fp64 where asked), on the CPU.
+
+    A folder with an adapter is its base with the adapter merged into it, or, without `merge`, its base alone.
+    `options` go to `from_pretrained`.
 
     Raises ValueError with one line where there is no such model, no weights or tokenizer in its folder, or weights that
     do not fit its configuration.  What the user should know of them is added to `notices`.
     """
+    if is_adapter(name):
+        return _adapted(name, dtype, notices, merge, options)
     path = embedded(name) or Path(name)
     local = path.is_dir()
     if local:
@@ -130,7 +143,7 @@ def load_model(name: str, dtype: str = "auto", notices: list[str] | None = None)
             tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False)
             config = AutoConfig.from_pretrained(where, trust_remote_code=False)
             check_kernels(config)
-            how: dict[str, Any] = {"output_loading_info": True, "ignore_mismatched_sizes": True}
+            how: dict[str, Any] = {"output_loading_info": True, "ignore_mismatched_sizes": True, **(options or {})}
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 where, config=config, dtype=weights, trust_remote_code=False, **how
             )
@@ -153,6 +166,25 @@ def load_model(name: str, dtype: str = "auto", notices: list[str] | None = None)
     else:
         identity["revision"] = str(getattr(model.config, "_commit_hash", None))
     return model, tokenizer, identity
+
+
+def _adapted(
+    name: str, dtype: str, notices: list[str] | None, merge: bool, options: Mapping[str, Any] | None
+) -> tuple[Any, Any, dict[str, str]]:
+    """The base of an adapter's folder, and the tokenizer beside the adapter where there is one."""
+    model, tokenizer, base = load_model(base_of(name), dtype, notices, options=options)
+    check_base(name, base)
+    if (Path(name) / "tokenizer_config.json").is_file():
+        try:
+            with silenced():
+                tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+        except Exception as error:
+            raise ValueError(f"model: {name}: its tokenizer cannot be loaded: {reason_of(error)}") from error
+        append_nothing(tokenizer, f"model: {name}")
+        check_vocabulary(tokenizer, model, name)
+    identity = {"name": name, "sha256": weights_sha256(Path(name))}
+    identity |= {f"base_{key}": value for key, value in base.items()}
+    return (merged(model, name) if merge else model), tokenizer, identity
 
 
 def append_nothing(tokenizer: Any, name: str) -> list[str]:

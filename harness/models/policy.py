@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -13,7 +14,8 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from algos import Batch, Critic, Policy, PolicyOutputs, Requirement, Rollouts
-from harness.models.backbone import Backbone, SelectedTokens, checkpointed
+from harness.models.adapters.adapter_set import CRITIC, POLICY, REFERENCE, AdapterSet
+from harness.models.backbone import Backbone, SelectedTokens, View, checkpointed
 from harness.models.causal_lm import CausalLM
 from harness.models.half_precision import autocast_dtype, to_half_precision
 from harness.models.microbatching import cut
@@ -41,31 +43,51 @@ class LMPolicy(Policy):
         critic_lr: float = 1.0,
         gradient_checkpointing: bool = False,
         reference_device: Literal["device", "cpu"] = "device",
+        adapters: AdapterSet | None = None,
     ) -> None:
+        """With `adapters` on the model they alone are trained: the reference is the base without one, a separate value
+        model the base with one of its own."""
         self.accelerator, self.optim, self.temperature = accelerator, optim, temperature
         self.micro_batch_tokens, self.progress = micro_batch_tokens, 0.0
         self.gradient_bytes = {"policy": 0, "critic": 0}
         model.eval()
         self.reference_device = torch.device("cpu") if reference_device == "cpu" else accelerator.device
-        self.reference = self._frozen(model).to(accelerator.device) if reference else None
-        self.critic = None if critic == "none" else ValueModel(model, critic).to(accelerator.device)
-        groups: list[dict[str, Any]] = [{"params": list(model.parameters()), "scale": 1.0, "taken": 0}]
+        self.adapters, copied = adapters, reference and adapters is None
+        self.reference = self._frozen(model).to(accelerator.device) if copied else None
+        self.critic = None if critic == "none" else ValueModel(model, critic, adapters).to(accelerator.device)
+        trained = list(model.parameters()) if adapters is None else adapters.parameters(POLICY)
+        groups: list[dict[str, Any]] = [{"params": trained, "scale": 1.0, "taken": 0}]
         if self.critic is not None:
             groups.append({"params": list(self.critic.parameters()), "scale": critic_lr, "taken": 0})
         self.checkpointed = gradient_checkpointing
         if gradient_checkpointing:
             for trunk in filter(None, (model, self.critic and self.critic.trunk)):
-                checkpointed(trunk)
+                checkpointed(trunk, nullcontext if adapters is None else adapters.held)
         self.model, self.optimizer = accelerator.prepare(model, optim.build(groups, accelerator.device))
         self.model.eval()
         self.lm = CausalLM(accelerator.unwrap_model(self.model), accelerator.autocast)
-        trunk = self.critic.trunk if self.critic is not None else None
-        self.critic_trunk = (
-            None if trunk is None else Backbone(trunk, self.lm.packs, accelerator.autocast, self.lm.varlen)
-        )
-        self.reference_lm = None if self.reference is None else CausalLM(self.reference, accelerator.autocast)
+        self.critic_trunk = self._critic_trunk()
+        self.reference_lm = self._reference_lm() if reference else None
         if self.reference is not None:
             self.reference.to(self.reference_device)
+
+    def _critic_trunk(self) -> Backbone | None:
+        """A separate value model's: a model of its own, or the policy's base with an adapter of its own."""
+        module = self.critic and self.critic.trunk
+        view: View = nullcontext
+        if self.critic is not None and self.critic.adapter is not None:
+            assert self.adapters is not None
+            module, view = self.lm.module, self.adapters.view(CRITIC)
+        if module is None:
+            return None
+        return Backbone(module, self.lm.packs, self.accelerator.autocast, self.lm.varlen, view)
+
+    def _reference_lm(self) -> CausalLM:
+        """A model of its own; or the policy's base without an adapter, or with one that is kept."""
+        if self.adapters is None:
+            return CausalLM(self.reference, self.accelerator.autocast)
+        kept = REFERENCE if REFERENCE in self.adapters.names else None
+        return CausalLM(self.lm.model, self.accelerator.autocast, self.adapters.view(kept))
 
     def _frozen(self, model: Any) -> Any:
         """A copy of the model to read alone: under autocast its matrices need no more than 16 bits."""
@@ -75,6 +97,9 @@ class LMPolicy(Policy):
 
     def reset_reference(self) -> None:
         """reference <- policy, as a new iteration begins (2402.03300, Algorithm 1)."""
+        if self.adapters is not None and REFERENCE in self.adapters.names:
+            self.adapters.copy(POLICY, REFERENCE)
+            return
         if self.reference is None:
             raise ValueError("this policy has no reference to reset")
         live = self.modules()["policy"].state_dict()
@@ -84,9 +109,11 @@ class LMPolicy(Policy):
     def annotate(self, rollouts: Rollouts, needs: frozenset[Requirement]) -> Rollouts:
         if "reference" in needs:
             assert self.reference_lm is not None
-            self.reference_lm.model.to(self.device)
+            if self.reference is not None:
+                self.reference.to(self.device)
             rollouts = replace(rollouts, ref_logp_NT=self.score(rollouts, self.reference_lm))
-            self.reference_lm.model.to(self.reference_device)
+            if self.reference is not None:
+                self.reference.to(self.reference_device)
         if "values" in needs:
             rollouts = replace(rollouts, value_NT=self.values(rollouts))
         return rollouts
@@ -175,9 +202,13 @@ class LMPolicy(Policy):
         return self.accelerator.device
 
     def modules(self) -> dict[str, Any]:
-        """The models that a checkpoint keeps, by the name of their part of memory."""
-        modules = {"policy": self.accelerator.unwrap_model(self.model), "critic": self.critic}
-        return {name: m for name, m in {**modules, "reference": self.reference}.items() if m is not None}
+        """The models that a checkpoint keeps, by the name of their part of memory.  Of adapted ones, the adapters."""
+        policy, reference = self.accelerator.unwrap_model(self.model), self.reference
+        if self.adapters is not None:
+            policy = self.adapters.weights(POLICY)
+            reference = self.adapters.weights(REFERENCE) if REFERENCE in self.adapters.names else None
+        modules = {"policy": policy, "critic": self.critic, "reference": reference}
+        return {name: m for name, m in modules.items() if m is not None}
 
     def state(self) -> dict[str, Any]:
         """What training changes: weights, and the optimiser's moments, rates and counts.  Not a copy."""
@@ -193,6 +224,8 @@ class LMPolicy(Policy):
     def memory_parts(self) -> dict[str, int]:
         """Bytes of the tensors that live for the whole run, and of the gradients at the last step, counted."""
         parts = {name: sum(p.nbytes for p in module.parameters()) for name, module in self.modules().items()}
+        if self.adapters is not None:  # one base for all
+            parts["policy"] += self.adapters.base_bytes
         state = [t for s in self.optimizer.state.values() for t in s.values() if isinstance(t, Tensor)]
         return {
             **parts,

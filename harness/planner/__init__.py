@@ -2,6 +2,8 @@
 
 command         `plan_text`, `setting_of`: `harness plan`
 architecture    `Architecture`: sizes and parameter counts of a decoder
+adapters        numbers and kept tensors of an adapter on a frozen model
+setting         `Setting`: a run to plan; the parts that live through it
 memory          `predict`: bytes by phase and part
 activations     memory of one layer's forward and backward pass
 training_step   memory of an update

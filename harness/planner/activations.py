@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from harness.planner.adapters import Adapter
 from harness.planner.architecture import Architecture
 
 PARTS = ("activations", "logits", "casts", "gradients", "optimizer", "kv_cache")
@@ -115,7 +116,11 @@ class Layer:
         return self.attention + self.mlp
 
     @classmethod
-    def of(cls, a: Architecture, load: Load, n: Numbers) -> Layer:
+    def of(cls, a: Architecture, load: Load, n: Numbers, adapter: Adapter | None = None) -> Layer:
+        """With an `adapter` its base keeps no input of its own: norms have no gradient of their weights, matrices none
+        of theirs."""
+        if adapter is not None:
+            return cls._frozen(a, load, n, adapter)
         e, c, K, H = n.master, n.product, load.packed, a.hidden
         norm = e * K * (2 * H + 1) if a.family.scaled else e * K * (H + 2)
         reads = 1 if a.family.fused or not n.casts else 3
@@ -134,6 +139,28 @@ class Layer:
             down_rise=e * K * H + c * K * (a.inner + (H if n.casts else 0)),
             mlp_rise=e * K * H + 2 * c * K * a.inner,
             weight=e * H * a.inner,
+        )
+
+    @classmethod
+    def _frozen(cls, a: Architecture, load: Load, n: Numbers, adapter: Adapter) -> Layer:
+        """W x + s B A x: x where an adapter reads it (under autocast a copy for each), A x, and nothing for W."""
+        e, c, K, H = n.master, n.product, load.packed, a.hidden
+        norm = e * K * (H + 1) if a.family.scaled else e * K * (H + 2)
+        reads = [count if n.casts else min(1, count) for count in (adapter.h, adapter.n)]
+        between = _head_norms(a, K, n) / 2 if a.family.head_norms else 0
+        grids, grids_rise = attention_cells(a, load, n)
+        out = c * K * a.attended if adapter.a and not n.varlen else 0
+        inner = c * K * a.inner * ((3 if a.family.gated else 1 + a.family.wide) + adapter.m)
+        own = c * K * (adapter.rank + (2 * adapter.outputs if adapter.dora else 0))
+        return cls(
+            entry=e * K * H,
+            attention=norm + c * K * H * reads[0] + between + grids + out,
+            mlp=norm + c * K * H * reads[1] + inner + own,
+            forward_rise=attention_forward(a, load, n),
+            attention_rise=e * K * H + c * K * a.attended + grids_rise - out,
+            down_rise=e * K * H + c * K * (2 * a.inner + H),
+            mlp_rise=e * K * H + 3 * c * K * a.inner,
+            weight=0.0,
         )
 
 

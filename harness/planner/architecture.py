@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.config.lora import base_of, is_adapter
 from harness.config.start_models import embedded, embedded_models
 
 
@@ -179,6 +180,7 @@ def _odd(config: Mapping[str, Any]) -> bool:
 
 def read(model: str) -> Architecture:
     """Of an embedded model, a folder, a config file or a hub id.  Raises ValueError, one line, where there is none."""
+    model = base_of(model) if is_adapter(model) else model
     path = embedded(model) or Path(model)
     file = path / "config.json" if path.is_dir() else path
     if file.is_file():

@@ -14,8 +14,9 @@ from harness.config.coercion import build
 from harness.config.run_config import RunConfig
 from harness.planner.architecture import read
 from harness.planner.compute import cost_of
-from harness.planner.memory import Setting, predict
+from harness.planner.memory import predict
 from harness.planner.render import as_dict, as_text
+from harness.planner.setting import Setting
 
 GIB = 2**30
 

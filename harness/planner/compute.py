@@ -14,8 +14,9 @@ from typing import Any
 from algos import Schedule
 from harness.accounting.budget import FILLED, SHARED, Budget, sampling_budget
 from harness.accounting.flops import FlopsModel, RunFlops
+from harness.config.lora import is_adapter
 from harness.planner.architecture import Architecture
-from harness.planner.memory import Setting, reward_model_parameters, value_model_parameters
+from harness.planner.setting import Setting, reward_model_parameters, value_model_parameters
 from harness.records.runs import raw_record, run_folders, written_at
 
 
@@ -39,8 +40,13 @@ def flops_of(s: Setting) -> RunFlops:
     policy = _model(
         s.architecture, s.architecture.parameters - (0 if s.architecture.tied else s.architecture.embedding)
     )
-    value_model = None
-    if s.schedule.critic == "separate":
+    base, value_model = policy, None
+    if s.adapter is not None:
+        policy = base.adapted(s.adapter.parameters)
+    if s.adapter is not None and s.schedule.critic == "separate":
+        headless = FlopsModel(2.0 * (s.architecture.backbone - s.architecture.embedding), base.attention)
+        value_model = headless.adapted(value_model_parameters(s))
+    elif s.schedule.critic == "separate":
         value_model = FlopsModel(2.0 * (value_model_parameters(s) - s.architecture.embedding), policy.attention)
     elif s.schedule.critic == "shared":
         value_model = FlopsModel(2.0 * value_model_parameters(s), 0.0)
@@ -49,7 +55,8 @@ def flops_of(s: Setting) -> RunFlops:
         if s.learned_reward
         else None
     )
-    return RunFlops(policy, policy if "reference" in s.algo.needs else None, value_model, reward_model)
+    kept = policy if s.config.reset_reference or is_adapter(s.config.model) else base
+    return RunFlops(policy, kept if "reference" in s.algo.needs else None, value_model, reward_model)
 
 
 def _model(a: Architecture, multiplied: int) -> FlopsModel:

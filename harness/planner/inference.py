@@ -13,14 +13,21 @@ from harness.planner.architecture import Architecture
 from harness.planner.training_step import INDICES, pieces
 
 
-def reading(a: Architecture, load: Load, n: Numbers, head: bool = True, live: bool = False) -> list[Snapshot]:
+def reading(
+    a: Architecture, load: Load, n: Numbers, head: bool = True, live: bool = False, adapted: bool = False
+) -> list[Snapshot]:
     """A forward pass over one micro-batch.  `live`: the model's matrices are fp32, and autocast makes a 16-bit copy of
-    each for its product, one after another: without a gradient it keeps none."""
+    each for its product, one after another: without a gradient it keeps none.  `adapted`: an adapter acts, whose output
+    stands beside its base's."""
     states = n.master * load.chosen * a.hidden + 8 * INDICES * load.packed
     copies = float(n.product * a.hidden * a.inner) if live and n.casts else 0.0
     moments = [
         Snapshot("attention", _attention(a, load, n) + 8 * INDICES * load.packed, casts=copies),
-        Snapshot("MLP", _mlp(a, load, n) + 8 * INDICES * load.packed, casts=copies),
+        Snapshot(
+            "MLP",
+            _mlp(a, load, n) + n.product * load.packed * a.inner * adapted + 8 * INDICES * load.packed,
+            casts=copies,
+        ),
     ]
     if head:
         rows, _ = pieces(a, n, load.chosen)

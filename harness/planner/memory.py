@@ -12,59 +12,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from algos import Algorithm, Schedule
 from harness.config.rewards import RewardModelFields
-from harness.config.run_config import RunConfig
 from harness.models.limits import micro_batches
-from harness.planner.activations import Load, Numbers, Snapshot
-from harness.planner.architecture import Architecture
+from harness.planner.activations import Load, Snapshot
 from harness.planner.inference import Decode, reading
+from harness.planner.setting import Setting, living_parts, reward_model_parameters, value_model_parameters
 from harness.planner.training_step import Pass
 
 LIVING = ("policy", "rollout_weights", "reference", "critic", "reward_model", "optimizer", "rollouts")
 PASSING = ("gradients", "kv_cache", "activations", "logits", "autocast_copies")
 PARTS = (*LIVING, *PASSING)
 BATCH = RewardModelFields.batch
-OPTIMIZER_BYTES = {"adamw": 8.0, "adamw8bit": 2.0 + 8 / 256, "paged_adamw8bit": 2.0 + 8 / 256}  # bytes per parameter
-
-
-@dataclass(frozen=True)
-class Setting:
-    """A run to plan: its configuration, its algorithm's needs and schedule, the device and the longest prompt."""
-
-    config: RunConfig
-    architecture: Architecture
-    algo: Algorithm
-    schedule: Schedule
-    device: str = "cpu"
-    prompt: int = 128
-
-    @property
-    def cuda(self) -> bool:
-        return self.device.startswith("cuda")
-
-    @property
-    def sampled(self) -> bool:
-        """Are completions sampled, not read from a dataset?"""
-        return self.schedule.source != "dataset"
-
-    @property
-    def learned_reward(self) -> bool:
-        """Is the reward a learned model?"""
-        return self.config.reward.endswith("-model")
-
-    @property
-    def numbers(self) -> Numbers:
-        dtype = self.config.dtype
-        if dtype == "float64":
-            return Numbers(8, 8)
-        narrow = dtype == "bfloat16" or (dtype == "auto" and self.cuda)
-        return Numbers(4, 2 if narrow else 4, varlen=narrow and self.cuda and self.architecture.plain)
-
-    @property
-    def readers(self) -> frozenset[str]:
-        """Models that score a round after sampling; a value head on the policy's backbone does so during sampling."""
-        return self.algo.needs & ({"reference"} if self.schedule.critic == "shared" else {"reference", "values"})
 
 
 @dataclass(frozen=True)
@@ -126,46 +84,6 @@ def _phase(name: str, living: dict[str, float], moments: Iterable[Snapshot], cac
     return Phase(name, fullest.name, parts)
 
 
-def living_parts(s: Setting) -> dict[str, float]:
-    """Parts held for the whole run.  Under autocast a model without gradients has its matrices in 16 bits (and its own
-    copy of a tied head): the reference; and the sampler's copy of the policy, whose other tensors are the policy's."""
-    a, n = s.architecture, s.numbers
-    trained = a.parameters + value_model_parameters(s)
-    reference = 0.0
-    if "reference" in s.algo.needs:
-        wide = a.parameters - (a.narrow - (a.embedding if a.tied else 0))
-        reference = float(n.master * wide + n.product * a.narrow) if n.casts else float(n.master * a.parameters)
-    state = OPTIMIZER_BYTES[s.config.optimizer] * (n.master / 4 if s.config.optimizer == "adamw" else 1)
-    return {
-        "policy": float(n.master * a.parameters),
-        "rollout_weights": float(n.product * a.narrow) if n.casts else 0.0,
-        "reference": reference,
-        "critic": float(n.master * value_model_parameters(s)),
-        "reward_model": float(n.master * reward_model_parameters(s)),
-        "optimizer": state * trained,
-        "rollouts": _rollouts(s),
-    }
-
-
-def value_model_parameters(s: Setting) -> int:
-    """A value head of H + 1, with its own backbone where the schedule's critic is separate."""
-    kind = s.schedule.critic
-    return 0 if kind == "none" else s.architecture.hidden + 1 + (s.architecture.backbone if kind == "separate" else 0)
-
-
-def reward_model_parameters(s: Setting) -> int:
-    """A backbone like the policy's and a head of H, where the reward is learned."""
-    return s.architecture.backbone + s.architecture.hidden if s.learned_reward else 0
-
-
-def _rollouts(s: Setting) -> float:
-    """Ids and masks of whole rows (9 bytes per token), and of completions the mask, log-probabilities, the entropy, the
-    algorithm's inputs and its credit."""
-    columns = 3 + len(s.algo.needs & {"reference", "values"}) + (1 if "values" in s.algo.needs else 0)
-    token = 9 * (s.prompt + s.config.max_new_tokens) + s.config.max_new_tokens * (1 + 4 * columns)
-    return float(s.schedule.prompts * s.schedule.group_size * token)
-
-
 def decode(s: Setting) -> Decode:
     """Decoding with the largest number of rows: whole groups, `rollout_batch_size` at most, or one group."""
     group = s.schedule.group_size
@@ -200,11 +118,11 @@ def _annotate(s: Setting) -> list[Snapshot]:
     moments = []
     for load in _loads(s, s.schedule.prompts):
         if not s.sampled:
-            moments += reading(s.architecture, load, s.numbers, live=True)
+            moments += reading(s.architecture, load, s.numbers, live=True, adapted=s.adapter is not None)
         if "reference" in s.readers:
-            moments += reading(s.architecture, load, s.numbers)
+            moments += reading(s.architecture, load, s.numbers, live=s.adapter is not None)
         if "values" in s.readers:
-            moments += reading(s.architecture, load, s.numbers, head=False, live=True)
+            moments += reading(s.architecture, load, s.numbers, False, True, s.adapter is not None)
     return moments
 
 
@@ -223,10 +141,11 @@ def _update(s: Setting) -> list[Snapshot]:
 def _round_trip(s: Setting, load: Load, accumulated: bool) -> list[Snapshot]:
     """Forward and backward of one micro-batch.  A separate value model's come before the policy's."""
     options = (s.config.gradient_checkpointing, accumulated)
-    policy = Pass(s.architecture, load, s.numbers, *options, head=True, entropy="entropy" in s.algo.needs)
+    entropy = "entropy" in s.algo.needs
+    policy = Pass(s.architecture, load, s.numbers, *options, head=True, entropy=entropy, adapter=s.adapter)
     if s.schedule.critic != "separate":
         return policy.snapshots()
-    value_model = Pass(s.architecture, load, s.numbers, *options, head=False)
+    value_model = Pass(s.architecture, load, s.numbers, *options, head=False, adapter=s.adapter)
     beside_value_model = Snapshot("", gradients=policy.gradients if accumulated else 0.0)
     beside_policy = Snapshot("", gradients=value_model.gradients)
     return [
@@ -254,6 +173,10 @@ def _step(s: Setting) -> Snapshot:
     three where a value model's embedding follows the policy's head."""
     a, n = s.architecture, s.numbers
     gradients = float(n.master * (a.parameters + value_model_parameters(s)))
+    if s.adapter is not None:
+        scratch = 3 * s.adapter.largest if s.config.optimizer == "adamw" and not s.cuda else 0
+        trained = n.master * (s.adapter.parameters + value_model_parameters(s))
+        return Snapshot("step", gradients=float(trained), optimizer=float(n.master * scratch))
     scratch = 0
     if s.config.optimizer == "adamw":
         scratch = _scratch(s, 3 if s.schedule.critic == "separate" and not a.tied else 2)

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from harness.config.coercion import build
-from harness.planner.memory import Plan, Setting, predict
+from harness.planner.memory import Plan, predict
+from harness.planner.setting import Setting
 
 HALVINGS = 6
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from harness.models.limits import logit_rows
 from harness.planner.activations import Layer, Load, Numbers, Snapshot
+from harness.planner.adapters import Adapter
 from harness.planner.architecture import Architecture
 
 LOSS = 24  # numbers of credit and loss per completion token
@@ -34,10 +35,11 @@ class Pass:
     accumulated: bool = False  # gradients are allocated already, by the micro-batch before
     head: bool = True
     entropy: bool = False  # with the gradient of the entropy
+    adapter: Adapter | None = None  # all else has no gradient
 
     @property
     def layer(self) -> Layer:
-        return Layer.of(self.architecture, self.load, self.numbers)
+        return Layer.of(self.architecture, self.load, self.numbers, self.adapter)
 
     @property
     def kept(self) -> float:
@@ -74,6 +76,8 @@ class Pass:
     @property
     def gradients(self) -> float:
         a = self.architecture
+        if self.adapter is not None:
+            return float(self.numbers.master * self.adapter.parameters)
         return float(self.numbers.master * (a.parameters if self.head else a.backbone))
 
     @property
@@ -115,7 +119,7 @@ class Pass:
         if not self.head:
             return [self.held]
         held, words, e = self.held, self.words, self.numbers.master
-        weight = float(e * self.architecture.embedding)
+        weight = float(e * self.architecture.embedding) if self.adapter is None else 0.0
         copy = self.head_copy if self.many else 0.0
         summed = weight if self.many else 0.0
         loaded = (3 + 2 * self.entropy) * words - held.logits
@@ -137,8 +141,12 @@ class Pass:
         for passed in {0, a.layers - 1}:
             freed = passed * self.kept + self.kept - layer.kept
             casts = self.copies(1 if self.checkpointing else -passed)
-            made = above + (0 if self.accumulated else passed * e * a.layer)
-            weight, mlp = (0.0, 0.0) if self.accumulated else (layer.weight, float(e * a.mlp_matrices))
+            own: float = a.layer
+            mlp: float = a.mlp_matrices
+            if self.adapter is not None:
+                own, mlp = self.adapter.parameters / a.layers, 0
+            made = above + (0 if self.accumulated else passed * e * own)
+            weight, mlp = (0.0, 0.0) if self.accumulated else (layer.weight, float(e * mlp))
             attention = layer.attention_rise - layer.mlp
             for name, rise, new in (
                 ("MLP", layer.down_rise, layer.weight),
@@ -153,11 +161,12 @@ class Pass:
 
     def _above(self) -> float:
         """Gradients after the head's backward, beside accumulated ones: the head's, or a tied one's not yet added."""
-        waits = self.head and (self.architecture.tied or not self.accumulated)
+        waits = self.head and self.adapter is None and (self.architecture.tied or not self.accumulated)
         return float(self.numbers.master * self.architecture.embedding) if waits else 0.0
 
     def _embedding(self) -> Snapshot:
         """At the end: all gradients, the embedding's new one, and with a tied head the head's and their sum."""
         a, e = self.architecture, self.numbers.master
         more = a.embedding * ((1 if self.accumulated else 0) + (2 if self.head and a.tied else 0))
+        more = more if self.adapter is None else 0
         return Snapshot("embedding", self.stream, gradients=self.gradients + e * more)

@@ -7,6 +7,7 @@ from typing import Any
 
 from harness.config.experiment import Experiment
 from harness.config.rewards import RewardModelFields, load_function
+from harness.models.adapters.folders import plain_copy
 from harness.models.loading import weights_sha256
 from harness.models.policy import LMPolicy
 from harness.rewards.base import RewardSource
@@ -36,10 +37,15 @@ def _unshaped(experiment: Experiment, policy: LMPolicy, tokenizer: Any) -> Rewar
     from harness.rewards.learned import LearnedReward
     from harness.rewards.reward_model import RewardModel
 
-    classifier = classifier_of(fields, policy.modules()["policy"], tokenizer)
+    model = policy.lm.model if policy.adapters is None else plain_copy(policy.adapters)
+    classifier = classifier_of(fields, model, tokenizer)
     classifier.requires_grad_(False)
-    model = RewardModel(classifier, policy.lm, policy.accelerator.autocast, config.micro_batch_tokens, policy.device)
-    return LearnedReward(model, "process" if config.reward == "process-model" else "outcome", fields, task, tokenizer)
+    reward_model = RewardModel(
+        classifier, policy.lm, policy.accelerator.autocast, config.micro_batch_tokens, policy.device
+    )
+    return LearnedReward(
+        reward_model, "process" if config.reward == "process-model" else "outcome", fields, task, tokenizer
+    )
 
 
 def classifier_of(fields: RewardModelFields, model: Any, tokenizer: Any) -> Any:

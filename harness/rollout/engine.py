@@ -19,7 +19,13 @@ from torch import Tensor, nn
 from harness.models.attention import attending
 from harness.models.backbone import Autocast
 from harness.models.causal_lm import CausalLM
-from harness.models.half_precision import autocast_dtype, half_precision_copy, matrix_bytes, refresh
+from harness.models.half_precision import (
+    autocast_dtype,
+    computes_with_weights,
+    half_precision_copy,
+    matrix_bytes,
+    refresh,
+)
 from harness.models.limits import COLUMN_MULTIPLE, bucket
 from harness.models.packing import Packed
 from harness.rollout.kv_cache import Cache, Prefill
@@ -69,7 +75,8 @@ class Engine:
         self.graphs = CudaGraphCache(capture=on_cuda)
         self.memory: Cache | None = None  # of the static decoders, kept: graphs write into it
         dtype = autocast_dtype(autocast, self.device)
-        self.half_precision = None if dtype is None or not self.lm.packs else half_precision_copy(model, dtype)
+        copied = dtype is not None and self.lm.packs and not computes_with_weights(model)
+        self.half_precision = half_precision_copy(model, dtype) if copied and dtype is not None else None
         if self.half_precision is not None:
             self.lm = CausalLM(self.half_precision, autocast)
 

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from algos import Rollouts
+from harness.models.adapters.adapter_set import POLICY
 from harness.models.backbone import Backbone, plain_logits, rows_alone, without_checkpointing
 from harness.models.policy import LMPolicy
 from harness.rollout.collate import assembled
@@ -148,16 +149,21 @@ def _row_logp(model: Any, row: Tensor, places: Tensor, targets: Tensor) -> Tenso
 
 
 def _gradient_apart(policy: LMPolicy, rollouts: Rollouts, logp_M: Tensor) -> float:
-    """|g - g_plain| / |g_plain| of the sum of log-probabilities in the input embedding; 0 where that is frozen."""
-    weight = policy.lm.model.get_input_embeddings().weight
-    if not weight.requires_grad:
+    """|g - g_plain| / |g_plain| of the sum of log-probabilities in the input embedding; in the adapter, where the rest
+    is frozen."""
+    weights = [policy.lm.model.get_input_embeddings().weight]
+    if policy.adapters is not None:
+        weights = policy.adapters.parameters(POLICY)
+    if not weights[0].requires_grad:
         return 0.0
-    (ours,) = torch.autograd.grad(logp_M.sum(), weight)
-    plain = torch.zeros_like(weight)
+    ours = torch.autograd.grad(logp_M.sum(), weights)
+    plain = [torch.zeros_like(weight) for weight in weights]
     with without_checkpointing():
         for row, places, targets in _rows(rollouts):
-            plain += torch.autograd.grad(_row_logp(policy.lm.model, row, places, targets).sum(), weight)[0]
-    return float((ours - plain).norm() / plain.norm().clamp(min=1e-12))
+            own = torch.autograd.grad(_row_logp(policy.lm.model, row, places, targets).sum(), weights)
+            plain = [a + b for a, b in zip(plain, own, strict=True)]
+    apart = torch.stack([(a - b).norm() for a, b in zip(ours, plain, strict=True)]).norm()
+    return float(apart / torch.stack([g.norm() for g in plain]).norm().clamp(min=1e-12))
 
 
 def _apart(x_M: Tensor, plain_M: Tensor) -> float:

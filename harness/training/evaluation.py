@@ -21,8 +21,9 @@ from evals.tasks import EvalSet, Task
 from harness.accounting.budget import Spend
 from harness.accounting.profiler import PhaseProfiler
 from harness.config.experiment import task_of
+from harness.config.lora import is_adapter
 from harness.config.run_config import RunConfig
-from harness.models.loading import accelerator, context_of, load_model, pick_device
+from harness.models.loading import accelerator, context_of, load_model, pick_device, save_model
 from harness.records import variables
 from harness.records.recorder import Recorder
 from harness.records.schema import EvaluationRow
@@ -136,14 +137,18 @@ def evaluate_checkpoint(config: RunConfig, scorer: str) -> str:
             tokenizer.ids(tokenizer.render(p.prompt), s.name)
     names = [s.name for s in eval_sets] + list(config.eval_tasks)
     repeated = {s.name: s.samples for s in eval_sets if s.samples > 1}
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as whole:
         render = tokenizer.render if tokenizer.chat else None
         task_files.write(task.spec(), eval_sets, folder, config.max_new_tokens, render)
         if scorer == "hf":
             from evals.scoring.lm_eval_bridge import score_hf
 
+            checkpoint = config.model
+            if is_adapter(checkpoint):  # merged by `load_model`: what lm-eval reads is a whole model
+                save_model(model, hf_tokenizer, Path(whole))
+                checkpoint = whole
             with variables.hidden():  # lm-eval's model makes an accelerator of its own
-                scored = score_hf(config.model, folder, names, device=device, max_length=tokenizer.context)
+                scored = score_hf(checkpoint, folder, names, device=device, max_length=tokenizer.context)
             rows = scored.rows
             for name, samples in repeated.items():
                 rows = with_repeats(rows, name, scored.outcomes[name], samples)

@@ -11,6 +11,8 @@ from transformers import GenerationConfig
 
 from evals.scoring import task_files
 from harness.config.start_models import defaults_file
+from harness.models.adapters.folders import base_identity, plain_copy
+from harness.models.adapters.folders import save as save_adapter
 from harness.models.loading import save_model
 from harness.records.io import utc_now
 from harness.records.recorder import Recorder
@@ -120,11 +122,24 @@ def _export(run: PreparedRun) -> None:
         pad_token_id=sampler.pad,
     )
     with trainer.profiler("checkpoint"):
-        save_model(trainer.policy.modules()["policy"], tokenizer, final, generation)
+        _export_policy(run, final, tokenizer, generation)
         for name, module in trainer.reward_source.modules().items():
             save_model(module, trainer.tokenizer.tokenizer, run.folder / "checkpoints" / name)
         if profile := defaults_file(run.config.model):  # its scale settings hold for what became of it
             shutil.copyfile(profile, final / "model_defaults.toml")
+
+
+def _export_policy(run: PreparedRun, final: Path, tokenizer: Any, generation: GenerationConfig) -> None:
+    """The whole model; of an adapted one the adapter, as a PEFT folder, or with lora.merge both as one."""
+    policy, identity = run.trainer.policy, run.record["environment"]["model"]
+    if policy.adapters is None:
+        save_model(policy.lm.model, tokenizer, final, generation)
+    elif policy.adapters.fields.merge:
+        save_model(plain_copy(policy.adapters), tokenizer, final, generation)
+    else:
+        save_adapter(policy.adapters, final, base_identity(identity))
+        tokenizer.save_pretrained(final)
+        generation.save_pretrained(final)
 
 
 def title(run: PreparedRun) -> list[str]:

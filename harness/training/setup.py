@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,10 +18,14 @@ from harness.accounting.flops import FlopsModel, RunFlops
 from harness.accounting.profiler import PhaseProfiler
 from harness.accounting.round_sizing import RoundSizer
 from harness.config.experiment import Experiment, resolve_experiment
+from harness.config.lora import is_adapter
 from harness.config.paths import check_no_links
 from harness.config.rewards import check_problem_count, unused_settings
 from harness.config.run_config import RunConfig
 from harness.config.start_models import defaults_notice
+from harness.models.adapters.adapter_set import REFERENCE, AdapterSet
+from harness.models.adapters.attach import attach
+from harness.models.adapters.quantized import loading_options
 from harness.models.loading import accelerator, context_of, load_model, pick_device
 from harness.models.optimizer import OptimizerSettings
 from harness.models.policy import LMPolicy
@@ -77,7 +81,9 @@ def prepare(config: RunConfig) -> PreparedRun:
     folder = run_folder(config, task.name)
     device = pick_device(config.device)
     loaded: list[str] = []
-    model, hf_tokenizer, identity = load_model(config.model, config.dtype, loaded)
+    options = loading_options(experiment.lora, device)
+    adapted = experiment.lora is not None and is_adapter(config.model)  # an adapter that is trained on
+    model, hf_tokenizer, identity = load_model(config.model, config.dtype, loaded, merge=not adapted, options=options)
     if hf_tokenizer.eos_token_id is None:
         raise ValueError(f"model: the tokenizer of '{config.model}' has no end token")
     tokenizer = PromptTokenizer(hf_tokenizer, context_of(model), config.max_new_tokens, config.chat_date)
@@ -186,15 +192,36 @@ def policy_of(experiment: Experiment, device: str, model: Any) -> LMPolicy:
         critic_lr=schedule.critic_lr,
         gradient_checkpointing=config.gradient_checkpointing,
         reference_device=config.reference_device,
+        adapters=adapters_of(experiment, model),
     )
+
+
+def adapters_of(experiment: Experiment, model: Any) -> AdapterSet | None:
+    """Where the run trains adapters.  The reference is the base alone; where the start has an adapter, or the reference
+    is renewed, it is one more adapter, which is kept."""
+    config, lora = experiment.config, experiment.lora
+    if lora is None:
+        return None
+    folder = config.model if is_adapter(config.model) else None
+    reference = "reference" in experiment.algo.needs or config.log_reference_kl
+    kept = reference and (folder is not None or config.reset_reference)
+    return attach(model, lora, config.seed, experiment.schedule.critic == "separate", kept, folder)
 
 
 def flops_of(policy: LMPolicy, source: RewardSource, reference: bool) -> RunFlops:
     """By the models that the run has; a `reference` that is read for the metrics alone is not charged."""
-    model = FlopsModel.of(policy.modules()["policy"])
-    critic = FlopsModel.of_critic(policy.critic) if policy.critic is not None else None
+    adapters, read = policy.adapters, policy.lm.model
+    model = base = FlopsModel.of_parameters(read, list(read.parameters()) if adapters is None else adapters.base)
+    if adapters is not None:
+        model = base.adapted(adapters.size)
+    critic = None
+    if policy.critic is not None:
+        head = read.get_output_embeddings().weight.numel()  # a value model has none
+        own = policy.critic.adapter is not None
+        critic = FlopsModel.of_critic(policy.critic, replace(base, matrix=base.matrix - 2.0 * head) if own else None)
+    kept = model if adapters is None or REFERENCE in adapters.names else base
     reward_models = [FlopsModel.of_classifier(m) for m in source.modules().values()]
-    return RunFlops(model, model if reference else None, critic, reward_models[0] if reward_models else None)
+    return RunFlops(model, kept if reference else None, critic, reward_models[0] if reward_models else None)
 
 
 def eval_names(config: RunConfig, eval_sets: list[EvalSet]) -> list[str]:

@@ -91,6 +91,7 @@ def tiny(row: Row, out: Path) -> list[str]:
     elif found[:2] == ["bench", "algos"]:
         found += ["--arms", "grpo"]
     if suite == "run":
+        found = [w.replace(",base=nf4", "") for w in found]  # CUDA's alone
         found = [w if not w.startswith("flops=") else "flops=1e8" for w in found]
         found = [w if not w.startswith("completions=") else "completions=20" for w in found]
         found = [TINY_JUDGE.get(w.partition("=")[0], w) for w in found]

@@ -15,6 +15,7 @@ from types import ModuleType
 
 from evals.tasks import EvalSet, Problem
 from harness.config.experiment import Experiment
+from harness.config.lora import base_of, is_adapter
 from harness.config.start_models import embedded
 from harness.records.io import sha256
 
@@ -36,7 +37,8 @@ def hash_inputs(
     own = {"algorithm": config.algo_name, "task": config.task_name, "reward": config.reward.rpartition(":")[0]}
     inputs |= {f"{what} {file}": source_sha256(Path(file)) for what, file in own.items() if file.endswith(".py")}
     named = experiment.reward_model.name if experiment.reward_model else None
-    folders = {"model": embedded(config.model) or Path(config.model), f"reward model {named}": Path(named or "-")}
+    base = base_of(config.model) if is_adapter(config.model) else config.model
+    folders = {"model": embedded(base) or Path(base), f"reward model {named}": Path(named or "-")}
     for what, folder in folders.items():
         if folder.is_dir():  # what comes from the hub has a revision
             inputs[f"configuration and tokenizer of the {what}"] = files_sha256(folder)

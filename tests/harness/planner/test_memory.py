@@ -34,6 +34,7 @@ from harness.config.coercion import build
 from harness.config.rewards import RewardModelFields
 from harness.config.run_config import RunConfig
 from harness.models import limits
+from harness.models.adapters.attach import attach
 from harness.models.limits import bucket
 from harness.models.loading import accelerator, silenced
 from harness.models.microbatching import cut
@@ -127,6 +128,7 @@ def trainer_of(case: Case) -> Trainer:
     s = case.setting()
     with silenced():
         model = AutoModelForCausalLM.from_config(case.model_config()).eval()
+    adapters = attach(model, s.lora, 0, s.schedule.critic == "separate") if s.lora else None
     policy = LMPolicy(
         model,
         accelerator("cpu", s.config.dtype),
@@ -136,6 +138,7 @@ def trainer_of(case: Case) -> Trainer:
         s.config.micro_batch_tokens,
         s.schedule.critic,
         gradient_checkpointing=s.config.gradient_checkpointing,
+        adapters=adapters,
     )
     head = policy.critic if s.schedule.critic == "shared" else None
     sampler = Sampler(policy.lm.model, letters(), s.config.rollout_batch_size, policy.accelerator.autocast, head)
@@ -194,6 +197,7 @@ def peaks_of(case: Case) -> dict[str, int]:
 
 
 BF16 = {"dtype": "bfloat16"}
+LORA = {"lora": {"r": 8}}
 SMALL, CHECKPOINTED = {"micro_batch_tokens": 120}, {"gradient_checkpointing": True}
 CASES = {
     "llama": Case(),
@@ -224,6 +228,17 @@ CASES = {
     "bf16 PPO, weights before tokens": Case(
         name="ppo", hidden=128, layers=6, inner=512, prompts=2, group=2, prompt=8, own=8, run={**BF16, **CHECKPOINTED}
     ),
+    "LoRA": Case(run=LORA),
+    "LoRA, weights before tokens": Case(
+        hidden=128, inner=512, layers=6, prompts=2, group=2, prompt=8, own=6, run={**LORA, **SMALL}
+    ),
+    "LoRA, checkpointed, many words": Case("qwen2", vocabulary=20_000, own=10, tied=True, run={**LORA, **CHECKPOINTED}),
+    "LoRA on two layers": Case("qwen2", key_heads=2, run={"lora": {"r": 4, "target": "q_proj+v_proj"}}),
+    "LoRA, gpt2": Case("gpt2", hidden=128, layers=2, run=LORA),
+    "LoRA, PPO, a critic of its own": Case(name="ppo", run=LORA),
+    "LoRA, PPO, shared": Case("qwen2", name="ppo", algo={"critic": "shared", "kl_coef": 0}, run=LORA),
+    "DoRA": Case(run={"lora": {"r": 4, "dora": True}}),
+    "bf16 LoRA": Case(run={**BF16, **LORA}),
     "bf16 PPO, many words": Case(name="ppo", vocabulary=20_000, layers=2, own=8, run={**BF16, **SMALL}),
 }
 
