@@ -71,4 +71,4 @@ def test_the_front_page_is_short_and_names_every_page() -> None:
     text = (ROOT / "README.md").read_text()
     assert len(text.splitlines()) <= 200
     assert [page for page in PAGES[1:] if page.count("/") == 1 and f"({page}" not in text] == []
-    assert len(PAGES) - 1 <= 12
+    assert len([page for page in PAGES[1:] if page.count("/") == 1]) <= 12  # guides have a folder of their own

@@ -12,6 +12,7 @@ import logging
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ from evals.scoring.scorer import (
     outcomes_of,
     rows_of,
 )
+from evals.scoring.stock_tasks import StockTasks
 from evals.scoring.task_files import TaskFile, Text
 
 Loglikelihood = Callable[[list[tuple[str, str]]], list[tuple[float, bool]]]
@@ -54,18 +56,22 @@ def score_lm_eval(
     generate: Generate,
     outcomes: str = "outcomes/{task}.jsonl",
     loglikelihood: Loglikelihood | None = None,
+    stock: StockTasks | None = None,
 ) -> Scores:
     """The sets `names` of a folder of task files, scored by lm-eval; rows and outcomes as `score_direct` gives them.
 
-    A name that is not in the folder is one of lm-eval's stock tasks (or groups): it runs as it is, with its own
-    prompt, filters and metrics, as out-of-domain rows after ours; it has no outcomes and may need the network.
+    A name that is not in the folder is one of lm-eval's stock tasks (or groups), or of a user's YAML (`stock` says
+    where): it runs as it is, with its own prompt, filters and metrics, as out-of-domain rows after ours; it has no
+    outcomes and may need the network.
     Tasks that compare likelihoods need `loglikelihood`.
     """
     known = set(task_files.names(folder))
     files = {name: task_files.read(folder, name) for name in names if name in known}
-    stock = [name for name in names if name not in known]
+    others = [name for name in names if name not in known]
     with undisturbed():
-        tasks = _ours(folder, list(files)) | (_stock(stock, sorted(known)) if stock else {})
+        tasks = _ours(folder, list(files))
+        if others:
+            tasks |= _stock(replace(stock or StockTasks(), names=tuple(others)), sorted(known))
         return _evaluate(_Engine(generate, loglikelihood, files), tasks, files, outcomes)
 
 
@@ -175,23 +181,25 @@ def _ours(folder: str | Path, names: list[str]) -> dict[str, Any]:
 
 
 @cache
-def _stock_manager() -> TaskManager:
-    """lm-eval's own tasks.  Indexing them takes some 10 s, once per process."""
-    return TaskManager()
+def _stock_manager(include: tuple[str, ...] = (), defaults: bool = True) -> TaskManager:
+    """lm-eval's own tasks, and those of folders.  Indexing the own ones takes some 10 s, once per process."""
+    return TaskManager(include_path=list(include) or None, include_defaults=defaults)
 
 
-def check_stock(names: Sequence[str], ours: Sequence[str] = ()) -> None:
-    """Raises ValueError where a name is none of lm-eval's tasks (nor one of `ours`)."""
-    if unknown := [name for name in names if name not in _stock_manager().all_tasks]:
+def check_stock(stock: StockTasks, ours: Sequence[str] = ()) -> None:
+    """Raises ValueError where a name is none of lm-eval's tasks (nor one of `ours`), or both."""
+    if taken := sorted(set(stock.names) & set(ours)):
+        raise ValueError(f"eval_tasks: an evaluation of the task is called '{taken[0]}' too")
+    if unknown := [n for n in stock.names if n not in _stock_manager(stock.include, stock.defaults).all_tasks]:
         raise ValueError(
-            f"eval_tasks: no task {', '.join(unknown)}: neither one of {', '.join(ours)} nor one of lm-eval's"
+            f"eval_tasks: no task {', '.join(unknown)}: neither one of {', '.join(ours)}, a benchmark, a FILE.yaml, "
+            "a folder, nor one of lm-eval's"
         )
 
 
-def _stock(names: list[str], ours: list[str]) -> dict[str, Any]:
-    check_stock(names, ours)
-    manager = _stock_manager()
-    return _ready(manager.load(names)["tasks"])
+def _stock(stock: StockTasks, ours: list[str]) -> dict[str, Any]:
+    check_stock(stock, ours)
+    return _ready(_stock_manager(stock.include, stock.defaults).load(list(stock.names))["tasks"])
 
 
 def _ready(tasks: dict[str, Any]) -> dict[str, Any]:

@@ -38,7 +38,7 @@ from evals.tasks.user_file import import_file, named_errors
 from evals.verification.verifier import Verdict
 
 Spec = dict[str, Any]  # {"class": "module:Class", "fields": {...}}
-Render = Callable[[str], str]
+Render = Callable[[Problem], str]
 
 HELPER = "task_functions.py"
 SOURCE = "task_source.py"
@@ -96,7 +96,7 @@ def write(
 ) -> list[str]:
     """Write each set's files into `folder` (made if missing; sets that it has already stay); the names of the sets.
 
-    `render` turns a problem's prompt into what the model sees (a chat template); by default it is the prompt itself.
+    `render` turns a problem into what the model sees (a chat template); by default that is its prompt.
     A set without problems is an error: it has no score.
     """
     task = build(spec)
@@ -134,7 +134,7 @@ def _doc(problem: Problem, render: Render | None) -> dict[str, Any]:
         raise ValueError(f"the source of problem {problem.id} is not plain JSON (a tuple?): {problem.source!r}")
     doc = {"id": problem.id, "prompt": problem.prompt, "gold": problem.gold, "source": problem.source}
     if render is not None:
-        doc |= {"prompt": render(problem.prompt), "question": problem.prompt}
+        doc |= {"prompt": render(problem), "question": problem.prompt}
     return doc
 
 

@@ -7,6 +7,8 @@ arithmetic      chains of + and -, generated
 word_problems   stories of several steps, generated
 qa              questions with a final answer, from files or the hub
 harness_gsm8k   GSM8K, a case of `qa`
+countdown       reach a number from others: an expression is the answer
+benchmarks      MATH-500, AIME and others by name, cases of `qa`: a TOML each
 lm_eval_yaml    the task of an lm-eval YAML, a case of `qa` too
 data            generating, reading and checking problems
 
@@ -14,11 +16,12 @@ Other packages import the names below; no module outside `evals.tasks` needs a t
 """
 
 from evals.tasks.base import Domain, EvalSet, Problem, Step, Task
-from evals.tasks.registry import ALIASES, evaluation_sets, load, names, train_problems
+from evals.tasks.registry import ALIASES, benchmark_names, evaluation_sets, load, names, train_problems
 from evals.tasks.user_file import named_errors
 
 __all__ = [
     "ALIASES",
+    "benchmark_names",
     "Domain",
     "EvalSet",
     "Problem",

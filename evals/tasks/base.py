@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Literal
 
 from evals.tasks.user_file import class_path
 from evals.verification.verifier import VERSION, Format, Verdict, concludes
 
+Turn = Mapping[str, str]  # {"role": "user", "content": "..."}: of a conversation
 Domain = Literal["in", "out", "retention"]
 
 
@@ -24,6 +25,9 @@ class Problem:
     prompt: str  # as it is tokenised, before a chat template
     gold: str  # the final answer alone
     source: Any = None  # task-specific, e.g. the expression to check steps against
+    row: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)  # every column of its data row
+    # What a chat template is given; empty: the prompt, as the user's one turn.
+    turns: tuple[Turn, ...] = field(default=(), compare=False, repr=False)
 
 
 @dataclass(frozen=True)

@@ -15,14 +15,18 @@ from pathlib import Path
 from typing import Any, ClassVar, get_args
 
 from evals.tasks.base import Problem
+from evals.tasks.data.files import DataError, Row, read_rows
 from evals.tasks.data.lm_eval_config import LMEvalConfig, read_config
-from evals.tasks.data.loading import DataError, Loaded, Row, problems_from, read_rows
+from evals.tasks.data.loading import Loaded, problems_from
 from evals.tasks.qa import DATA_FIELDS, QuestionAnswer
 from evals.verification import verifier
 from evals.verification.extraction import marked
 from evals.verification.verifier import Format, Verdict, parse_gold
 
-FROM_THE_YAML = ("question", "answer", "instruction", "train_file", "test_file", "hub", "hub_config", "hub_revision")
+FROM_THE_YAML = (
+    "question", "answer", "answer_pattern", "instruction", "train_file", "test_file", "test_question", "test_answer",
+    "hub", "hub_config", "hub_revision", "examples", "examples_file",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -83,16 +87,20 @@ class LMEvalTask(QuestionAnswer):
         assert self.config is not None
         return self.config
 
-    def _problems(self, rows: Sequence[Row], source: str, columns: tuple[str, ...] = ()) -> Loaded:
+    def _problems(
+        self, rows: Sequence[Row], source: str, columns: tuple[str, ...] = (), pattern: str | None = None
+    ) -> Loaded:
         """Problems as `qa` has them, with the YAML's own prompt, spaces and all."""
         texts = {row[0]: self._yaml.rendered(row, source) for row in rows}
         plain = [(n, {"question": text, "answer": self._gold(target)}) for n, (text, target) in texts.items()]
         loaded = problems_from(plain, "question", "answer", source)
-        first = {text.strip(): (text, target) for text, target in reversed(texts.values())}
+        by_line = dict(rows)
+        first = {text.strip(): (n, text, target) for n, (text, target) in reversed(texts.items())}
         whole = []
         for p in loaded.problems:
-            text, target = first[p.prompt]
-            whole.append(replace(p, prompt=text, source={"question": p.prompt, "answer": target}))
+            n, text, target = first[p.prompt]
+            own = {"question": p.prompt, "answer": target}
+            whole.append(replace(p, prompt=text, source=own, row=by_line[n]))
         return replace(loaded, problems=whole)
 
     def _gold(self, target: str) -> str:

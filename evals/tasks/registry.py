@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from evals.tasks.base import EvalSet, Problem, Task
+from evals.tasks.benchmarks import catalog
+from evals.tasks.benchmarks.task import task_of
 from evals.tasks.lm_eval_yaml import task_of_yaml
 from evals.tasks.user_file import file_of, import_file, named_errors
 from evals.verification.verifier import Verdict
@@ -25,6 +27,11 @@ def names() -> list[str]:
     return sorted(m.name for m in modules if not m.ispkg and m.name not in INTERFACE)
 
 
+def benchmark_names() -> list[str]:
+    """The benchmarks that `--task` and `--eval-tasks` take; `gsm8k` as a task is `harness_gsm8k`."""
+    return list(catalog.names())
+
+
 def load(name: str) -> type[Task]:
     """The class of task `name`, the one defined in FILE.py, or that of an lm-eval FILE.yaml.
 
@@ -33,14 +40,15 @@ def load(name: str) -> type[Task]:
     name = ALIASES.get(name, name)
     if name.endswith(YAML):
         return _named(task_of_yaml(Path(name)), name)
+    if name in catalog.names() and name not in catalog.OTHER_TASKS:
+        return task_of(name)
     if name.endswith(".py"):
         module = import_file(Path(name))
     elif name in names():
         module = importlib.import_module(f"evals.tasks.{name}")
     else:
-        raise ValueError(
-            f"task: unknown task '{name}'; valid: {', '.join([*names(), *ALIASES])}, or a FILE.py or FILE.yaml"
-        )
+        known = ", ".join([*names(), *benchmark_names()])
+        raise ValueError(f"task: unknown task '{name}'; valid: {known}, or a FILE.py or FILE.yaml")
     classes = {c for c in vars(module).values() if isinstance(c, type) and issubclass(c, Task)}
     found = sorted((c for c in classes if c.__module__ == module.__name__), key=lambda c: c.__name__)
     if len(found) != 1:

@@ -2,6 +2,7 @@
 
 runs      `run`, `load_record`, `RunResult`
 studies   `compare`, `load_study`, `StudyResult`
+finished  `push_run`, and what a finished run is evaluated by
 frames    records as pandas tables, with the meaning of every column
 flags     typed arguments as the layers of a configuration
 

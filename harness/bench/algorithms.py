@@ -130,7 +130,7 @@ def predicted(work: Workload, trainer: Any, measured: dict[str, Any]) -> dict[st
     from harness.planner.memory import predict
 
     problems = trainer.prompt_stream.take(0, work.prompts * (work.rounds + 1))
-    longest = max(len(trainer.tokenizer.ids(trainer.tokenizer.render(p.prompt))) for p in problems)
+    longest = max(len(trainer.tokenizer.ids(trainer.tokenizer.render(p))) for p in problems)
     plan = predict(setting_of(workload.config_of(work), longest))
     prediction = {
         "peak_bytes": plan.peak,

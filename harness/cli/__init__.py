@@ -1,7 +1,8 @@
 """The command line.  Modules import what they need inside functions: help is printed without torch.
 
-main            the commands run, list, pretrain and eval; exit codes
+main            the commands run, list and pretrain; exit codes
 study           the commands compare, ablate, report, fold, rescore and calibrate
+outputs         the commands eval, show and push
 plan            the command plan
 bench           the commands bench algos, limit, scale and peers
 options         options that several commands share

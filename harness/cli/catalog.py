@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 from evals import tasks
+from evals.tasks.benchmarks import catalog as benchmarks
 from harness.config.field_docs import fields_of
 from harness.config.lora import LoraFields
 from harness.config.rewards import RewardModelFields
@@ -96,6 +97,8 @@ def listing(what: str) -> str:
         elif heading == "tasks":
             for name in tasks.names():
                 lines += _described(name, tasks.load(name))
+            lines += [f"  {name}: {benchmarks.load(name).about}  (evals/tasks/benchmarks/{name}.toml)"
+                      for name in tasks.benchmark_names() if name not in tasks.names()]  # fmt: skip
             lines += ["  or a FILE.py, or an lm-eval FILE.yaml with a train split"]
         elif heading == "models":
             lines += [_model(name) for name in embedded_models()] + ["  a folder, or a hub id"]

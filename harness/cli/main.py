@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 the run failed, 2 the user's input is wrong (one plain lin
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -36,20 +37,25 @@ from harness.cli.options import (
     Reward,
     Seed,
     Set,
+    SystemPrompt,
     TaskName,
     Temperature,
     TestFile,
+    Track,
     TrainFile,
     named,
     say,
 )
+from harness.cli.outputs.evaluate import evaluate
+from harness.cli.outputs.push import push
+from harness.cli.outputs.show import show
 from harness.cli.plan import plan
 from harness.cli.study import ablate, calibrate, compare, fold, power, report, rescore
-from harness.config.errors import RunFailed
+from harness.config.errors import PushFailed, RunFailed
 
 app = typer.Typer(
     help="Compare GRPO, PPO and rejection sampling under matched budgets, with one training loop.",
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
@@ -58,8 +64,21 @@ app = typer.Typer(
 ClickException: type[Exception] = typer.BadParameter.__mro__[2]
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        from harness.records.environment import version_line
+
+        say(version_line())
+        raise typer.Exit
+
+
 @app.callback(invoke_without_command=True)
-def _harness(context: typer.Context) -> None:
+def _harness(
+    context: typer.Context,
+    version: Annotated[bool, Opt("--version", help="Print the version and stop.", callback=_version, is_eager=True)] = (
+        False
+    ),
+) -> None:
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 
@@ -73,6 +92,7 @@ def run(
     train_file: TrainFile = None,
     test_file: TestFile = None,
     eval_file: EvalFile = None,
+    system_prompt: SystemPrompt = None,
     eval_tasks: EvalTasks = None,
     eval_limit: EvalLimit = None,
     reward: Reward = None,
@@ -87,6 +107,7 @@ def run(
     device: Device = None,
     dtype: Dtype = None,
     keep_checkpoints: KeepCheckpoints = None,
+    track: Track = None,
     lora: Lora = None,
     resume: Resume = False,
     dry_run: DryRun = False,
@@ -97,7 +118,8 @@ def run(
         "algo_name": algo, "task_name": task, "group_size": group_size, "model": model, "eval_tasks": eval_tasks,
         "eval_limit": eval_limit, "reward": reward, "budget": budget, "seed": seed, "name": name, "out": out,
         "temperature": temperature, "max_new_tokens": max_new_tokens, "device": device, "dtype": dtype,
-        "keep_checkpoints": keep_checkpoints, "resume": resume or None,
+        "keep_checkpoints": keep_checkpoints, "resume": resume or None, "system_prompt": system_prompt,
+        "track": ",".join(track) if track else None,
     }  # fmt: skip
     files = {"train_file": train_file, "test_file": test_file, "eval_files": named(eval_file, "--eval-file")}
     flags["task"] = {k: v for k, v in files.items() if v} or None
@@ -111,8 +133,6 @@ def run(
 
     prepared = prepare(resolved)
     if dry_run:
-        import json
-
         say(json.dumps(prepared.record["config"], indent=1))
         return
     from harness.cli.progress import Progress
@@ -180,34 +200,9 @@ def merge(
     say(f"written to {out}")
 
 
-@app.command("eval")
-def eval_(
-    checkpoint: Annotated[
-        Path, typer.Argument(help="A run, or a folder with a model or an adapter, e.g. RUN/checkpoints/final.")
-    ],
-    task: TaskName = None,
-    test_file: TestFile = None,
-    eval_file: EvalFile = None,
-    eval_tasks: EvalTasks = None,
-    eval_limit: EvalLimit = None,
-    max_new_tokens: MaxNewTokens = None,
-    scorer: Annotated[str, Opt(help="ours: our engine; hf: lm-eval's own model.")] = "ours",
-    device: Device = None,
-    set_: Set = None,
-) -> None:
-    """Score a checkpoint on a task's evaluation sets."""
-    from harness.config.start_models import final_of
-
-    flags: dict[str, Any] = {
-        "model": str(final_of(checkpoint)), "task_name": task, "eval_tasks": eval_tasks, "eval_limit": eval_limit,
-        "max_new_tokens": max_new_tokens, "device": device,
-    }  # fmt: skip
-    files = {"test_file": test_file, "eval_files": named(eval_file, "--eval-file")}
-    flags["task"] = {k: v for k, v in files.items() if v} or None
-    from harness.config.run_config import resolve
-    from harness.training.evaluation import evaluate_checkpoint
-
-    say(evaluate_checkpoint(resolve(flags, set_ or [], None), scorer))
+app.command("eval", epilog="Example: harness eval results/grpo-gsm8k-s0 --eval-tasks math500 --json")(evaluate)
+app.command(epilog="Example: harness show results/grpo-arithmetic-s0")(show)
+app.command(epilog="Example: harness push results/grpo-arithmetic-s0 me/my-model --private")(push)
 
 
 def _with_new_name(message: str) -> str:
@@ -237,7 +232,7 @@ def main() -> None:
     except RecursionError:
         code = _fail("a file that was read is nested too deeply", 2)
     except RunFailed as error:
-        code = _fail(f"the run failed: {error}", 1)
+        code = _fail(str(error) if isinstance(error, PushFailed) else f"the run failed: {error}", 1)
     except (KeyboardInterrupt, typer.Abort):
         code = 130
     if code == 130:  # Typer may turn the interrupt into a code itself

@@ -9,3 +9,7 @@ class RunFailed(Exception):
 
 class CannotResume(ValueError):
     """What a run left behind does not carry it on.  Found when its folder is read, before anything is written."""
+
+
+class PushFailed(RunFailed):
+    """The hub has refused, or could not be reached."""

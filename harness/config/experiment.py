@@ -67,7 +67,25 @@ def task_of(config: RunConfig) -> Task:
     """The task that a configuration names, with its fields.  Raises ValueError, one line."""
     cls = tasks.load(config.task_name)
     with tasks.named_errors(cls):
-        return build(cls, config.task, "task.")
+        return build(cls, _with_benchmarks(config, cls), "task.")
+
+
+def _with_benchmarks(config: RunConfig, cls: type[Task]) -> dict[str, Any]:
+    """The task's fields, with the benchmarks of eval_tasks among its eval files: its prompt, its verifier.
+
+    Raises ValueError where the task has no eval files, or the benchmark's answers need a verifier of their own.
+    """
+    benchmarks = [name for name in config.eval_tasks if name in tasks.benchmark_names()]
+    if not benchmarks:
+        return config.task
+    if other := [name for name in benchmarks if name in tasks.names()]:
+        raise ValueError(f"eval_tasks: {other[0]}'s answers need its own verifier; give --task {other[0]}")
+    if "eval_files" not in {f.name for f in dataclasses.fields(cls)}:  # type: ignore[arg-type]
+        raise ValueError(
+            f"eval_tasks: {benchmarks[0]} is evaluated by a task with eval files: qa, gsm8k, word_problems or a "
+            f"benchmark, and '{config.task_name}' has none; lm-eval's own task is lm_eval:{benchmarks[0]}"
+        )
+    return {**config.task, "eval_files": {**{name: name for name in benchmarks}, **config.task.get("eval_files", {})}}
 
 
 def check_schedule(schedule: Schedule, algo: Algorithm) -> Schedule:

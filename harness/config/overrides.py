@@ -8,11 +8,12 @@ Files and studies hold the name of an algorithm or a task in its table, a RunCon
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 Fields = dict[str, Any]
 NAMED = ("algo", "task")  # groups that have a name of their own
-GROUPS = (*NAMED, "reward_model", "reward_weights", "lora")  # tables of fields: --set GROUP.FIELD=...
+GROUPS = (*NAMED, "reward_model", "reward_weights", "lora", "chat_template_kwargs")  # tables: --set GROUP.FIELD=...
 
 
 def flatten_names(fields: Fields) -> Fields:
@@ -69,9 +70,22 @@ def set_field(fields: Fields, name: str, value: str) -> None:
     """
     group, dot, inner = name.partition(".")
     if dot and group in GROUPS:
-        fields[group] = {**check_groups(fields).get(group, {}), inner: value}
+        inner_value = _literal(value) if group == "chat_template_kwargs" else value  # no type says what it is
+        fields[group] = {**check_groups(fields).get(group, {}), inner: inner_value}
     else:
         fields[f"{name}_name" if name in NAMED else name] = value
+
+
+def _literal(word: str) -> Any:
+    """A word as JSON reads it, else as it is: false, 3, "text".
+
+    >>> _literal("false"), _literal("low")
+    (False, 'low')
+    """
+    try:
+        return json.loads(word)
+    except ValueError:
+        return word
 
 
 def merge_overrides(*layers: Fields) -> Fields:

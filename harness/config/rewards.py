@@ -23,7 +23,10 @@ def rule(problem: Problem, completion: str, verdict: Verdict) -> float:
 
 
 def load_function(name: str) -> RewardFunction:
-    """`rule`, or FILE.py:function with the signature of `rule`.  Raises ValueError where it cannot be had."""
+    """`rule`, or FILE.py:function, which may have other parameters (harness/rewards/call_forms.py).
+
+    Raises ValueError where it cannot be had.
+    """
     if name == "rule":
         return rule
     file, colon, function = name.rpartition(":")

@@ -32,7 +32,8 @@ class RunConfig:
     reward: str = "rule"  # rule, process-rule, outcome-model, process-model, or FILE.py:function
     reward_model: dict[str, Any] = field(default_factory=dict)  # fields of a learned reward model
     reward_weights: dict[str, float] = field(default_factory=dict)  # weight of each term, e.g. format, length
-    reward_timeout: float = 60.0  # seconds that a FILE.py:function may take for one completion; 0: no limit
+    reward_timeout: float = 60.0  # seconds that one call of a FILE.py:function may take; 0: no limit
+    reward_failures: float = 0.0  # share of a round's completions that a FILE.py:function may fail on, without a reward
     reward_noise: float = 0.0  # share of the rule's labels that are flipped, 0 to 0.5
     iterations: int = 1  # equal shares of the budget, between which the next two act (2402.03300, Algorithm 1)
     reset_reference: bool = False  # between iterations the reference becomes the policy
@@ -51,9 +52,11 @@ class RunConfig:
     # A run is what its configuration says, and the arms of a study, which run on several days, read the same prompts:
     # so the day is not the clock's.  Templates of Llama 3 write this one where they have no clock.
     chat_date: str = "2024-07-26"  # the day that a chat template takes for today's, where it writes one
+    system_prompt: str = ""  # of every prompt, in the place of the task's own; without a chat template, above it
+    chat_template_kwargs: dict[str, Any] = field(default_factory=dict)  # of the template, e.g. enable_thinking=false
     # evaluation
     eval_fractions: tuple[float, ...] = (0.0, 0.5, 1.0)  # of the budget, at which the policy is evaluated
-    eval_tasks: tuple[str, ...] = ()  # stock tasks of lm-eval, evaluated too; comma-separated
+    eval_tasks: tuple[str, ...] = ()  # evaluated too: benchmarks, lm-eval's, a FILE.yaml, a folder; comma-separated
     eval_limit: int | None = None  # maximum number of problems per evaluation set
     eval_split: Literal["test", "selection"] = "test"  # selection: what settings are tuned on
     eval_samples: int = 0  # samples of each in-domain problem at temperature 1, start and end: pass@k, maj@k
@@ -72,6 +75,8 @@ class RunConfig:
     out: str = "results"  # parent folder of runs
     keep_checkpoints: int = 1  # number of checkpoints to keep; 0 writes none
     checkpoint_every: int = 10  # rounds between checkpoints
+    track: tuple[str, ...] = ()  # trackers beside the record: wandb, trackio, mlflow, swanlab; comma-separated
+    track_project: str = "post-training-harness"  # their project or experiment
     resume: bool = False  # resume the run of that name
     sources: dict[str, str] = field(default_factory=dict)  # field -> profile | file | flag; the rest is default
 
@@ -155,6 +160,8 @@ def check(config: RunConfig) -> RunConfig:
         raise ValueError(f"refresh_reward: reward={config.reward} has no model to refresh")
     if config.reward_timeout < 0:
         raise ValueError(f"reward_timeout: must be a number of seconds, or 0 for no limit, not {config.reward_timeout}")
+    if not 0 <= config.reward_failures <= 1:
+        raise ValueError(f"reward_failures: must lie in 0..1, not {config.reward_failures}")
     if not 0 <= config.reward_noise <= 0.5:
         raise ValueError(f"reward_noise: must lie in 0..0.5, not {config.reward_noise}")
     if config.reward_noise and config.reward != "rule":

@@ -14,4 +14,5 @@ value_model      `ValueModel`: a value head, on the policy's backbone or its own
 optimizer        `OptimizerSettings`: learning rate schedule and optimiser
 half_precision   16-bit copies of fp32 models
 pretraining      the embedded starting models, and how they are made
+adapters         LoRA and DoRA by peft: one frozen base, saved, loaded, merged
 """

@@ -11,5 +11,6 @@ variables     environment variables that could change a run: ignored, refused or
 fingerprint   hash and differences of configurations
 upgrade       reads records and checkpoints of earlier versions
 checksums     the sha256 of every file of a folder
+sharing       a run for others: the card of its model, experiment trackers
 lock          one process per run folder
 """

@@ -17,12 +17,7 @@ PACKAGES = ("torch", "transformers", "accelerate", "lm_eval", "datasets", "token
 def environment(device: str, threads: int) -> dict[str, Any]:
     """Versions, machine, commit, and variables of the environment that act on numbers (variables.py).  A copy without
     its repository is told its commit (HARNESS_COMMIT), and whether it has changes is then not known."""
-    packages, commit = {}, _git("rev-parse", "HEAD")
-    for name in PACKAGES:
-        try:
-            packages[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            packages[name] = "absent"
+    packages, commit = {name: _version(name) for name in PACKAGES}, _git("rev-parse", "HEAD")
     return {
         "python": platform.python_version(),
         "packages": packages,
@@ -33,6 +28,22 @@ def environment(device: str, threads: int) -> dict[str, Any]:
         "commit": commit or os.environ.get("HARNESS_COMMIT") or None,
         "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")) if commit else None,  # None: no repository
     }
+
+
+def version_line() -> str:
+    """What `harness --version` prints: "post-training-harness 0.1.0 (commit 0123456789ab), torch 2.13.0, ..."."""
+    own = _version("post-training-harness")
+    commit = _git("rev-parse", "HEAD")
+    packages = ", ".join(f"{name} {_version(name)}" for name in PACKAGES[:4])
+    where = f" (commit {commit[:12]})" if commit else ""
+    return f"post-training-harness {own}{where}, python {platform.python_version()}, {packages}"
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "absent"
 
 
 def _git(*words: str) -> str:

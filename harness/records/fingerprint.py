@@ -8,7 +8,10 @@ from typing import Any
 
 from harness.records.io import sha256
 
-NEUTRAL = ("name", "out", "keep_checkpoints", "checkpoint_every", "resume", "reward_timeout", "sources")
+NEUTRAL = (
+    "name", "out", "keep_checkpoints", "checkpoint_every", "resume", "reward_timeout", "sources", "track",
+    "track_project",
+)  # fmt: skip
 
 
 def config_sha256(config: dict[str, Any]) -> str:

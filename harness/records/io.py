@@ -24,6 +24,21 @@ def write_json(path: Path, value: Any) -> None:
         raise
 
 
+def write_text(path: Path, text: str) -> None:
+    """A text file, never through a link."""
+    path.unlink(missing_ok=True)
+    with path.open("x", encoding="utf-8") as file:
+        file.write(text)
+
+
+def check_writable(path: Path) -> None:
+    """Raises ValueError where a file cannot be written there, before anything is computed for it."""
+    if path.is_dir():
+        raise ValueError(f"out: {path} is a folder; name a file")
+    if not (parent := path.absolute().parent).is_dir() or not os.access(parent, os.W_OK):
+        raise ValueError(f"out: cannot write in {parent}")
+
+
 def spread(value: Any) -> str:
     """JSON that a person can read and git can compare: a field a line, and of a list of tables a table a line.
 

@@ -5,6 +5,7 @@
     samples.jsonl   a few completions per round
     outcomes/       one line per problem, for each evaluation, in the order of the set (`environment.data` has its hash)
     tensorboard/    the same scalars, under the names that TRL's users know
+    trackers.json   where `--track` has put the same: harness/records/sharing/trackers.py
 
 `metrics.jsonl` and `record.json` are the truth; the rest is convenience.
 """
@@ -13,13 +14,14 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from harness.records.fingerprint import NEUTRAL
 from harness.records.io import write_json
 from harness.records.schema import EvaluationRow, Record
+from harness.records.sharing.trackers import Trackers
 
 SHOWN = 8  # problems of a set whose completions are kept as text
 VERDICT = ("strict", "lenient", "answer", "ended")
@@ -33,22 +35,29 @@ class Recorder:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "outcomes").mkdir(exist_ok=True)
         self._board: Any = None
+        self.trackers: Trackers | None = None  # once the run has begun
+        self._round = 0
 
     def save(self) -> None:
         write_json(self.folder / "record.json", self.record)
 
-    def round(self, number: int, metrics: dict[str, float], samples: Iterable[dict[str, Any]]) -> None:
+    def round(self, number: int, metrics: dict[str, float], samples: Sequence[dict[str, Any]]) -> None:
+        self._round = number
         with (self.folder / "metrics.jsonl").open("a") as lines:
             lines.write(json.dumps({"round": number, **metrics}) + "\n")
         with (self.folder / "samples.jsonl").open("a") as lines:
             for sample in samples:
                 lines.write(json.dumps({"round": number, **sample}) + "\n")
         self._scalars(number, metrics)
+        if self.trackers:
+            self.trackers.round(number, metrics, samples)
 
     def evaluation(self, round_number: int, rows: list[EvaluationRow]) -> None:
         self.record["evals"] += rows
         scalars = {f"eval/{r['task']}/{r['filter']}": r["value"] for r in rows if r["metric"] == "exact_match"}
         self._scalars(round_number, scalars)
+        if self.trackers and rows:
+            self.trackers.evaluation(round_number, rows[0]["fraction"], scalars)
         self.save()
 
     def outcomes(self, name: str, rows: Iterable[Mapping[str, Any]]) -> str:
@@ -76,6 +85,8 @@ class Recorder:
                 self._board.add_scalar(name, value, step)
 
     def close(self) -> None:
+        if self.trackers:
+            self.trackers.finish(self.record, self._round)
         if self._board:
             if ends := {f"end/{r['task']}": r["value"] for r in self.record["evals"] if _headline(r)}:
                 self._board.add_hparams(hyperparameters(self.record), ends, run_name=".")

@@ -70,7 +70,7 @@ def _rescore_run(folder: Path, result: Rescored) -> None:
     result.runs += 1
     for file in outcome_names(folder):
         name = Path(file).name.removesuffix(".jsonl.gz").rpartition("-")[0]
-        if name not in config["eval_tasks"]:  # those are lm-eval's own verdicts
+        if name not in config["eval_tasks"] or name in tasks.benchmark_names():  # others are lm-eval's own verdicts
             rows = read_outcomes(folder, file, name)
             _rescore_rows(task, rows, outcomes_place(folder, file), name, result)
     if (samples := folder / SAMPLES).is_file():

@@ -2,7 +2,8 @@
 
 base                    `RewardSource`, `SamplingContext`, `score`: the interface, and the rule reward
 factory                 `reward_source_of`: from `--reward` to a reward source
-user_function           a reward of the user's own: copies, one finite number, a time limit
+user_function           a reward of the user's own: copies, finite numbers, a time limit, failures that are counted
+call_forms              how such a function is called: a completion or a round, columns of the data, async
 label_noise             the rule reward with flipped labels
 shaping                 additional terms: format, length, language, steps
 process                 rewards per step by the task's own checker

@@ -31,7 +31,7 @@ from evals.tasks import Problem, Task
 from evals.verification.verifier import Verdict
 from harness.accounting.budget import Budget, Spend
 from harness.accounting.profiler import PhaseProfiler
-from harness.config.rewards import RewardFunction, rule
+from harness.config.rewards import rule
 
 
 @dataclass(frozen=True)
@@ -112,14 +112,11 @@ class SamplingContext(Protocol):
 
 
 class RewardSource:
-    """Where a run's rewards come from: here a function of the verdict.  The base of all others."""
-
-    def __init__(self, function: RewardFunction = rule) -> None:
-        self.function = function
+    """Where a run's rewards come from: here the rule.  The base of all others."""
 
     def rate(self, rollouts: Rollouts, answers: JudgedCompletions) -> tuple[Rollouts, dict[str, float]]:
         """The rollouts with `reward_N` (and rewards of steps where there are any), and metrics to log."""
-        rewards = [float(self.function(p, text, v)) for p, text, v in answers.rows()]
+        rewards = [rule(p, text, v) for p, text, v in answers.rows()]
         device = rollouts.tokens_NS.device
         return replace(rollouts, reward_N=torch.tensor(rewards, dtype=torch.float32, device=device)), {}
 
@@ -154,16 +151,18 @@ def score(
 
     `problems[i]` is the problem of completion i; `ordinal` numbers the first prompt draw.
 
-    A completion that the verifier could not decide is not wrong: its `valid_N` is 0 and it leaves its group.
+    A completion that the verifier could not decide is not wrong: its `valid_N` is 0 and it leaves its group.  So does
+    one that a source could not rate, for which it has set `valid_N` to 0.
     """
     device = rollouts.tokens_NS.device
     verdicts = verify(rollouts, problems, texts, task)
     rollouts, metrics = source.rate(rollouts, JudgedCompletions(problems, texts, verdicts, ordinal))
     keys = [task.key(p, text) for p, text in zip(problems, texts, strict=True)]
     hashed = [int.from_bytes(hashlib.sha256(k.encode()).digest()[:8], "big", signed=True) for k in keys]
+    decided_N = torch.tensor([v.strict != "verifier_error" for v in verdicts], device=device)
     return replace(
         rollouts,
-        valid_N=torch.tensor([v.strict != "verifier_error" for v in verdicts], device=device),
+        valid_N=decided_N if rollouts.valid_N is None else decided_N & rollouts.valid_N,
         solution_id_N=torch.tensor(hashed, dtype=torch.int64, device=device),
     ), JudgedRound(verdicts, metrics)
 

@@ -33,7 +33,8 @@ def _unshaped(experiment: Experiment, policy: LMPolicy, tokenizer: Any) -> Rewar
     if config.reward == "rule":
         return RewardSource()
     if fields is None:
-        return UserReward(config.reward, load_function(config.reward), config.reward_timeout)
+        function = load_function(config.reward)
+        return UserReward(config.reward, function, config.reward_timeout, config.reward_failures)
     from harness.rewards.learned import LearnedReward
     from harness.rewards.reward_model import RewardModel
 

@@ -132,6 +132,7 @@ class ShapedReward(RewardSource):
         values = {name: r.reward_N.new_tensor([TERMS[name](one) for one in seen]) for name in self.weights}
         more_N = sum((self.weights[name] * term_N for name, term_N in values.items()), torch.zeros_like(r.reward_N))
         known_N = torch.tensor([v.strict != "verifier_error" for v in answers.verdicts], device=more_N.device)
+        known_N = known_N if r.valid_N is None else known_N & r.valid_N
         for name, term_N in {ACCURACY: r.reward_N, **values}.items():  # of what stays in its group, as `reward`
             metrics = {**metrics, f"reward/{name}": float(term_N[known_N].mean()) if known_N.any() else 0.0}
         step_reward_NT = r.step_reward_NT

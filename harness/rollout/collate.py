@@ -21,7 +21,7 @@ def sample(
     ordinals: list[int],
 ) -> tuple[Rollouts, list[str]]:
     """G completions of each problem, and their texts; `ordinals` number the draws, for their noise."""
-    prompts = [tokenizer.ids(tokenizer.render(p.prompt), p.id) for p in problems]
+    prompts = [tokenizer.ids(tokenizer.render(p), p.id) for p in problems]
     return complete(sampler, prompts, group_size, sampling, ordinals)
 
 

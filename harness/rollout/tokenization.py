@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any
 
 from transformers.utils import chat_template_utils
 
+from evals.tasks import Problem
 from harness.config.run_config import RunConfig
 
 
@@ -16,13 +17,32 @@ class PromptTokenizer:
     """Prompt text -> token ids, as lm-eval's `hf` model does it: `tokenizer(text)`, without special tokens where
     the text begins with the BOS token already.
 
-    A tokenizer with a chat template gets the prompt as one user turn.  A template that asks for the time is told the
-    beginning of `chat_date`, whenever it asks.
+    A tokenizer with a chat template gets the problem's turns, else its prompt as one user turn; `system_prompt` stands
+    in the place of a system turn.  `template_kwargs` are the template's own variables.  A template that asks for the
+    time is told the beginning of `chat_date`, whenever it asks.
     """
 
-    def __init__(self, tokenizer: Any, context: int, max_new_tokens: int, chat_date: str = RunConfig.chat_date) -> None:
+    @classmethod
+    def of(cls, tokenizer: Any, context: int, config: RunConfig) -> PromptTokenizer:
+        """As a configuration has it."""
+        kwargs = config.chat_template_kwargs
+        return cls(tokenizer, context, config.max_new_tokens, config.chat_date, config.system_prompt, kwargs)
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        context: int,
+        max_new_tokens: int,
+        chat_date: str = RunConfig.chat_date,
+        system_prompt: str = "",
+        template_kwargs: Mapping[str, Any] | None = None,
+    ) -> None:
         self.tokenizer, self.context, self.max_new_tokens = tokenizer, context, max_new_tokens
         self.chat = bool(getattr(tokenizer, "chat_template", None))
+        self.system_prompt, self.template_kwargs = system_prompt, dict(template_kwargs or {})
+        if self.template_kwargs and not self.chat:
+            name = next(iter(self.template_kwargs))
+            raise ValueError(f"chat_template_kwargs.{name}: the model's tokenizer has no chat template")
         self.now = datetime.fromisoformat(chat_date)
         self._check_clock()
 
@@ -35,17 +55,43 @@ class PromptTokenizer:
             if read != f"{self.now:%Y-%m-%d %H:%M}":
                 raise ValueError("chat_date: the chat template reads a clock that this version of transformers hides")
 
-    def render(self, prompt: str) -> str:
-        """Raises ValueError where the model's chat template cannot be applied: it is a program that came with it."""
+    @property
+    def changes_prompts(self) -> bool:
+        """Is what the model reads another text than the problem's prompt?"""
+        return self.chat or bool(self.system_prompt)
+
+    def render(self, problem: Problem | str) -> str:
+        """The text that the model reads of a problem, or of a bare prompt.
+
+        A template that has no system turn (Gemma's) gets that turn's text before the first one of the user.
+        Raises ValueError where the model's chat template cannot be applied: it is a program that came with it.
+        """
+        prompt = problem if isinstance(problem, str) else problem.prompt
         if not self.chat:
-            return prompt
-        turns = [{"role": "user", "content": prompt}]
+            return f"{self.system_prompt}\n\n{prompt}" if self.system_prompt else prompt
+        given = () if isinstance(problem, str) else problem.turns
+        turns = [dict(turn) for turn in given] or [{"role": "user", "content": prompt}]
+        if self.system_prompt:
+            first = {"role": "system", "content": self.system_prompt}
+            turns = [first, *(turns[1:] if turns[0]["role"] == "system" else turns)]
         try:
-            with _clock_at(self.now):
-                return str(self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+            return self._apply(turns)
         except Exception as error:  # whatever it raises, or jinja2 of it
+            if turns[0]["role"] == "system" and len(turns) > 1:
+                folded = {**turns[1], "content": f"{turns[0]['content']}\n\n{turns[1]['content']}"}
+                with suppress(Exception):
+                    return self._apply([folded, *turns[2:]])
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            raise ValueError(f"model: its chat template fails on a single user turn: {reason}") from error
+            what = "a single user turn" if len(turns) == 1 else f"turns of {', '.join(t['role'] for t in turns)}"
+            raise ValueError(f"model: its chat template fails on {what}: {reason}") from error
+
+    def _apply(self, turns: list[dict[str, str]]) -> str:
+        with _clock_at(self.now):
+            return str(
+                self.tokenizer.apply_chat_template(
+                    turns, tokenize=False, add_generation_prompt=True, **self.template_kwargs
+                )
+            )
 
     def encode(self, rendered: str) -> list[int]:
         bos = self.tokenizer.bos_token

@@ -77,7 +77,7 @@ class WrittenSolutions:
     flops: RunFlops
 
     def complete(self, problems: Sequence[Problem], ordinal: int) -> tuple[Rollouts, list[str]]:
-        prompts = [self.tokenizer.ids(self.tokenizer.render(p.prompt), p.id) for p in problems]
+        prompts = [self.tokenizer.ids(self.tokenizer.render(p), p.id) for p in problems]
         texts = [self.task.solution(p) or "" for p in problems]
         rows = [self.tokenizer.solution(text) for text in texts]
         width, device = max(map(len, rows)), self.policy.device

@@ -10,12 +10,14 @@ import math
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from evals import tasks
 from evals.scoring import task_files
 from evals.scoring.scorer import Completion, Decoding, Scores, available, score_direct, with_repeats
+from evals.scoring.stock_tasks import StockTasks, stock_tasks
 from evals.statistics.estimates import wilson
 from evals.tasks import EvalSet, Task
 from harness.accounting.budget import Spend
@@ -49,9 +51,10 @@ class Evaluator:
         seed: int,
         repeated: Mapping[str, int] | None = None,
         keep: str = "all",
+        stock: StockTasks | None = None,
     ) -> None:
         self.sampler, self.tokenizer, self.folder, self.names, self.seed = sampler, tokenizer, folder, list(names), seed
-        self.repeated, self.keep = dict(repeated or {}), keep
+        self.repeated, self.keep, self.stock = dict(repeated or {}), keep, stock
         self.tokens = 0  # generated so far; the meter's, never the budget's
 
     def generate(self, prompts: list[str], decoding: Decoding) -> list[Completion]:
@@ -72,7 +75,7 @@ class Evaluator:
         if available():
             from evals.scoring.lm_eval_bridge import score_lm_eval
 
-            scores = score_lm_eval(self.folder, names, self.generate, outcomes)
+            scores = score_lm_eval(self.folder, names, self.generate, outcomes, stock=self.stock)
         else:
             scores = score_direct(self.folder, names, self.generate, outcomes)
         for name in (name for name in names if name in self.repeated):
@@ -98,6 +101,24 @@ class Evaluator:
         return rows
 
 
+def eval_names(config: RunConfig, eval_sets: Sequence[EvalSet]) -> tuple[list[str], StockTasks]:
+    """The names of the task's sets, then of what lm-eval evaluates; benchmarks are among the task's own sets.
+
+    Raises ValueError where lm-eval is absent or has no such task.
+    """
+    ours = [s.name for s in eval_sets]
+    words = [word for word in config.eval_tasks if word not in tasks.benchmark_names()]
+    if not words:
+        return ours, StockTasks()
+    if not available():
+        raise ValueError("eval_tasks: lm-eval and datasets are not installed here; leave the stock tasks out")
+    from evals.scoring.lm_eval_bridge import check_stock
+
+    stock = stock_tasks(words)
+    check_stock(stock, ours)
+    return [*ours, *stock.names], stock
+
+
 def sets_of(task: Task, config: RunConfig) -> list[EvalSet]:
     """The test sets; while tuning, the selection split and nothing else.  The repeated set, if asked for, is last."""
     if config.eval_split == "test":
@@ -118,8 +139,27 @@ def sets_of(task: Task, config: RunConfig) -> list[EvalSet]:
 Z = 1.959964  # the normal's 97.5 % point
 
 
-def evaluate_checkpoint(config: RunConfig, scorer: str) -> str:
-    """The scores of the model `config.model` on the task's sets, as a table.
+@dataclass(frozen=True)
+class CheckpointScores:
+    """What `harness eval` measured: rows as in a record, and which sets hold a problem several times."""
+
+    model: str
+    task: str
+    rows: list[Any]
+    repeated: Mapping[str, int]
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON has it; `low` and `high` are the 95 % interval of a rate."""
+        rows = []
+        for row in self.rows:
+            rate = "@" in row["metric"] or row["metric"] == "exact_match"
+            low, high = bounds(row, row["task"] in self.repeated) if rate else (None, None)
+            rows.append({**row, "low": low, "high": high})
+        return {"model": self.model, "task": self.task, "rows": rows}
+
+
+def evaluate_checkpoint(config: RunConfig, scorer: str) -> CheckpointScores:
+    """The scores of the model `config.model` on the task's sets.
 
     `scorer` is `ours` (our engine, through lm-eval where installed) or `hf` (lm-eval's own model).  Raises ValueError,
     one line, on an unknown scorer, task or set, and on a prompt that leaves no room for a completion.
@@ -131,14 +171,14 @@ def evaluate_checkpoint(config: RunConfig, scorer: str) -> str:
     eval_sets = sets_of(task, config)
     device = pick_device(config.device)
     model, hf_tokenizer, _ = load_model(config.model, config.dtype)
-    tokenizer = PromptTokenizer(hf_tokenizer, context_of(model), config.max_new_tokens, config.chat_date)
+    tokenizer = PromptTokenizer.of(hf_tokenizer, context_of(model), config)
     for s in eval_sets:
         for p in s.problems:
-            tokenizer.ids(tokenizer.render(p.prompt), s.name)
-    names = [s.name for s in eval_sets] + list(config.eval_tasks)
+            tokenizer.ids(tokenizer.render(p), s.name)
+    names, stock = eval_names(config, eval_sets)
     repeated = {s.name: s.samples for s in eval_sets if s.samples > 1}
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as whole:
-        render = tokenizer.render if tokenizer.chat else None
+        render = tokenizer.render if tokenizer.changes_prompts else None
         task_files.write(task.spec(), eval_sets, folder, config.max_new_tokens, render)
         if scorer == "hf":
             from evals.scoring.lm_eval_bridge import score_hf
@@ -155,20 +195,12 @@ def evaluate_checkpoint(config: RunConfig, scorer: str) -> str:
         else:
             placed = accelerator(device, config.dtype)
             sampler = Sampler(placed.prepare(model), hf_tokenizer, config.rollout_batch_size, placed.autocast)
-            rows = Evaluator(sampler, tokenizer, Path(folder), names, config.seed, repeated).scores(ENDS[-1]).rows
-    return table(rows, repeated)
-
-
-def table(rows: list[Any], repeated: Mapping[str, int]) -> str:
-    """One line per number, with its 95 % interval: Wilson's, or over problems where each was sampled several times."""
-    lines = [f"{'task':<24}{'filter':<20}{'metric':<16}{'value':>8}   {'95 %':<16}{'n':>6}  scorer"]
-    for r in rows:
-        interval = ""
-        if "@" in r["metric"] or r["metric"] == "exact_match":
-            interval = "{:.3f}..{:.3f}".format(*bounds(r, r["task"] in repeated))
-        name = f"{r['task']:<24}{r['filter']:<20}{r['metric']:<16}"
-        lines.append(f"{name}{r['value']:>8.3f}   {interval:<16}{r['n']:>6}  {r['scorer']}")
-    return "\n".join(lines)
+            rows = (
+                Evaluator(sampler, tokenizer, Path(folder), names, config.seed, repeated, stock=stock)
+                .scores(ENDS[-1])
+                .rows
+            )
+    return CheckpointScores(config.model, task.name, rows, repeated)
 
 
 def bounds(row: Any, repeated: bool) -> tuple[float, float]:

@@ -150,6 +150,8 @@ def warnings(history: Sequence[dict[str, float]], exact: bool) -> list[str]:
             lines.append(f"{now[name]:.0%} of completions are {what} (at the start {first[name]:.0%})")
     if now.get("kl", 0.0) > 10.0:
         lines.append(f"KL to the reference is {now['kl']:.1f} nats per token: the policy diverges; lower lr")
+    if now.get("reward/failed", 0) > 0:
+        lines.append(f"the reward failed on {now['reward/failed']:.1%} of completions; they leave their groups")
     if now["verifier_error"] > 0:
         lines.append(f"the verifier failed on {now['verifier_error']:.1%} of completions; they leave their groups")
     return lines

@@ -15,9 +15,11 @@ from harness.models.adapters.folders import base_identity, plain_copy
 from harness.models.adapters.folders import save as save_adapter
 from harness.models.loading import save_model
 from harness.records.io import utc_now
-from harness.records.recorder import Recorder
+from harness.records.recorder import Recorder, hyperparameters
 from harness.records.runs import raw_record
 from harness.records.schema import EvaluationRow, MemoryPart, MemoryTable, Record
+from harness.records.sharing.model_card import write_card
+from harness.records.sharing.trackers import Trackers
 from harness.training import checkpoint
 from harness.training.interrupt import Interrupt
 from harness.training.memory_check import probe
@@ -61,6 +63,8 @@ def execute(run: PreparedRun, listener: RunListener) -> Record:
             _rounds(run, recorder, listener, interrupt)
             _export(run)
             run.record["status"] = "finished"
+            _settle(run)
+            write_card(run.folder / "checkpoints" / "final", run.record)
         except KeyboardInterrupt:
             run.record["status"], run.record["reason"] = "interrupted", f"interrupted by {interrupt.by}"
             if interrupt.whole:
@@ -87,7 +91,8 @@ def started_at(folder: Path) -> str:
 
 def _begin(run: PreparedRun, recorder: Recorder, listener: RunListener) -> None:
     """The evaluation sets as files, the first state of the record, and what the user should know."""
-    render = run.trainer.tokenizer.render if run.trainer.tokenizer.chat else None
+    tokenizer = run.trainer.tokenizer
+    render = tokenizer.render if tokenizer.changes_prompts else None
     folder = run.folder / "tasks"
     shutil.rmtree(folder / "__pycache__", ignore_errors=True)  # of a folder from elsewhere: lm-eval would run it
     task_files.write(run.trainer.task.spec(), run.eval_sets, folder, run.config.max_new_tokens, render)
@@ -95,6 +100,10 @@ def _begin(run: PreparedRun, recorder: Recorder, listener: RunListener) -> None:
     listener.start(title(run))
     for notice in run.notices:
         listener.message(notice)
+    if run.config.track:
+        trackers = Trackers(run.config.track, run.config.track_project, run.folder, listener.message)
+        trackers.start(hyperparameters(run.record), resumed=run.config.resume)
+        recorder.trackers = trackers
 
 
 def _checkpoint(run: PreparedRun) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 
-from evals.scoring.scorer import available
 from evals.tasks import EvalSet, Problem, train_problems
 from harness.accounting.budget import Spend, sampling_budget
 from harness.accounting.flops import FlopsModel, RunFlops
@@ -35,6 +34,7 @@ from harness.records.fingerprint import config_sha256
 from harness.records.io import sha256
 from harness.records.runs import has_record
 from harness.records.schema import SCHEMA, EnvironmentTable, Record
+from harness.records.sharing.trackers import check_trackers
 from harness.rewards.base import RewardSource
 from harness.rewards.factory import reward_model_fingerprint, reward_source_of
 from harness.rollout.prompts import PromptStream
@@ -49,7 +49,7 @@ from harness.training.completions import (
     group_bound,
     with_solutions,
 )
-from harness.training.evaluation import Evaluator, sets_of
+from harness.training.evaluation import Evaluator, eval_names, sets_of
 from harness.training.iterations import Iterations
 from harness.training.offline import OfflineLoop
 from harness.training.resume.inputs import hash_inputs
@@ -76,6 +76,7 @@ class PreparedRun:
 
 def prepare(config: RunConfig) -> PreparedRun:
     """Raises ValueError, one line, on anything the user got wrong; touches no file."""
+    check_trackers(config.track)
     experiment = resolve_experiment(config)
     schedule, task = experiment.schedule, experiment.task
     folder = run_folder(config, task.name)
@@ -86,14 +87,14 @@ def prepare(config: RunConfig) -> PreparedRun:
     model, hf_tokenizer, identity = load_model(config.model, config.dtype, loaded, merge=not adapted, options=options)
     if hf_tokenizer.eos_token_id is None:
         raise ValueError(f"model: the tokenizer of '{config.model}' has no end token")
-    tokenizer = PromptTokenizer(hf_tokenizer, context_of(model), config.max_new_tokens, config.chat_date)
+    tokenizer = PromptTokenizer.of(hf_tokenizer, context_of(model), config)
     problems, eval_sets, left_out = train_problems(task, config.seed), sets_of(task, config), list[str]()
     if schedule.source == "dataset":
         problems, left_out = with_solutions(task, problems, tokenizer)
     if experiment.reward_model:
         check_problem_count(config, experiment.reward_model, len(problems))
-    read = {"the training problems": read_prompts(tokenizer, task.name, (p.prompt for p in problems))}
-    read |= {s.name: read_prompts(tokenizer, s.name, (p.prompt for p in s.problems)) for s in eval_sets}
+    read = {"the training problems": read_prompts(tokenizer, task.name, problems)}
+    read |= {s.name: read_prompts(tokenizer, s.name, s.problems) for s in eval_sets}
     longest = read["the training problems"][0]
 
     policy = policy_of(experiment, device, model)
@@ -101,14 +102,15 @@ def prepare(config: RunConfig) -> PreparedRun:
     sampler = Sampler(
         policy.lm.model, hf_tokenizer, config.rollout_batch_size, policy.accelerator.autocast, shared_head
     )
-    prompts = [tokenizer.ids(tokenizer.render(p.prompt)) for p in problems[:CHECKED]]
+    prompts = [tokenizer.ids(tokenizer.render(p)) for p in problems[:CHECKED]]
     checked = self_check(policy, sampler, prompts, max(n for n, _ in read.values()) + config.max_new_tokens)
     trainer = build_trainer(experiment, policy, sampler, tokenizer, problems, longest)
     trainer.checks.update({f"self_check_{name}": gap for name, gap in checked.gaps.items()})
     loop = OfflineLoop(trainer) if schedule.source == "initial" else trainer
-    names, repeated = eval_names(config, eval_sets), {s.name: s.samples for s in eval_sets if s.samples > 1}
+    names, stock = eval_names(config, eval_sets)
+    repeated = {s.name: s.samples for s in eval_sets if s.samples > 1}
     evaluator = Evaluator(
-        trainer.sampler, tokenizer, folder / "tasks", names, config.seed, repeated, config.keep_outcomes
+        trainer.sampler, tokenizer, folder / "tasks", names, config.seed, repeated, config.keep_outcomes, stock
     )
     record = new_record(experiment, identity, eval_sets, str(trainer.policy.device))
     record["environment"]["inputs"] = hash_inputs(
@@ -224,18 +226,6 @@ def flops_of(policy: LMPolicy, source: RewardSource, reference: bool) -> RunFlop
     return RunFlops(model, kept if reference else None, critic, reward_models[0] if reward_models else None)
 
 
-def eval_names(config: RunConfig, eval_sets: list[EvalSet]) -> list[str]:
-    """The task's sets, then lm-eval's stock tasks.  Raises ValueError where lm-eval is absent or has no such task."""
-    ours = [s.name for s in eval_sets]
-    if config.eval_tasks:
-        if not available():
-            raise ValueError("eval_tasks: lm-eval and datasets are not installed here; leave the stock tasks out")
-        from evals.scoring.lm_eval_bridge import check_stock
-
-        check_stock(config.eval_tasks, ours)
-    return [*ours, *config.eval_tasks]
-
-
 def run_folder(config: RunConfig, task: str) -> Path:
     """OUT/NAME.  A name that the user gave must be free; the default name is numbered if taken."""
     out = Path(config.out)
@@ -259,12 +249,12 @@ def check_free(folder: Path) -> None:
         raise ValueError(f"name: {folder} already holds another run; choose another --name, or --resume it")
 
 
-def read_prompts(tokenizer: PromptTokenizer, name: str, prompts: Iterator[str]) -> tuple[int, str]:
+def read_prompts(tokenizer: PromptTokenizer, name: str, problems: Sequence[Problem]) -> tuple[int, str]:
     """(tokens of the longest, sha256 of all their ids).  Raises ValueError, naming the set, where a prompt leaves no
     room for a completion."""
     longest, digest = 0, hashlib.sha256()
-    for prompt in prompts:
-        ids = tokenizer.ids(tokenizer.render(prompt), name)
+    for problem in problems:
+        ids = tokenizer.ids(tokenizer.render(problem), name)
         longest = max(longest, len(ids))
         digest.update(f"{ids}\n".encode())
     return longest, digest.hexdigest()

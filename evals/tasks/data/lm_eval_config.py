@@ -23,7 +23,8 @@ import jinja2
 import yaml
 from jinja2.sandbox import SandboxedEnvironment
 
-from evals.tasks.data.loading import DataError, Row, read_hub, read_rows
+from evals.tasks.data.files import DataError, Row, read_rows
+from evals.tasks.data.sources import read_hub
 
 FILES = ("json", "parquet")  # dataset_path that means: the files of data_files
 # Keys that change a score by lm-eval and no training task: verification is the project's own.
@@ -78,7 +79,7 @@ class LMEvalConfig:
         if (folder := self._found(self.dataset)).is_dir():
             return str(folder), read_rows(folder, split, self.dataset_name)
         source = ", ".join(part for part in (self.dataset, self.dataset_name, split) if part)
-        return source, read_hub(self.dataset, self.dataset_name, split)
+        return source, read_hub(self.dataset, self.dataset_name, split).rows
 
     def rendered(self, row: Row, source: str) -> tuple[str, str]:
         """(prompt, target) of a row.  Raises DataError naming source, row and key."""

@@ -52,7 +52,7 @@ def trainer_of(job: Job, scratch: str) -> Any:
     task, problems = material(job)
     tokenizer = AutoTokenizer.from_pretrained(job.folder, trust_remote_code=False)
     render = PromptTokenizer(tokenizer, 10**9, job.max_new_tokens).render
-    rows = [{"prompt": render(p.prompt), "problem": k} for k, p in enumerate(problems)]
+    rows = [{"prompt": render(p), "problem": k} for k, p in enumerate(problems)]
     ends = [] if job.forced else [tokenizer.eos_token_id]
     rewards: Any = reward_function(task, problems, load_function(config_of(job).reward), ends)
     trainer: Any = GRPOTrainer(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -34,6 +35,8 @@ def hash_inputs(
     config, inputs = experiment.config, {"training problems": problems_sha256(problems)}
     inputs |= {f"evaluation set {s.name}": problems_sha256(s.problems) for s in eval_sets}
     inputs |= {f"prompts of {name}, as the model reads them": digest for name, digest in prompts.items()}
+    if (reward := config.reward.rpartition(":")[0]).endswith(".py") and (rows := rows_sha256(problems, Path(reward))):
+        inputs["columns of the training problems"] = rows
     own = {"algorithm": config.algo_name, "task": config.task_name, "reward": config.reward.rpartition(":")[0]}
     inputs |= {f"{what} {file}": source_sha256(Path(file)) for what, file in own.items() if file.endswith(".py")}
     named = experiment.reward_model.name if experiment.reward_model else None
@@ -51,6 +54,27 @@ def problems_sha256(problems: Sequence[Problem]) -> str:
     for p in problems:
         digest.update(json.dumps([p.id, p.prompt, p.gold, p.source], sort_keys=True, default=repr).encode() + b"\n")
     return digest.hexdigest()
+
+
+def rows_sha256(problems: Sequence[Problem], reward: Path) -> str:
+    """Of the columns of their data rows that a user's reward may read, in their order; "" where it reads none.
+
+    It may read all where its file has the word `row` or takes `**columns`, else those that it names.
+    """
+    source = reward.read_text(encoding="utf-8")
+    every = re.search(r"\brow\b|\*\*", source) is not None
+    columns = {name for p in problems for name in p.row}
+    read = {name for name in columns if every or re.search(rf"\b{re.escape(str(name))}\b", source)}
+    digest = hashlib.sha256()
+    for p in problems:
+        row = {name: value for name, value in p.row.items() if name in read}
+        digest.update(json.dumps(row, sort_keys=True, default=_no_address).encode() + b"\n")
+    return digest.hexdigest() if read else ""
+
+
+def _no_address(value: object) -> str:
+    """An object's text, without where it lay in memory."""
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))
 
 
 def files_sha256(folder: Path) -> str:

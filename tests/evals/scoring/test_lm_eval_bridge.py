@@ -177,7 +177,7 @@ def stock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "choice.yaml").write_text(STOCK.format(task="choice") + CHOICE)
     (folder / "data.py").write_text(DATA)
     manager = bridge.TaskManager(include_path=str(folder), include_defaults=False)
-    monkeypatch.setattr(bridge, "_stock_manager", lambda: manager)
+    monkeypatch.setattr(bridge, "_stock_manager", lambda *where: manager)
 
 
 @pytest.mark.usefixtures("stock")
@@ -220,7 +220,7 @@ def test_likelihoods_only_where_given(tmp_path: Path) -> None:
 
     rows = bridge.score_lm_eval(tmp_path / "ours", ["choice"], scripted, loglikelihood=prefers_two).rows
     assert [(r["metric"], r["filter"], r["value"]) for r in rows][0] == ("acc", "none", 0.25)
-    with pytest.raises(ValueError, match="no task nope: neither one of a_words_t1, b_words nor"):
+    with pytest.raises(ValueError, match="no task nope: neither one of a_words_t1, b_words, a benchmark"):
         bridge.score_lm_eval(tmp_path / "ours", ["nope"], scripted)
 
 

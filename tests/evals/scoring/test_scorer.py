@@ -107,7 +107,7 @@ def test_rows_and_outcomes(tmp_path: Path) -> None:
 
 
 def test_rendered_prompts_reach_the_model_and_plain_ones_the_verifier(tmp_path: Path) -> None:
-    write(tmp_path, render=lambda prompt: f"[{prompt}]")
+    write(tmp_path, render=lambda problem: f"[{problem.prompt}]")
     file = task_files.read(tmp_path, "tiny")
     assert file.prompts[0] == "[0+1=]" and file.problems[0] == Problem("id0", "0+1=", "1", ["is", 0])
     assert scorer.score_direct(tmp_path, ["tiny"], scripted).rows[0]["value"] == 0.25

@@ -53,7 +53,7 @@ def test_problems_are_the_rendered_rows(folder: Path) -> None:
     assert len(problems) == 40 and {p.gold for p in problems} == {str(n + 2) for n in range(40)}
     first = next(p for p in problems if p.gold == "2")
     assert first.prompt == "Question: 0 + 2\nAnswer: ", "spaces and all"
-    assert task.solution(first) == " 2"
+    assert task.solution(first) == " 2" and first.row == TRAIN[0]
     greedy, sampled = task.eval_sets()
     assert (greedy.name, sampled.name, sampled.temperature) == ("harness_sums", "harness_sums_t1", 1.0)
     assert [p.gold for p in greedy.problems] == ["3", "4", "5", "6"]

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from evals.tasks.data.files import DataError, read_rows
 from evals.tasks.data.identity import canonical, problem_id
-from evals.tasks.data.loading import DataError, problems_from, read_hub, read_rows
+from evals.tasks.data.loading import problems_from
+from evals.tasks.data.prompts import present
+from evals.tasks.data.sources import read_hub
 
 APPLES = {"question": "Ann has 3 apples and buys 4. How many?", "answer": "3+4=<<3+4=7>>7 apples.\n#### 7"}
 PENS = {"question": "Bo has 12 pens and loses 5. How many?", "answer": "12-5=<<12-5=7>>7\n#### 7"}
@@ -110,9 +113,8 @@ def test_templates_that_are_wrong(tmp_path, template):
 def test_the_prompt_is_filled_in_and_nothing_else_is():
     rows = [(1, {"question": "What is {x}?", "answer": "1"})]
     prompt = "Q: {question}\nUse \\boxed{}.\nA:"
-    assert problems_from(rows, "question", "answer", "f", prompt).problems[0].prompt == (
-        "Q: What is {x}?\nUse \\boxed{}.\nA:"
-    )
+    loaded = problems_from(rows, "question", "answer", "f", lambda text, turns: present(text, turns, prompt, "hash"))
+    assert loaded.problems[0].prompt == "Q: What is {x}?\nUse \\boxed{}.\nA:"
 
 
 # ---------------------------------------------------------------- folders
@@ -143,7 +145,7 @@ def test_a_folder_with_one_file_needs_no_split_name_unless_it_names_another(tmp_
     jsonl(tmp_path / "two/train.jsonl", [APPLES])
     refused(lambda: read_rows(tmp_path / "two", "test"), "no file is named test*", "train.jsonl")
     (tmp_path / "none").mkdir()
-    refused(lambda: read_rows(tmp_path / "none"), "none of .jsonl, .json, .parquet")
+    refused(lambda: read_rows(tmp_path / "none"), "none of .jsonl, .json, .csv, .tsv, .parquet")
 
 
 def test_what_save_to_disk_wrote(tmp_path):
@@ -167,8 +169,10 @@ def test_files_that_cannot_be_read(tmp_path):
     refused(lambda: read_rows(tmp_path / "gone.jsonl"), "gone.jsonl: no such file or folder")
     (tmp_path / "empty.jsonl").write_text("\n \n")
     refused(lambda: read_rows(tmp_path / "empty.jsonl"), "empty.jsonl: the file is empty")
+    (tmp_path / "a.xml").write_text("<a/>")
+    refused(lambda: read_rows(tmp_path / "a.xml"), "cannot read .xml", ".jsonl, .json, .csv, .tsv, .parquet")
     (tmp_path / "a.csv").write_text("question,answer\n")
-    refused(lambda: read_rows(tmp_path / "a.csv"), "cannot read .csv", ".jsonl, .json, .parquet")
+    refused(lambda: read_rows(tmp_path / "a.csv"), "a.csv: the file is empty; expected rows")
     (tmp_path / "bytes.jsonl").write_bytes(b"\xff\xfe{\x00")
     refused(lambda: read_rows(tmp_path / "bytes.jsonl"), "bytes.jsonl: not UTF-8 text")
     (tmp_path / "a.parquet").write_text("no")
@@ -217,7 +221,7 @@ def test_gold_forms(answer, gold):
 
 
 def test_rows_of_no_use_are_counted_and_named_and_the_rest_is_kept():
-    answers = ["7", "I do not know", "", None, "####", ["7"], float("nan")]
+    answers = ["7", "I do not know", "", None, "####", [{"a": "7"}], float("nan")]
     rows = [(n, {"question": f"question {n}", "answer": a}) for n, a in enumerate(answers, 1)]
     rows.append((8, {"question": " ?! ", "answer": "7"}))
     loaded = problems_from(rows, "question", "answer", "a.jsonl")
@@ -228,6 +232,12 @@ def test_rows_of_no_use_are_counted_and_named_and_the_rest_is_kept():
     assert why[4] == why[7] == "column 'answer' is empty"
     assert why[8] == "the question is empty"
     refused(lambda: problems_from(rows[1:], "question", "answer", "a.jsonl"), "a.jsonl: no usable row of 7", "2: ")
+
+
+def test_an_answer_may_be_a_list():
+    """OlympiadBench has them, of one or of several."""
+    rows = [(1, {"question": "x?", "answer": ["7"]}), (2, {"question": "y?", "answer": ["1", "2"]})]
+    assert [p.gold for p in problems_from(rows, "question", "answer", "f").problems] == ["7", "1, 2"]
 
 
 def test_repeated_problems_are_dropped_and_contradictions_are_named():
@@ -280,9 +290,9 @@ def test_the_hub_is_asked_for_the_split_and_refusals_are_one_line(monkeypatch):
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     monkeypatch.setattr(socket, "getaddrinfo", lambda *a: [1])
-    assert read_hub("a/b", "main", "train", "abc") == [(1, APPLES)]
+    assert read_hub("a/b", "main", "train", "abc").rows == [(1, APPLES)]
     assert asked == [(("a/b", "main"), {"split": "train", "revision": "abc"})]
-    refused(lambda: read_hub("a/b", "", "dev"), "a/b, default, dev: Unknown split")
+    refused(lambda: read_hub("a/b", "", "dev"), "a/b, default, dev: Unknown split", '["train"]')
 
 
 def test_importing_stays_light():
@@ -290,3 +300,44 @@ def test_importing_stays_light():
     root = Path(__file__).parents[3]
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
     assert not {"torch", "transformers", "datasets", "pyarrow", "pandas", "lm_eval"} & set(done.stdout.split())
+
+
+# ---------------------------------------------------------------- CSV
+
+CSVS = {
+    "commas": ("a.csv", "question,answer\n1+1?,2\n2+2?,4\n", [2, 3]),
+    "quotes, commas and line ends in a cell": ("a.csv", 'question,answer\n"1+1,\n""so""?",2\n2+2?,4\n', [2, 4]),
+    "semicolons": ("a.csv", "question;answer\r\n1+1,5?;2\r\n2+2?;4\r\n", [2, 3]),
+    "tabs": ("a.tsv", "question\tanswer\n1+1,5?\t2\n2+2?\t4", [2, 3]),
+    "a byte order mark, and an empty line": ("a.csv", "\ufeffquestion, answer\n1+1?,2\n\n2+2?,4\n", [2, 4]),
+}
+
+
+@pytest.mark.parametrize("case", CSVS)
+def test_csv_as_programs_write_it(case, tmp_path):
+    name, text, lines = CSVS[case]
+    (tmp_path / name).write_bytes(text.encode())
+    rows = read_rows(tmp_path / name)
+    assert [n for n, _ in rows] == lines and [r["answer"] for _, r in rows] == ["2", "4"]
+    assert rows[1][1]["question"] == "2+2?"
+
+
+BAD_CSVS = {
+    "a cell too many": ("question,answer\n1+1?,2\n1,2,3\n", "a.csv:3: 3 cells, and the header has 2: question, answer"),
+    "a cell too few": ("question,answer\n1+1?\n", "a.csv:2: 1 cells"),
+    "a quote that never ends": ('question,answer\n"1+1?,2\n', "a.csv:2: not valid CSV"),
+    "two columns of a name": ("a,a\n1,2\n", "a.csv:1: two columns are called 'a'"),
+    "no rows": ("", "a.csv: the file is empty; expected rows"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_CSVS)
+def test_csv_that_is_none_is_named_with_its_line(case, tmp_path):
+    text, message = BAD_CSVS[case]
+    (tmp_path / "a.csv").write_text(text)
+    refused(lambda: read_rows(tmp_path / "a.csv"), message)
+
+
+def test_a_cell_of_a_csv_may_be_long(tmp_path):
+    (tmp_path / "a.csv").write_text(f"question,answer\n{'x' * 200_000},2\n")
+    assert len(read_rows(tmp_path / "a.csv")[0][1]["question"]) == 200_000

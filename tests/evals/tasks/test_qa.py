@@ -1,17 +1,21 @@
 """The tasks over files: which problems end up where, and how a completion is verified and compared."""
 
+import csv
 import dataclasses
 import importlib
 import json
+from pathlib import Path
 
 import pytest
 
 from evals import tasks
 from evals.scoring import task_files
 from evals.tasks import Problem
-from evals.tasks.data.loading import DataError
+from evals.tasks.data.equations import equations
+from evals.tasks.data.files import DataError
+from evals.tasks.data.sources import Read
 from evals.tasks.harness_gsm8k import HarnessGSM8K
-from evals.tasks.qa import QuestionAnswer, equations
+from evals.tasks.qa import QuestionAnswer
 
 
 def gsm(n):
@@ -108,14 +112,14 @@ def test_a_folder_gives_both_splits(files, tmp_path):
 
 
 def test_reports_name_what_was_skipped_and_only_what_was_read(files, tmp_path):
-    bad = jsonl(tmp_path / "bad.jsonl", [gsm(1), {"question": "why?", "answer": "because"}, gsm(1)])
+    bad = jsonl(tmp_path / "bad.jsonl", [gsm(1), {"question": "why?", "answer": "because"}, gsm(1), gsm(2)])
     task = QuestionAnswer(train_file=bad, eval_files=files["eval_files"], selection_percent=0)
     assert task.reports() == {}
     task.eval_sets()
-    assert set(task.reports()) == {"svamp"}
+    assert set(task.reports()) == {"svamp", "train"}  # of which the test set is held out
     assert len(task.train(0)) == 1 and task.selection() == []
     report = task.reports()["train"]
-    assert (report.rows, len(report.problems), report.duplicates, report.skipped[0][0]) == (3, 1, 1, 2)
+    assert (report.rows, len(report.problems), report.duplicates, report.skipped[0][0]) == (4, 2, 1, 2)
 
 
 def test_nothing_left_to_train_on_says_why(files):
@@ -127,8 +131,10 @@ def test_missing_files_are_named_when_they_are_asked_for(tmp_path):
     task = QuestionAnswer(train_file=str(tmp_path / "gone.jsonl"))  # making it reads nothing
     with pytest.raises(DataError, match="gone.jsonl: no such file"):
         task.train(0)
-    with pytest.raises(DataError, match="--test-file or --eval-file"):
+    with pytest.raises(DataError, match="gone.jsonl: no such file"):
         task.eval_sets()
+    with pytest.raises(DataError, match="--test-file or --eval-file"):
+        QuestionAnswer().eval_sets()
     with pytest.raises(DataError, match="--train-file"):
         QuestionAnswer().train(0)
 
@@ -136,16 +142,18 @@ def test_missing_files_are_named_when_they_are_asked_for(tmp_path):
 def test_the_hub_is_asked_only_where_no_file_is_given(monkeypatch, files):
     asked = []
 
-    def read_hub(*place):
-        asked.append(place)
-        return [(n, gsm(n)) for n in (range(1, 60) if place[2] == "train" else range(50, 70))]
+    def read_hub(name, config, split, revision):
+        asked.append((name, config, split, revision))
+        rows = [(n, gsm(n)) for n in (range(1, 60) if split == "train" else range(50, 70))]
+        return Read(f"{name}, {config}, {split}", rows, "c" * 40)
 
-    monkeypatch.setattr("evals.tasks.qa.read_hub", read_hub)
+    monkeypatch.setattr("evals.tasks.data.sources.read_hub", read_hub)
     task = HarnessGSM8K(eval_files=files["eval_files"])
     assert asked == []
     assert len(task.train(0)) + len(task.selection()) == 49 and task.overlap == 10
     assert sorted(asked) == [("openai/gsm8k", "main", "test", ""), ("openai/gsm8k", "main", "train", "")]
     assert task.reports()["test"].source == "openai/gsm8k, main, test"
+    assert f"openai/gsm8k, main, test: commit {'c' * 40}" in task.notices()
     HarnessGSM8K(**files).train(0)
     assert len(asked) == 2
 
@@ -199,7 +207,8 @@ def test_the_spec_rebuilds_the_same_verifier_without_the_data(files):
     assert (again.format, again.stop, again.prompt_template) == ("boxed", ("Q:",), "{question} =")
     problem = task.eval_sets()[0].problems[0]
     assert again.verify(problem, "\\boxed{600}", True) == task.verify(problem, "\\boxed{600}", True)
-    assert json.loads(json.dumps(dataclasses.asdict(problem))) == dataclasses.asdict(problem)
+    plain = {k: v for k, v in dataclasses.asdict(problem).items() if k != "turns"}
+    assert json.loads(json.dumps(plain)) == plain
 
 
 def test_keys_tell_solutions_apart_by_their_equations():
@@ -264,3 +273,128 @@ def test_whether_a_calculation_is_an_answer(task, format, outcome):
     assert task(format=format, worked_out=True).verify(problem, text, True).strict == "wrong"
     rebuilt = task_files.build(task(format=format, worked_out=False).spec())
     assert rebuilt.verify(problem, text, True).strict == "correct"
+
+
+# ---------------------------------------------------------------- data as people have it
+
+
+def write_csv(path: Path, rows: list[dict[str, str]]) -> str:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    return str(path)
+
+
+def test_a_training_file_alone_holds_out_a_test_set(tmp_path):
+    file = write_csv(tmp_path / "all.csv", [gsm(n) for n in range(1, 101)])
+    task = QuestionAnswer(train_file=file, selection_percent=0)
+    greedy, sampled = task.eval_sets()
+    assert [s.name for s in (greedy, sampled)] == ["qa", "qa_t1"] and greedy.problems == sampled.problems
+    test, train = {p.id for p in greedy.problems}, {p.id for p in task.train()}
+    assert (len(test), len(train), test & train, task.overlap) == (10, 90, set(), 0)
+    (said,) = task.notices()
+    assert said == (
+        f"{file}: no test set is given: 10 of 100 problems are held out as one (task.test_percent=10, task.test_seed=0)"
+    )
+    other = QuestionAnswer(train_file=file, test_seed=1, test_percent=20)
+    assert len(other.eval_sets()[0].problems) == 20 and {p.id for p in other.eval_sets()[0].problems} != test
+    turned = QuestionAnswer(train_file=write_csv(tmp_path / "b.csv", [gsm(n) for n in range(100, 0, -1)]))
+    assert {p.id for p in turned.eval_sets()[0].problems} == test  # whatever the order of the rows
+
+
+def test_a_folder_without_a_test_split_holds_one_out_and_a_wrong_file_does_not(tmp_path):
+    jsonl(tmp_path / "train.jsonl", [gsm(n) for n in range(1, 21)])
+    assert len(QuestionAnswer(train_file=str(tmp_path)).eval_sets()[0].problems) == 2
+    with pytest.raises(DataError, match="gone.csv: no such file"):
+        QuestionAnswer(train_file=str(tmp_path), test_file="gone.csv").eval_sets()
+
+
+def test_the_test_file_may_have_columns_of_its_own(tmp_path):
+    train = jsonl(tmp_path / "a.jsonl", [{"q": f"{n}+1?", "a": str(n + 1)} for n in range(9)])
+    test = jsonl(tmp_path / "b.jsonl", [{"frage": "9+1?", "antwort": "10"}])
+    own = {"train_file": train, "test_file": test, "question": "q", "answer": "a"}
+    with pytest.raises(DataError, match="no column 'q'; the columns are frage, antwort"):
+        QuestionAnswer(**own).eval_sets()
+    task = QuestionAnswer(**own, test_question="frage", test_answer="antwort")
+    assert [p.gold for p in task.eval_sets()[0].problems] == ["10"] and len(task.train()) + len(task.selection()) == 9
+
+
+def test_columns_that_nobody_named_are_found_and_said(tmp_path):
+    file = jsonl(tmp_path / "math.jsonl", [{"problem": f"{n}+1?", "answer": str(n + 1), "level": n} for n in range(20)])
+    task = QuestionAnswer(train_file=file)
+    assert task.train()[0].row.keys() == {"problem", "answer", "level"}
+    assert any("read columns 'problem' and 'answer'" in line for line in task.notices())
+    with pytest.raises(DataError, match="no column 'frage'"):
+        QuestionAnswer(train_file=file, question="frage").train()
+
+
+TURNS = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "2+2?"}]
+TOLD = [*TURNS, {"role": "assistant", "content": "It is \\boxed{4}."}]
+
+
+@pytest.mark.parametrize(
+    ("row", "columns"),
+    [
+        ({"prompt": TURNS, "answer": "4"}, {}),
+        ({"messages": TOLD}, {}),
+        ({"talk": TOLD}, {"question": "talk", "answer": "talk"}),
+        ({"prompt": TURNS, "reward_model": {"ground_truth": "4", "style": "rule"}}, {}),
+    ],
+)
+def test_a_conversation_is_a_prompt(row, columns, tmp_path):
+    task = QuestionAnswer(test_file=jsonl(tmp_path / "c.jsonl", [row]), format="boxed", **columns)
+    (problem,) = task.eval_sets()[0].problems
+    assert list(problem.turns) == TURNS and problem.gold == "4"
+    assert problem.prompt == "Be brief.\n\n2+2?"  # what a model without a chat template reads
+    again = QuestionAnswer(test_file=jsonl(tmp_path / "c.jsonl", [row]), instruction="Solve {question}", **columns)
+    assert [t["content"] for t in again.eval_sets()[0].problems[0].turns] == ["Be brief.", "Solve 2+2?"]
+
+
+def test_behind_a_chat_template_the_question_stands_bare(files):
+    problem = QuestionAnswer(test_file=files["test_file"], format="boxed").eval_sets()[0].problems[0]
+    system, user = problem.turns
+    assert user == {"role": "user", "content": problem.source["question"]}
+    assert system["role"] == "system" and "\\boxed{}" in system["content"] and system["content"] in problem.prompt
+    own = QuestionAnswer(test_file=files["test_file"], instruction="So: {question}").eval_sets()[0].problems[0]
+    assert [dict(t) for t in own.turns] == [{"role": "user", "content": own.prompt}]
+
+
+def test_examples_stand_before_every_prompt_and_are_not_trained_on(tmp_path):
+    train = jsonl(tmp_path / "train.jsonl", [gsm(n) for n in range(1, 41)])
+    test = jsonl(tmp_path / "test.jsonl", [gsm(50)])
+    task = QuestionAnswer(train_file=train, test_file=test, examples=2, selection_percent=0)
+    (problem,) = task.eval_sets()[0].problems
+    plain = QuestionAnswer(train_file=train, test_file=test).eval_sets()[0].problems[0]
+    assert problem.prompt.endswith("\n\n" + plain.prompt) and problem.prompt.count("Question:") == 3
+    assert [t["role"] for t in problem.turns] == ["system", "user", "assistant", "user", "assistant", "user"]
+    assert problem.turns[2]["content"].endswith(f"#### {problem.turns[2]['content'].rpartition(' ')[2]}")
+    shown = {t["content"] for t in problem.turns if t["role"] == "user"}
+    assert len(task.train()) == 38 and not shown & {p.source["question"] for p in task.train()}
+    assert all(p.prompt.startswith(problem.prompt[: -len(plain.prompt)]) for p in task.train())
+    elsewhere = QuestionAnswer(train_file=train, test_file=test, examples=1, examples_file=train, selection_percent=0)
+    with pytest.raises(DataError, match="task.examples 40: there are 40 problems"):
+        QuestionAnswer(train_file=train, test_file=test, examples=40).train()
+    assert len(elsewhere.train()) == 39
+
+
+def test_a_hub_id_may_stand_where_a_file_does(monkeypatch, tmp_path):
+    """A data set as the hub lays it out, in a local folder: what `datasets` itself makes of names and splits."""
+    import datasets
+
+    asked = []
+    train = datasets.Dataset.from_list([gsm(n) for n in range(1, 30)])
+
+    def load_dataset(name, config, split, revision):
+        asked.append((name, config, split, revision))
+        if split != "train":
+            raise ValueError(f"Unknown split \"{split}\". Should be one of ['train'].")
+        return train
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    monkeypatch.setattr("evals.tasks.data.sources._resolves", lambda endpoint: True)
+    task = QuestionAnswer(train_file="me/data:main@v1")
+    assert len(task.eval_sets()[0].problems) == 3 and len(task.train()) + len(task.selection()) == 26
+    assert ("me/data", "main", "test", "v1") in asked and ("me/data", "main", "train", "v1") in asked
+    other = QuestionAnswer(test_file="me/data#train")
+    assert len(other.eval_sets()[0].problems) == 29 and asked[-1] == ("me/data", None, "train", None)

@@ -144,7 +144,7 @@ def data(tmp_path: Path, taught: Path) -> dict[str, str]:
         "missing": str(folder / "none.jsonl"),
         "binary": write("binary.jsonl", b"\xff\xfe\x00\x01"),
         "notparquet": write("not.parquet", "{}"),
-        "suffix": write("data.csv", "question,answer\n"),
+        "suffix": write("data.xml", "question,answer\n"),
         "badrow": write("badrow.jsonl", good + "{'question': 3}\n"),
         "bare": write("bare.jsonl", '{"question": "2+3?", "answer": "5"}\n{"question": "2+4?", "answer": "6"}\n'),
         "notobject": write("list.jsonl", good + "[1, 2]\n"),
@@ -231,7 +231,7 @@ BAD: dict[str, tuple[list[str], list[str]]] = {
     "not a parquet file": ([*QA, "--train-file", "{notparquet}", "--test-file", "{test}"], ["not.parquet"]),
     "a kind not known": (
         [*QA, "--train-file", "{suffix}", "--test-file", "{test}"],
-        ["data.csv", ".jsonl", ".parquet"],
+        ["data.xml", ".jsonl", ".parquet"],
     ),
     "bad row": ([*QA, "--train-file", "{badrow}", "--test-file", "{test}"], ["badrow.jsonl:3", "JSON"]),
     "row that is no object": (
@@ -619,10 +619,10 @@ def test_an_error_in_an_evaluation(call: Call, taught: Path, tmp_path: Path, mon
 def test_eval_scores_a_checkpoint_both_ways(call: Call, taught: Path) -> None:
     tables = {}
     for scorer in ("ours", "hf"):
-        code, said, error = call(*sized("eval", str(taught), "--scorer", scorer, "--eval-limit", "8"))
+        code, said, error = call(*sized("eval", str(taught), "--scorer", scorer, "--eval-limit", "8", "--json"))
         assert (code, error) == (0, "")
-        rows = [line.split() for line in said.splitlines()[1:]]
-        tables[scorer] = {(r[0], r[1]): float(r[3]) for r in rows if r[2] == "exact_match" and r[0] != "arithmetic_t1"}
+        rows = [r for r in json.loads(said)["rows"] if r["metric"] == "exact_match" and r["task"] != "arithmetic_t1"]
+        tables[scorer] = {(r["task"], r["filter"]): r["value"] for r in rows}
     assert tables["ours"] == tables["hf"] and len(tables["hf"]) == 10
     assert any(0 < value < 1 for value in tables["ours"].values())
     names = {s.name for s in tasks.load("arithmetic")().eval_sets(1)}
@@ -634,15 +634,15 @@ def test_eval_scores_a_checkpoint_both_ways(call: Call, taught: Path) -> None:
 def test_eval_samples_each_problem_where_it_is_asked_to(call: Call, taught: Path, scorer: str) -> None:
     """`--set eval_samples=4` was once taken and not followed."""
     asked = ("--scorer", scorer, "--eval-limit", "8", "--set", "eval_samples=4", "--set", "eval_split=selection")
-    code, said, error = call(*sized("eval", str(taught), *asked))
+    code, said, error = call(*sized("eval", str(taught), "--json", *asked))
     assert (code, error) == (0, "")
-    rows = {(r[0], r[1], r[2]): r[3:-1] for r in (line.split() for line in said.splitlines()[1:])}
+    rows = {(r["task"], r["filter"], r["metric"]): r for r in json.loads(said)["rows"]}
     assert {task for task, *_ in rows} == {"arithmetic_selection", "arithmetic_selection_x4"}
     name = "arithmetic_selection_x4"
-    share, _, completions = rows[name, "strict", "exact_match"]
-    assert rows[name, "strict", "pass@1"] == [share, rows[name, "strict", "exact_match"][1], "8"]
-    assert completions == "32" and (name, "strict", "maj@2") in rows
-    assert float(rows[name, "strict", "pass@2"][0]) >= float(share)
+    share, once = rows[name, "strict", "exact_match"], rows[name, "strict", "pass@1"]
+    assert [once[k] for k in ("value", "low", "high")] == [share[k] for k in ("value", "low", "high")]
+    assert (once["n"], share["n"]) == (8, 32) and (name, "strict", "maj@2") in rows
+    assert rows[name, "strict", "pass@2"]["value"] >= share["value"]
 
 
 def test_the_interval_of_a_rate() -> None:

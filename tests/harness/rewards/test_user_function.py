@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import sys
 import threading
@@ -14,17 +15,24 @@ import numpy as np
 import pytest
 import torch
 
-from evals.tasks import Problem
+from algos import Rollouts
+from evals.tasks import EvalSet, Problem, Task
 from evals.verification.verifier import Verdict
 from harness.config.rewards import RewardFunction
+from harness.rewards.base import JudgedCompletions, score
+from harness.rewards.call_forms import CONCURRENT
 from harness.rewards.user_function import RewardError, UserReward, time_limit
 
 PROBLEM = Problem("p7", "1+1=", "2", source={"steps": [1, 1]})
 VERDICT = Verdict("wrong", "wrong", "3")
 
 
-def rated(function: RewardFunction, timeout: float = 60.0) -> float:
-    return UserReward("mine.py:f", function, timeout).function(PROBLEM, "#### 3", VERDICT)
+def rated(function: Callable[..., Any], timeout: float = 60.0) -> float:
+    """Of one completion."""
+    (reward,) = UserReward("mine.py:f", function, timeout).rewards([PROBLEM], ["#### 3"], [VERDICT])
+    if isinstance(reward, RewardError):
+        raise reward
+    return reward
 
 
 def returning(value: Any) -> RewardFunction:
@@ -212,3 +220,193 @@ def test_what_a_reward_changes_is_its_own_copy(function: RewardFunction) -> None
     assert rated(function) == 1.0
     assert Verdict("wrong", "wrong", "3") == VERDICT
     assert Problem("p7", "1+1=", "2", source={"steps": [1, 1]}) == PROBLEM
+
+
+# --- the forms of a call -------------------------------------------------------------------------------------
+
+
+ROWS = [Problem(f"p{i}", f"{i}+1=", str(i + 1), row={"level": i, "tags": [i], "answer": str(i + 1)}) for i in range(3)]
+TEXTS = ["a", "bb", "ccc"]
+VERDICTS = [Verdict("wrong", "wrong", "3"), Verdict("correct", "correct", "2"), Verdict("wrong", "correct", "3")]
+
+
+def rewards(function: Callable[..., Any], timeout: float = 60.0, failures: float = 0.0) -> list[float | RewardError]:
+    return UserReward("mine.py:f", function, timeout, failures).rewards(ROWS, TEXTS, VERDICTS)
+
+
+def _row_alone(problem: Problem, completion: str, verdict: Verdict) -> float:
+    return problem.row["level"] + len(completion)
+
+
+def _round(problems: list[Problem], completions: list[str], verdicts: list[Verdict]) -> list[float]:
+    return [p.row["level"] + len(c) for p, c in zip(problems, completions, strict=True)]
+
+
+def _round_reordered(verdicts: list[Verdict], completions: list[str], problems: list[Problem]) -> list[float]:
+    return _round(problems, completions, verdicts)
+
+
+def _columns(completions: list[str], level: list[int]) -> np.ndarray:
+    return np.array(level) + np.array([len(c) for c in completions])
+
+
+def _trl(prompts: list[str], completions: list[str], **columns: list[Any]) -> torch.Tensor:
+    assert set(columns) == {"level", "tags", "answer", "problems", "verdicts"} and prompts == ["0+1=", "1+1=", "2+1="]
+    return torch.tensor([x + len(c) for x, c in zip(columns["level"], completions, strict=True)])
+
+
+def _optional(completions: list[str], level: list[int], weight: float = 1.0) -> list[float]:
+    return [weight * (x + len(c)) for x, c in zip(level, completions, strict=True)]
+
+
+async def _waits(problem: Problem, completion: str, verdict: Verdict) -> float:
+    await asyncio.sleep(0.01 * (3 - len(completion)))  # they end in another order than they began in
+    return _row_alone(problem, completion, verdict)
+
+
+async def _waits_for_all(problems: list[Problem], completions: list[str], verdicts: list[Verdict]) -> list[float]:
+    await asyncio.sleep(0)
+    return _round(problems, completions, verdicts)
+
+
+class _Called:
+    def __call__(self, problem: Problem, completion: str, verdict: Verdict) -> float:
+        return _row_alone(problem, completion, verdict)
+
+
+FORMS = [
+    _row_alone, _round, _round_reordered, _columns, _trl, _optional, _waits, _waits_for_all, _Called(),
+    lambda a, b, c: a.row["level"] + len(b),
+    lambda *three: three[0].row["level"] + len(three[1]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("place", range(len(FORMS)))
+def test_the_parameters_decide_how_a_reward_is_called(place: int) -> None:
+    """Level i and i + 1 letters: 2 i + 1, in whatever form."""
+    assert rewards(FORMS[place]) == [1.0, 3.0, 5.0]
+
+
+@pytest.mark.parametrize("function", [lambda: 1.0, lambda completion: 1.0, lambda problem, text, verdict, more: 1.0])
+def test_parameters_of_no_form_are_refused_before_a_run(function: Callable[..., Any]) -> None:
+    with pytest.raises(ValueError, match=r"reward mine\.py:f: its parameters are .*; valid: \(problem, completion"):
+        UserReward("mine.py:f", function, 1.0)
+
+
+def _unknown_column(completions: list[str], levle: list[int]) -> list[float]:
+    return [0.0] * 3
+
+
+def _too_few(problems: list[Problem], completions: list[str], verdicts: list[Verdict]) -> list[float]:
+    return [1.0]
+
+
+def _no_list(completions: list[str]) -> Any:
+    return 1.0
+
+
+def _sleeps_over_all(completions: list[str]) -> Any:
+    time.sleep(30)
+
+
+async def _awaits_too_long(completions: list[str]) -> Any:
+    await asyncio.sleep(30)
+
+
+WRONG = [
+    (_unknown_column, r"no column 'levle' in the data; there are level, tags, answer; also problems"),
+    (_too_few, "must return 3 numbers, one for each completion, not 1"),
+    (_no_list, "TypeError"),
+    (_sleeps_over_all, r"took more than reward_timeout=0\.1 seconds"),
+    (_awaits_too_long, r"took more than reward_timeout=0\.1 seconds"),
+]
+
+
+@pytest.mark.parametrize(("function", "what"), WRONG)
+def test_a_call_for_a_round_fails_as_a_whole(function: Callable[..., Any], what: str) -> None:
+    results = rewards(function, 0.1)
+    assert len(results) == 3
+    for result in results:
+        with pytest.raises(RewardError, match=f"^reward mine.py:f: .*{what}"):
+            raise result if isinstance(result, RewardError) else AssertionError(result)
+
+
+async def _one_hangs(problem: Problem, completion: str, verdict: Verdict) -> float:
+    if completion == "bb":
+        await asyncio.sleep(30)
+    return 1.0
+
+
+async def _one_blocks(problem: Problem, completion: str, verdict: Verdict) -> float:
+    if completion == "bb":
+        time.sleep(30)
+    return 1.0
+
+
+def _one_raises(problem: Problem, completion: str, verdict: Verdict) -> float:
+    return 1.0 if completion != "bb" else 1 / 0
+
+
+def _one_is_none(completions: list[str]) -> list[float | None]:
+    return [None if c == "bb" else 1.0 for c in completions]
+
+
+@pytest.mark.parametrize("function", [_one_hangs, _one_blocks, _one_raises, _one_is_none])
+def test_a_completion_that_fails_leaves_its_group_and_is_counted(
+    function: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of three: with 0.3 allowed the run ends, with 0.4 it goes on, and the completion counts nowhere."""
+    monkeypatch.setattr("harness.rewards.user_function.GRACE", 0.05)
+    rollouts = make_rollouts()
+    answers = JudgedCompletions(ROWS, TEXTS, VERDICTS, 0)
+    with pytest.raises(RewardError, match=r"problem p1: .*\(reward_failures=0\.3\)"):
+        UserReward("mine.py:f", function, 0.1, 0.3).rate(rollouts, answers)
+    rated, metrics = UserReward("mine.py:f", function, 0.1, 0.4).rate(rollouts, answers)
+    assert rated.valid_N is not None and rated.valid_N.tolist() == [True, False, True]
+    assert rated.reward_N is not None and rated.reward_N.tolist() == [1.0, 0.0, 1.0]
+    assert metrics == {"reward/failed": 1 / 3}
+
+
+def test_the_verifiers_errors_and_the_rewards_are_both_out() -> None:
+    class Undecided(Task):
+        def train(self, seed: int) -> list[Problem]:
+            return ROWS
+
+        def eval_sets(self, limit: int | None = None) -> list[EvalSet]:
+            return []
+
+        def verify(self, problem: Problem, completion: str, ended: bool) -> Verdict:
+            outcome: Any = "verifier_error" if completion == "a" else "correct"
+            return Verdict(outcome, outcome, completion)
+
+    scored, _ = score(make_rollouts(), ROWS, TEXTS, Undecided(), UserReward("mine.py:f", _one_is_none, 1.0, 0.5), 0)
+    assert scored.valid_N is not None and scored.valid_N.tolist() == [False, False, True]
+
+
+def make_rollouts() -> Rollouts:
+    """Three completions of one token, a group."""
+    ones = torch.ones(3, 1, dtype=torch.bool)
+    return Rollouts(
+        tokens_NS=torch.zeros(3, 2, dtype=torch.long),
+        attention_mask_NS=torch.ones(3, 2, dtype=torch.bool),
+        completion_mask_NT=ones,
+        logp_NT=torch.zeros(3, 1),
+        group_N=torch.zeros(3, dtype=torch.long),
+        finished_N=torch.ones(3, dtype=torch.bool),
+    )
+
+
+def test_a_round_of_many_calls_is_awaited_together() -> None:
+    """A hundred waits of 0.05 s, at most CONCURRENT at a time: never more, and more than one."""
+    running = peak = 0
+
+    async def counted(problem: Problem, completion: str, verdict: Verdict) -> float:
+        nonlocal running, peak
+        running += 1
+        peak = max(peak, running)
+        await asyncio.sleep(0.02)
+        running -= 1
+        return 1.0
+
+    results = UserReward("mine.py:f", counted, 60).rewards(ROWS[:1] * 100, TEXTS[:1] * 100, VERDICTS[:1] * 100)
+    assert results == [1.0] * 100 and peak == CONCURRENT

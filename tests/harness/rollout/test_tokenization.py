@@ -14,6 +14,7 @@ from tokenizers import processors
 from transformers import AutoTokenizer
 from transformers.utils import chat_template_utils
 
+from evals.tasks import Problem
 from harness.config.run_config import RunConfig, resolve
 from harness.models.loading import append_nothing, load_model, save_model
 from harness.records.io import write_json
@@ -222,3 +223,56 @@ def test_a_run_of_such_a_tokenizer(taught: Path, tmp_path: Path) -> None:
     _export(runs[1])
     exported = AutoTokenizer.from_pretrained(runs[1].folder / "checkpoints/final")
     assert exported("1+1=")["input_ids"] == runs[0].trainer.tokenizer.ids("1+1=")
+
+
+# --- conversations, a system prompt, and the template's own variables --------------------------------------------
+
+TURNS = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}<assistant>"
+THINKING = TURNS + "{% if enable_thinking is defined and not enable_thinking %}<think></think>{% endif %}"
+NO_SYSTEM = "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}" + TURNS
+ASKED = Problem(
+    "a",
+    "Question: 2+2?",
+    "4",
+    turns=({"role": "system", "content": "Briefly."}, {"role": "user", "content": "2+2?"}),
+)
+
+
+def templated(template: str | None) -> Any:
+    tokenizer = copy.deepcopy(letters())
+    tokenizer.chat_template = template
+    return tokenizer
+
+
+CONVERSATIONS: list[tuple[str | None, dict[str, Any], Problem | str, str]] = [
+    (TURNS, {}, ASKED, "<system>Briefly.<user>2+2?<assistant>"),
+    (TURNS, {}, "1+1?", "<user>1+1?<assistant>"),
+    (TURNS, {}, Problem("a", "1+1?", "2"), "<user>1+1?<assistant>"),
+    (TURNS, {"system_prompt": "Loudly."}, ASKED, "<system>Loudly.<user>2+2?<assistant>"),
+    (TURNS, {"system_prompt": "Loudly."}, "1+1?", "<system>Loudly.<user>1+1?<assistant>"),
+    (NO_SYSTEM, {}, ASKED, "<user>Briefly.\n\n2+2?<assistant>"),
+    (NO_SYSTEM, {"system_prompt": "Loudly."}, "1+1?", "<user>Loudly.\n\n1+1?<assistant>"),
+    (THINKING, {}, "1+1?", "<user>1+1?<assistant>"),
+    (THINKING, {"template_kwargs": {"enable_thinking": False}}, "1+1?", "<user>1+1?<assistant><think></think>"),
+    (None, {}, ASKED, "Question: 2+2?"),
+    (None, {"system_prompt": "Loudly."}, ASKED, "Loudly.\n\nQuestion: 2+2?"),
+]
+
+
+@pytest.mark.parametrize("place", range(len(CONVERSATIONS)))
+def test_what_the_model_reads_of_a_conversation(place: int) -> None:
+    template, settings, problem, expected = CONVERSATIONS[place]
+    assert PromptTokenizer(templated(template), 99, 9, **settings).render(problem) == expected
+
+
+def test_template_variables_without_a_template_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"chat_template_kwargs\.enable_thinking: the model's tokenizer has no chat"):
+        PromptTokenizer(letters(), 99, 9, template_kwargs={"enable_thinking": False})
+
+
+def test_a_configuration_sets_them() -> None:
+    words = ["chat_template_kwargs.enable_thinking=false", "system_prompt=Loudly."]
+    config = resolve({}, words, None)
+    assert config.chat_template_kwargs == {"enable_thinking": False}
+    text = PromptTokenizer.of(templated(THINKING), 99, config).render("1+1?")
+    assert text == "<system>Loudly.<user>1+1?<assistant><think></think>"
