@@ -1,6 +1,7 @@
 """The harness: how algorithms are run, measured and compared.
 
 accounting   1   budgets, FLOPs, phases, bytes
+processes    1   the processes that share a run: gather, sum, signs of life
 config       2   the configuration of a run, and the experiment that it describes
 records      2   record.json: schema, reading, writing, earlier versions
 models       3   language models: loading, packed forward passes, policy, value model, pretraining
@@ -12,7 +13,7 @@ rewards      5   completions -> rewards
 training     6   the training loop, and a run from start to end
 bench        7   speed and memory, alone and against TRL
 api          7   `run`, `compare`, `load_record`, `load_study`: what this package gives
-cli          8   commands and console output
+cli          8   commands and console output (`__main__`: python -m harness)
 
 The number is the level: a package imports only packages of lower levels (`lint-imports`, `scripts/structure.py`).
 

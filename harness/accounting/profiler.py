@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -41,13 +41,17 @@ class PhaseProfiler:
     at each phase where it can be: Linux; elsewhere it is the peak since the start).
     """
 
-    def __init__(self, device: str) -> None:
-        self.device, self.cuda = device, device.startswith("cuda")
+    def __init__(self, device: str, on_phase: Callable[[str], None] | None = None) -> None:
+        """`on_phase` is told which phase begins."""
+        self.device, self.cuda, self.on_phase = device, device.startswith("cuda"), on_phase
+        self.entered_seconds = 0.0  # of the charged ones, those that are in the ledger
         self.phases = {name: Phase() for name in PHASES}
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[Phase]:
         phase = self.phases.setdefault(name, Phase())
+        if self.on_phase is not None:
+            self.on_phase(name)
         level = self._reset_peak()
         start = self._now()
         try:
@@ -80,6 +84,7 @@ class PhaseProfiler:
     def load(self, state: dict[str, dict[str, float]]) -> None:
         for name, values in state.items():
             self.phases[name] = Phase(float(values["seconds"]), *(int(values.get(k, 0)) for k in _COUNTS))
+        self.entered_seconds = self.charged_seconds
 
     def _now(self) -> float:
         if self.cuda:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.api.flags import Settings, as_settings, given
 from harness.config.errors import CannotResume, RunFailed
+from harness.processes.group import current
+from harness.processes.launch import joined
+from harness.processes.watch import RankLost
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -102,11 +105,12 @@ def run(
         out=out,
         resume=resume or None,
     )
-    prepared = prepare(resolve(flags, as_settings(settings), str(config) if config else None))
-    with owned(prepared) as finished:
-        if not finished:
-            execute_guarded(prepared, listener or Silence())
-    return RunResult(prepared.folder, load_record(prepared.folder))
+    with joined():
+        prepared = prepare(resolve(flags, as_settings(settings), str(config) if config else None))
+        with owned(prepared) as finished:
+            if not finished:
+                execute_guarded(prepared, listener or Silence())
+        return RunResult(prepared.folder, current().on_first(lambda: load_record(prepared.folder)))
 
 
 def load_record(folder: str | Path) -> Record:
@@ -130,18 +134,23 @@ def load_record(folder: str | Path) -> Record:
 
 @contextmanager
 def owned(run: PreparedRun) -> Iterator[bool]:
-    """The run's folder under its lock; is the run finished already, so that there is nothing to do?
+    """The run's folder under its lock, which rank 0 holds for all; is the run finished already, with nothing to do?
 
     Raises ValueError where another process writes there, or the folder is another run's.
     """
     from harness.records.lock import held
+    from harness.training.resume.folder import check_free
     from harness.training.resume.same import finished
-    from harness.training.setup import check_free
 
-    with held(run.folder):
-        if not run.config.resume:
-            check_free(run.folder)  # again, under the lock: another process may have been faster
-        yield run.config.resume and finished(run.folder)
+    with ExitStack() as stack:
+
+        def take() -> bool:
+            stack.enter_context(held(run.folder))
+            if not run.config.resume:
+                check_free(run.folder)  # again, under the lock: another process may have been faster
+            return run.config.resume and finished(run.folder)
+
+        yield current().on_first(take)
 
 
 def execute_guarded(run: PreparedRun, listener: RunListener) -> Record:
@@ -150,12 +159,20 @@ def execute_guarded(run: PreparedRun, listener: RunListener) -> Record:
 
     try:
         return execute(run, listener)
-    except (KeyboardInterrupt, CannotResume):
+    except RankLost as error:
+        raise RunFailed(f"{error}; --resume goes on from the last checkpoint") from error
+    except KeyboardInterrupt:
+        if run.record["status"] == "failed":  # not the user's: a launcher has ended this rank for another
+            raise RunFailed(str(run.record["reason"])) from None
+        raise
+    except CannotResume:
         raise
     except Exception as error:
         import traceback
 
         message = f"{type(error).__name__}: {error}"
+        if not current().first:
+            raise RunFailed(message) from error
         try:
             (run.folder / "traceback.txt").write_text(traceback.format_exc())
         except OSError:  # e.g. a full disk: the reason is in the record and in the message

@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 the run failed, 2 the user's input is wrong (one plain lin
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -45,6 +46,7 @@ from harness.cli.options import (
     TrainFile,
     named,
     say,
+    tell,
 )
 from harness.cli.outputs.evaluate import evaluate
 from harness.cli.outputs.push import push
@@ -52,6 +54,9 @@ from harness.cli.outputs.show import show
 from harness.cli.plan import plan
 from harness.cli.study import ablate, calibrate, compare, fold, power, report, rescore
 from harness.config.errors import PushFailed, RunFailed
+from harness.processes.group import current
+from harness.processes.launch import asked
+from harness.processes.watch import RankLost
 
 app = typer.Typer(
     help="Compare GRPO, PPO and rejection sampling under matched budgets, with one training loop.",
@@ -81,6 +86,11 @@ def _harness(
 ) -> None:
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
+    elif context.invoked_subcommand not in ("run", "eval") and (count := asked(os.environ)) > 1:
+        raise ValueError(
+            f"WORLD_SIZE={count}: several processes share `harness run` and `harness eval` alone; start "
+            f"`harness {context.invoked_subcommand}` without a launcher"
+        )
 
 
 @app.command(epilog="Example: harness run --algo grpo --group-size 16 --set algo.kl_coef=0.01")
@@ -128,22 +138,25 @@ def run(
 
     flags["lora"] = parse_lora(lora) if lora is not None else None
     resolved = resolve(flags, set_ or [], config)
-    from harness.api.runs import execute_guarded, owned
+    from harness.api.runs import Silence, execute_guarded, owned
+    from harness.processes.launch import joined
     from harness.training.setup import prepare
 
-    prepared = prepare(resolved)
-    if dry_run:
-        say(json.dumps(prepared.record["config"], indent=1))
-        return
-    from harness.cli.progress import Progress
-
-    with owned(prepared) as finished:
-        if finished:
-            say(f"{prepared.folder} is finished")
+    with joined() as group:
+        prepared = prepare(resolved)
+        if dry_run:
+            tell(json.dumps(prepared.record["config"], indent=1))
             return
-        with Progress(quiet=quiet) as progress:
-            record = execute_guarded(prepared, progress)
-            progress.finish(record, prepared.folder)
+        from harness.cli.progress import Progress
+
+        with owned(prepared) as finished:
+            if finished:
+                tell(f"{prepared.folder} is finished")
+            elif not group.first:
+                execute_guarded(prepared, Silence())
+            else:
+                with Progress(quiet=quiet) as progress:
+                    progress.finish(execute_guarded(prepared, progress), prepared.folder)
 
 
 app.command(epilog="Example: harness compare --algos grpo,ppo,rft --seeds 5 --budget generated_tokens=200000")(compare)
@@ -235,14 +248,22 @@ def main() -> None:
         code = _fail(str(error) if isinstance(error, PushFailed) else f"the run failed: {error}", 1)
     except (KeyboardInterrupt, typer.Abort):
         code = 130
+    except RankLost as error:
+        code = _fail(f"the run failed: {error}", 1)
     if code == 130:  # Typer may turn the interrupt into a code itself
         say("interrupted", err=True)
-    sys.exit(code if isinstance(code, int) else 0)
+    code = code if isinstance(code, int) else 0
+    if code and current().size > 1:  # the others may be gone: nothing waits for them at the interpreter's end
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _fail(message: str, code: int) -> int:
-    """Print the error as one line on stderr."""
-    say(f"error: {' '.join(message.split())}", err=True)
+    """Print the error as one line on stderr; of several processes that end by it one does."""
+    if current().speaks:
+        say(f"error: {' '.join(message.split())}", err=True)
     return code
 
 

@@ -13,6 +13,7 @@ from typer import Option as Opt
 
 from harness.accounting.format import visible
 from harness.config.field_docs import comments_in
+from harness.processes.group import current
 
 # read from the source: to import it takes longer than `--help` may
 _COMMENTS = comments_in(files("harness.config").joinpath("run_config.py").read_text(encoding="utf-8"), "RunConfig")
@@ -60,6 +61,12 @@ Retry = Annotated[bool, Opt("--retry", help="Run failed runs again; without it t
 def say(text: str, err: bool = False) -> None:
     """Print a text, of which parts may come from a model or a file, as a terminal may have it."""
     typer.echo(visible(text), err=err)
+
+
+def tell(text: str) -> None:
+    """The same, by one of a run's processes."""
+    if current().first:
+        say(text)
 
 
 def named(texts: list[str] | None, flag: str) -> dict[str, str]:

@@ -8,6 +8,7 @@ overrides      fields by dotted name
 field_docs     the comments behind fields, for `--help`, `harness list` and the docs
 coercion       `build`: values as their declared types
 start_models   models that ship with the package, and a model's default settings
+lora           `--lora`: the fields of an adapter
 paths          names that stay under OUT, and no writing through links
 errors         `RunFailed`, `CannotResume`
 """

@@ -68,6 +68,8 @@ class RunConfig:
     micro_batch_tokens: int = 4096  # tokens of one forward and backward
     gradient_checkpointing: bool = False  # a third more compute, few activations
     optimizer: Literal["adamw", "adamw8bit", "paged_adamw8bit"] = "adamw"  # the 8-bit ones are bitsandbytes'
+    parallel: Literal["ddp", "fsdp2"] = "ddp"  # of several processes: each the whole model, or a share of it
+    cpu_offload: bool = False  # with fsdp2: shares of weights, gradients and moments stay on the CPU
     reference_device: Literal["device", "cpu"] = "device"  # cpu: on the device for its forward passes alone
     rollout_batch_size: int = 256  # completions decoded at once
     # where
@@ -158,6 +160,10 @@ def check(config: RunConfig) -> RunConfig:
         raise ValueError("iterations: reset_reference and refresh_reward act between iterations: ask for 2 or more")
     if config.refresh_reward and not config.reward.endswith("-model"):
         raise ValueError(f"refresh_reward: reward={config.reward} has no model to refresh")
+    if config.cpu_offload and config.parallel != "fsdp2":
+        raise ValueError("cpu_offload: it keeps the shares of parallel=fsdp2 on the CPU, not whole models")
+    if config.parallel == "fsdp2" and config.optimizer != "adamw":
+        raise ValueError(f"optimizer: {config.optimizer} cannot share its moments out; parallel=fsdp2 takes adamw")
     if config.reward_timeout < 0:
         raise ValueError(f"reward_timeout: must be a number of seconds, or 0 for no limit, not {config.reward_timeout}")
     if not 0 <= config.reward_failures <= 1:

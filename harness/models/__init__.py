@@ -11,6 +11,8 @@ microbatching    `cut`: rows in micro-batches
 limits           constants and rules of memory use, shared with the planner; plain Python
 policy           `LMPolicy`: policy, reference and value model, with their optimiser
 value_model      `ValueModel`: a value head, on the policy's backbone or its own
+adapters         LoRA and DoRA: small trained weights on a frozen base
+parallel         a model in shares, over several processes
 optimizer        `OptimizerSettings`: learning rate schedule and optimiser
 half_precision   16-bit copies of fp32 models
 pretraining      the embedded starting models, and how they are made

@@ -23,15 +23,19 @@ from harness.config.start_models import embedded, embedded_models
 from harness.models.adapters.folders import check_base, merged
 from harness.models.files.weights import check_weights, lacking_experts
 from harness.models.foreign_code import check_kernels, check_vocabulary, reason_of
+from harness.processes.launch import own_device
 from harness.records import variables
 
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 
 
 def pick_device(name: str) -> str:
-    """`auto` is CUDA where there is one.  Raises ValueError where the device asked for is not there."""
+    """`auto` is CUDA where there is one; of several processes each has a CUDA device of its own.
+
+    Raises ValueError where the device asked for is not there.
+    """
     if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError as error:
@@ -40,7 +44,7 @@ def pick_device(name: str) -> str:
         raise ValueError(f"device: '{name}' is not supported; valid: auto, cpu, cuda, cuda:0, ...")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device: no '{name}' here: torch finds no CUDA device")
-    return name
+    return own_device(name, torch.cuda.device_count() if device.type == "cuda" else 0)
 
 
 def accelerator(device: str, dtype: str) -> Accelerator:
@@ -78,14 +82,17 @@ def silenced() -> Iterator[None]:
             hf_logging.enable_progress_bar()
 
 
-def save_model(model: Any, tokenizer: Any, folder: Path, generation: GenerationConfig | None = None) -> None:
-    """A folder that `from_pretrained` loads as it is; `generation` is how it generates there, by default as here."""
+def save_model(
+    model: Any, tokenizer: Any, folder: Path, generation: GenerationConfig | None = None, weights: Any = None
+) -> None:
+    """A folder that `from_pretrained` loads as it is; `generation` is how it generates there, by default as here, and
+    `weights` what is saved in the place of the model's own."""
     own = getattr(model, "generation_config", None)
     with silenced():
         try:
             if generation is not None:
                 model.generation_config = generation
-            model.save_pretrained(folder)
+            model.save_pretrained(folder, state_dict=weights)
         finally:
             if generation is not None:
                 model.generation_config = own

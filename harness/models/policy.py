@@ -4,7 +4,7 @@ model."""
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, Literal
@@ -13,14 +13,17 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from algos import Batch, Critic, Policy, PolicyOutputs, Requirement, Rollouts
+from algos import Batch, Credit, Critic, Policy, PolicyOutputs, Requirement, Rollouts, Totals
 from harness.models.adapters.adapter_set import CRITIC, POLICY, REFERENCE, AdapterSet
 from harness.models.backbone import Backbone, SelectedTokens, View, checkpointed
 from harness.models.causal_lm import CausalLM
 from harness.models.half_precision import autocast_dtype, to_half_precision
-from harness.models.microbatching import cut
+from harness.models.microbatching import cut, own
 from harness.models.optimizer import OptimizerSettings
+from harness.models.parallel import sharding
+from harness.models.parallel.sharding import local
 from harness.models.value_model import ValueModel
+from harness.processes.group import current
 
 
 class LMPolicy(Policy):
@@ -43,6 +46,8 @@ class LMPolicy(Policy):
         critic_lr: float = 1.0,
         gradient_checkpointing: bool = False,
         reference_device: Literal["device", "cpu"] = "device",
+        parallel: Literal["ddp", "fsdp2"] = "ddp",
+        cpu_offload: bool = False,
         adapters: AdapterSet | None = None,
     ) -> None:
         """With `adapters` on the model they alone are trained: the reference is the base without one, a separate value
@@ -53,23 +58,32 @@ class LMPolicy(Policy):
         model.eval()
         self.reference_device = torch.device("cpu") if reference_device == "cpu" else accelerator.device
         self.adapters, copied = adapters, reference and adapters is None
-        self.reference = self._frozen(model).to(accelerator.device) if copied else None
+        self.reference = self._frozen(model, parallel == "fsdp2").to(accelerator.device) if copied else None
         self.critic = None if critic == "none" else ValueModel(model, critic, adapters).to(accelerator.device)
-        trained = list(model.parameters()) if adapters is None else adapters.parameters(POLICY)
-        groups: list[dict[str, Any]] = [{"params": trained, "scale": 1.0, "taken": 0}]
-        if self.critic is not None:
-            groups.append({"params": list(self.critic.parameters()), "scale": critic_lr, "taken": 0})
         self.checkpointed = gradient_checkpointing
         if gradient_checkpointing:
             for trunk in filter(None, (model, self.critic and self.critic.trunk)):
                 checkpointed(trunk, nullcontext if adapters is None else adapters.held)
+        self.shards = self._sharded(model, cpu_offload) if parallel == "fsdp2" else []
+        trained = list(model.parameters()) if adapters is None else adapters.parameters(POLICY)
+        groups: list[dict[str, Any]] = [{"params": trained, "scale": 1.0, "taken": 0}]
+        if self.critic is not None:
+            groups.append({"params": list(self.critic.parameters()), "scale": critic_lr, "taken": 0})
         self.model, self.optimizer = accelerator.prepare(model, optim.build(groups, accelerator.device))
         self.model.eval()
-        self.lm = CausalLM(accelerator.unwrap_model(self.model), accelerator.autocast)
-        self.critic_trunk = self._critic_trunk()
-        self.reference_lm = self._reference_lm() if reference else None
-        if self.reference is not None:
+        with sharding.gathered(*self.shards):
+            self.lm = CausalLM(accelerator.unwrap_model(self.model), accelerator.autocast)
+            self.critic_trunk = self._critic_trunk()
+            self.reference_lm = self._reference_lm() if reference else None
+        if self.reference is not None and not self.shards:
             self.reference.to(self.reference_device)
+
+    def _sharded(self, model: Any, offload: bool) -> list[Any]:
+        """The models of which every process now holds its share."""
+        if self.adapters is not None:
+            raise ValueError("parallel: adapters are small, and are not shared out; choose parallel=ddp")
+        models = [m for m in (model, self.critic and self.critic.trunk, self.reference) if m is not None]
+        return [sharding.shard(m.to(self.device), offload) for m in models]
 
     def _critic_trunk(self) -> Backbone | None:
         """A separate value model's: a model of its own, or the policy's base with an adapter of its own."""
@@ -89,10 +103,11 @@ class LMPolicy(Policy):
         kept = REFERENCE if REFERENCE in self.adapters.names else None
         return CausalLM(self.lm.model, self.accelerator.autocast, self.adapters.view(kept))
 
-    def _frozen(self, model: Any) -> Any:
-        """A copy of the model to read alone: under autocast its matrices need no more than 16 bits."""
+    def _frozen(self, model: Any, uniform: bool) -> Any:
+        """A copy of the model to read alone: under autocast its matrices need no more than 16 bits (but what is sharded
+        has one precision: `uniform`)."""
         twin = copy.deepcopy(model).requires_grad_(False)
-        dtype = autocast_dtype(self.accelerator.autocast, self.device)
+        dtype = None if uniform else autocast_dtype(self.accelerator.autocast, self.device)
         return twin if dtype is None else to_half_precision(twin, dtype)
 
     def reset_reference(self) -> None:
@@ -109,10 +124,10 @@ class LMPolicy(Policy):
     def annotate(self, rollouts: Rollouts, needs: frozenset[Requirement]) -> Rollouts:
         if "reference" in needs:
             assert self.reference_lm is not None
-            if self.reference is not None:
+            if self.reference is not None and not self.shards:
                 self.reference.to(self.device)
             rollouts = replace(rollouts, ref_logp_NT=self.score(rollouts, self.reference_lm))
-            if self.reference is not None:
+            if self.reference is not None and not self.shards:
                 self.reference.to(self.reference_device)
         if "values" in needs:
             rollouts = replace(rollouts, value_NT=self.values(rollouts))
@@ -122,26 +137,34 @@ class LMPolicy(Policy):
     def score(self, rollouts: Rollouts, lm: CausalLM | None = None) -> Tensor:
         """log pi of every sampled token under `lm` (default: the live one), without gradient.  (N, T)."""
         lm = lm or self.lm
-        return self._over(rollouts, lambda part: _token_outputs(lm, lm.hidden_states(part), self.temperature)[0])
+        with sharding.gathered(lm.model):
+            return self._over(rollouts, lambda part: _token_outputs(lm, lm.hidden_states(part), self.temperature)[0])
 
     @torch.inference_mode()
     def values(self, rollouts: Rollouts) -> Tensor:
         """V of the state in which every sampled token was chosen, without gradient.  (N, T)."""
-        return self._over(rollouts, self._value)
+        with sharding.gathered(self.lm.model if self.critic_trunk is None else self.critic_trunk.module):
+            return self._over(rollouts, self._value)
 
     def _over(self, rollouts: Rollouts, read: Callable[[Rollouts], Tensor]) -> Tensor:
-        """`read` of all rows, so many at a time."""
-        rows = cut(rollouts, torch.arange(len(rollouts.group_N), device=self.device), self.micro_batch_tokens)
+        """`read` of all rows, so many at a time; of several processes each reads its share."""
+        mine = own(rollouts, torch.arange(len(rollouts.group_N), device=self.device))
+        rows = cut(rollouts, mine, self.micro_batch_tokens)
         out_NT = torch.zeros(rollouts.completion_mask_NT.shape, dtype=rollouts.logp_NT.dtype, device=self.device)
         for part in rows:
             values = read(rollouts.take(part))
             out_NT = out_NT.to(torch.promote_types(out_NT.dtype, values.dtype)).index_copy(0, part, values)
+        current().sum_([out_NT])  # a row is 0 where it was not read
         return out_NT
 
     def forward(self, batch: Batch, needs: frozenset[Requirement]) -> PolicyOutputs:
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.value_only):
+        def read() -> tuple[Tensor, Tensor, Tensor, SelectedTokens]:
             chosen = self.lm.hidden_states(batch.rollouts)
-            logp_NT, entropy_NT = _token_outputs(self.lm, chosen, self.temperature, "entropy" in needs)
+            outputs = _token_outputs(self.lm, chosen, self.temperature, "entropy" in needs)
+            return *outputs, chosen.state_MH, chosen
+
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.value_only):
+            logp_NT, entropy_NT, _, chosen = sharding.reading(self.lm.model, read)
         value_NT = self._value(batch.rollouts, chosen) if "values" in needs else None
         return PolicyOutputs(logp_NT=logp_NT, entropy_NT=entropy_NT, value_NT=value_NT)
 
@@ -178,6 +201,18 @@ class LMPolicy(Policy):
     def backward(self, loss: Tensor) -> None:
         self.accelerator.backward(loss)
 
+    def keep_step(self, micro_batches: Sequence[Batch]) -> None:
+        """Of a sharded model every process must make as many passes as any other: those that this one's micro-batches
+        lack are made here, and count for nothing."""
+        if not self.shards:
+            return
+        needs: frozenset[Requirement] = frozenset() if self.critic is None else frozenset({"values"})
+        passes = sum(len(batch.rollouts.group_N) > 0 and not batch.zero_gradient for batch in micro_batches)
+        for _ in range(sharding.missing(passes)):
+            for outputs in self.forward_passes(_idle_batch(self.device), needs):
+                read = [x.sum() for x in vars(outputs).values() if x is not None and x.requires_grad]
+                self.backward(0 * torch.stack([x.float() for x in read]).sum())
+
     def step(self) -> dict[str, float]:
         metrics: dict[str, float] = {}
         for name, group in zip(("policy", "critic"), self.optimizer.param_groups, strict=False):
@@ -185,16 +220,19 @@ class LMPolicy(Policy):
                 continue
             for p in group["params"]:  # an update in which nothing had a gradient is a step all the same
                 p.grad = torch.zeros_like(p) if p.grad is None else p.grad
+            sharding.sum_replicated_(group["params"])  # of a loss over the whole update's totals: no mean
             rate = self.optim.rate(group["taken"], self.progress) * group["scale"]
-            norm = self.accelerator.clip_grad_norm_(group["params"], self.optim.max_norm)
+            clip = sharding.clip_ if self.shards else self.accelerator.clip_grad_norm_
+            norm = clip(group["params"], self.optim.max_norm)
             if not torch.isfinite(norm):
                 raise FloatingPointError(f"the {name}'s gradient norm is {float(norm)} at update {group['taken'] + 1}")
-            self.gradient_bytes[name] = sum(p.grad.nbytes for p in group["params"] if p.grad is not None)
+            self.gradient_bytes[name] = sum(local(p.grad).nbytes for p in group["params"] if p.grad is not None)
             group["lr"], group["taken"] = rate, group["taken"] + 1
             prefix = "" if name == "policy" else f"{name}/"
             metrics |= {f"{prefix}grad_norm": float(norm), f"{prefix}learning_rate": rate}
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+        sharding.let_go(self.shards)
         return metrics
 
     @property
@@ -223,15 +261,29 @@ class LMPolicy(Policy):
 
     def memory_parts(self) -> dict[str, int]:
         """Bytes of the tensors that live for the whole run, and of the gradients at the last step, counted."""
-        parts = {name: sum(p.nbytes for p in module.parameters()) for name, module in self.modules().items()}
+        parts = {name: sum(local(p).nbytes for p in module.parameters()) for name, module in self.modules().items()}
         if self.adapters is not None:  # one base for all
             parts["policy"] += self.adapters.base_bytes
         state = [t for s in self.optimizer.state.values() for t in s.values() if isinstance(t, Tensor)]
         return {
             **parts,
             "gradients": sum(self.gradient_bytes.values()),
-            "optimizer": sum(t.nbytes for t in state),
+            "optimizer": sum(local(t).nbytes for t in state),
         }
+
+
+def _idle_batch(device: torch.device) -> Batch:
+    """One completion of one token."""
+    attention_mask_NS = torch.ones(1, 3, dtype=torch.bool, device=device)
+    zero_NT = torch.zeros(1, 1, device=device)
+    r = Rollouts(
+        tokens_NS=torch.zeros_like(attention_mask_NS, dtype=torch.long),
+        attention_mask_NS=attention_mask_NS,
+        completion_mask_NT=attention_mask_NS[:, 2:],
+        logp_NT=zero_NT,
+        group_N=torch.zeros(1, dtype=torch.long, device=device),
+    )
+    return Batch(r, Credit(zero_NT, torch.ones(1, dtype=torch.bool, device=device)), Totals(1, 1, 1))
 
 
 def sampler_outputs(batch: Batch) -> PolicyOutputs:

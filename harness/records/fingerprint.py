@@ -10,7 +10,7 @@ from harness.records.io import sha256
 
 NEUTRAL = (
     "name", "out", "keep_checkpoints", "checkpoint_every", "resume", "reward_timeout", "sources", "track",
-    "track_project",
+    "track_project", "parallel", "cpu_offload",
 )  # fmt: skip
 
 

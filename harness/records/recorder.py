@@ -93,6 +93,19 @@ class Recorder:
             self._board.close()
 
 
+class Unwritten(Recorder):
+    """The record of a process that writes nothing: rank 0 writes."""
+
+    def __init__(self, record: Record) -> None:
+        self.record, self._board, self.trackers = record, False, None
+
+    def save(self) -> None: ...
+    def round(self, number: int, metrics: dict[str, float], samples: Iterable[dict[str, Any]]) -> None: ...
+
+    def outcomes(self, name: str, rows: Iterable[Mapping[str, Any]]) -> str:
+        return ""
+
+
 def _headline(row: Mapping[str, Any]) -> bool:
     return bool(row["fraction"] == 1 and row["filter"] == "strict" and row["metric"] == "exact_match")
 

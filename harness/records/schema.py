@@ -61,6 +61,7 @@ class EnvironmentTable(TypedDict):
     device: str
     threads: int
     cpu: NotRequired[str]
+    processes: NotRequired[dict[str, Any]]  # of a run of several: how many, by what, each one's device and threads
     variables: NotRequired[dict[str, str]]  # of the process's environment: harness/records/variables.py
     commit: str | None
     dirty: bool | None

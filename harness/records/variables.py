@@ -4,7 +4,8 @@
 never reads) on as variables; shells, job systems and containers set others.  One table says what becomes of each:
 
     ignored    has no effect here: the configuration decides; a notice where it asks for something else
-    refused    it asks for what a run cannot do: one process trains on one device
+    refused    it asks for what a run cannot do
+    launcher   it says which of a run's processes this is (harness/processes); refused where a command has but one
     recorded   it acts in a library below this one, so that the record holds it
 """
 
@@ -17,19 +18,26 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Literal
 
+from harness.processes.group import current
+
 
 @dataclass(frozen=True)
 class Rule:
     """For the variables of a name (* stands for any end), the first rule that fits holds."""
 
     name: str
-    treatment: Literal["ignored", "refused", "recorded"]
+    treatment: Literal["ignored", "refused", "launcher", "recorded"]
     effect: str
     harmless: tuple[str, ...] = ()  # values (in lower case) that ask for nothing
 
 
 OFF = ("", "0", "false", "no", "off")
 ONE = ("", "1", "-1")
+LAUNCHER = ("RANK", "LOCAL_RANK")
+ONE_PROCESS = (
+    "accelerate launch --cpu starts one process, whatever --num_processes says; "
+    "accelerate launch --multi_gpu and torchrun start several, on CPUs too"
+)
 
 TABLE = (
     Rule("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "ignored", "divides every gradient", ONE),
@@ -38,15 +46,15 @@ TABLE = (
     Rule("ACCELERATE_USE_CPU", "ignored", "the device; here: device", OFF),
     Rule("ACCELERATE_TORCH_DEVICE", "ignored", "the device; here: device", ("",)),
     Rule("ACCELERATE_USE_DEEPSPEED", "refused", "trains by DeepSpeed", OFF),
-    Rule("ACCELERATE_USE_FSDP", "refused", "shards the model over processes", OFF),
+    Rule("ACCELERATE_USE_FSDP", "refused", "shards the model over processes; here: parallel=fsdp2", OFF),
     Rule("ACCELERATE_USE_MEGATRON_LM", "refused", "trains by Megatron-LM", OFF),
     Rule("ACCELERATE_USE_PARALLELISM_CONFIG", "refused", "spreads the model over devices", OFF),
     Rule("ACCELERATE_USE_SAGEMAKER", "refused", "trains by SageMaker's data parallelism", OFF),
-    Rule("WORLD_SIZE", "refused", "the processes of torchrun and accelerate launch: each would be the same run", ONE),
+    Rule("WORLD_SIZE", "launcher", "the processes of torchrun and accelerate launch: each would do the same", ONE),
     # Job systems count their tasks here, which may be runs of their own: no process group is made of them.
     *(Rule(n, "ignored", "the processes of an MPI job", ONE) for n in ("PMI_SIZE", "MV2_COMM_WORLD_SIZE")),
     Rule("OMPI_COMM_WORLD_SIZE", "ignored", "the processes of an MPI job", ONE),
-    *(Rule(n, "ignored", "the place in a group of processes", ("", "0", "-1")) for n in ("RANK", "LOCAL_RANK")),
+    *(Rule(n, "ignored", "the place in a group of processes", ("", "0", "-1")) for n in LAUNCHER),
     Rule("FORK_LAUNCHED", "ignored", "processes that a notebook has started", OFF),
     # Whatever else accelerate reads is an option of one of the above.
     *(Rule(n, "ignored", "options of the above", ("*",)) for n in ("ACCELERATE_*", "FSDP_*", "PARALLELISM_CONFIG_*")),
@@ -88,17 +96,28 @@ def recorded(environment: Mapping[str, str]) -> dict[str, str]:
 
 def notices(environment: Mapping[str, str]) -> list[str]:
     """Those that are set, ask for something, and are ignored."""
-    asked = [(name, value, rule) for name, value, rule in _those("ignored", environment) if _asks(value, rule)]
-    return [f"{name}={value} in the environment is ignored ({rule.effect})" for name, value, rule in asked]
+    used = LAUNCHER if current().size > 1 else ()
+    rows = [row for row in _those("ignored", environment) if row[0] not in used]
+    asked = [(name, value, rule) for name, value, rule in rows if _asks(value, rule)]
+    said = [f"{name}={value} in the environment is ignored ({rule.effect})" for name, value, rule in asked]
+    alone = environment.get("ACCELERATE_USE_CPU", "").lower() == "true" and "MASTER_PORT" in environment
+    return [*said, ONE_PROCESS] if alone and current().size == 1 else said
 
 
 def check(environment: Mapping[str, str]) -> None:
     """Raises ValueError, one line, where a variable asks for what a run cannot do."""
+    if current().size == 1:
+        for name, value, rule in _those("launcher", environment):
+            if _asks(value, rule):
+                raise ValueError(
+                    f"{name}={value} in the environment ({rule.effect}): of several processes are `harness run` and "
+                    "`harness eval` alone; unset it, or start this without a launcher"
+                )
     for name, value, rule in _those("refused", environment):
         if _asks(value, rule):
             raise ValueError(
-                f"{name}={value} in the environment ({rule.effect}): a run is one process on one device; unset it, or "
-                "start `harness run` without a launcher"
+                f"{name}={value} in the environment ({rule.effect}): a run has one model per process and no other "
+                "trainer; unset it, or start `harness run` without it"
             )
 
 

@@ -32,6 +32,7 @@ from evals.verification.verifier import Verdict
 from harness.accounting.budget import Budget, Spend
 from harness.accounting.profiler import PhaseProfiler
 from harness.config.rewards import rule
+from harness.processes.group import current
 
 
 @dataclass(frozen=True)
@@ -168,6 +169,7 @@ def score(
 
 
 def verify(rollouts: Rollouts, problems: Sequence[Problem], texts: Sequence[str], task: Task) -> list[Verdict]:
-    """The task's verdict of each completion."""
+    """The task's verdict of each completion: given once, by one of the run's processes."""
     assert rollouts.finished_N is not None
-    return [task.verify(p, text, e) for p, text, e in zip(problems, texts, rollouts.finished_N.tolist(), strict=True)]
+    rows = list(zip(problems, texts, rollouts.finished_N.tolist(), strict=True))
+    return current().map(lambda mine: [task.verify(*row) for row in mine], rows)

@@ -19,6 +19,7 @@ from evals.statistics.classifier_quality import quality
 from harness.accounting.flops import FlopsModel
 from harness.accounting.profiler import MONITORING
 from harness.config.rewards import RewardModelFields
+from harness.processes.ledger import enter_seconds
 from harness.rewards.base import JudgedCompletions, RewardSource, SamplingContext
 from harness.rewards.reward_model import RewardModel
 from harness.rewards.reward_model_training import fit, held_out_quality, split_held_out
@@ -71,7 +72,7 @@ class LearnedReward(RewardSource):
             spend.flops += 3 * fields.epochs * FlopsModel.of_classifier(self.model.classifier).read(lengths)
             spend.trained_tokens += fields.epochs * int(mixed.rollouts.completion_mask_NT.sum())
             phase.tokens += spend.generated_tokens - before.generated_tokens
-        spend.device_seconds = context.profiler.charged_seconds
+        enter_seconds(spend, context.profiler)
         with context.profiler(MONITORING):
             quality_by_place = held_out_quality(self.model, held_out)
         spent = {unit: value - getattr(before, unit) for unit, value in spend.as_dict().items()}

@@ -25,7 +25,9 @@ from harness.models.causal_lm import CausalLM
 from harness.models.files.weights import check_weights
 from harness.models.foreign_code import check_kernels, check_vocabulary, reason_of
 from harness.models.loading import silenced
-from harness.models.microbatching import cut
+from harness.models.microbatching import cut, own
+from harness.models.parallel.state import state_of
+from harness.processes.group import current
 
 
 class RewardModel:
@@ -48,9 +50,10 @@ class RewardModel:
     def __call__(self, rollouts: Rollouts) -> Tensor:
         """p after each completion token, at most `micro_batch_tokens` at a time.  (N, T)."""
         out_NT = torch.zeros(rollouts.completion_mask_NT.shape, device=self.device)
-        rows_N = torch.arange(len(out_NT), device=self.device)
+        rows_N = own(rollouts, torch.arange(len(out_NT), device=self.device))
         for rows in cut(rollouts, rows_N, self.micro_batch_tokens):
             out_NT[rows] = torch.sigmoid(self.logits(rollouts.take(rows))).float()
+        current().sum_([out_NT])
         return torch.where(rollouts.completion_mask_NT, out_NT, 0)
 
 
@@ -88,7 +91,7 @@ def from_policy(model: Any) -> Any:
             classifier = AutoModelForSequenceClassification.from_config(
                 config, dtype=model.dtype, trust_remote_code=False
             )
-        classifier.base_model.load_state_dict(model.base_model.state_dict())
+        classifier.base_model.load_state_dict(state_of(model.base_model))
         torch.nn.init.zeros_(classifier.score.weight)
     except (ValueError, AttributeError, RuntimeError) as error:  # no such class, another name for backbone or head
         raise ValueError(

@@ -17,7 +17,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from algos import Rollouts
 from evals.statistics.classifier_quality import quality
 from harness.config.rewards import RewardModelFields
-from harness.models.microbatching import cut
+from harness.models.microbatching import cut, own
+from harness.processes.group import current
 from harness.rewards.reward_model import RewardModel
 from harness.rewards.step_labels import LabelledCompletions
 from harness.rollout.rng import permutation
@@ -51,7 +52,8 @@ def _step(
 ) -> float:
     """One update; its loss."""
     places, whole = int(data.where_NT.sum()), 0.0
-    for rows in cut(data.rollouts, torch.arange(len(data)), model.micro_batch_tokens):
+    mine = own(data.rollouts, torch.arange(len(data)))
+    for rows in cut(data.rollouts, mine, model.micro_batch_tokens):
         part = data.take(rows)
         logits_NT = model.logits(moved(part.rollouts, model.device))
         there_NT = part.where_NT.to(model.device)
@@ -59,12 +61,22 @@ def _step(
         loss = binary_cross_entropy_with_logits(logits_NT[there_NT], labels, reduction="sum") / places
         loss.backward()  # type: ignore[no-untyped-call]
         whole += float(loss.detach())
+    whole = _reduced(whole, parameters)
     norm = torch.nn.utils.clip_grad_norm_(parameters, 1.0)
     if not torch.isfinite(norm):
         raise FloatingPointError(f"the reward model's gradient norm is {float(norm)}")
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return whole
+
+
+def _reduced(loss: float, parameters: list[Any]) -> float:
+    """Several processes' gradients are summed, in place, and their losses."""
+    if current().size > 1:
+        for p in parameters:
+            p.grad = torch.zeros_like(p) if p.grad is None else p.grad
+        current().sum_([p.grad for p in parameters])
+    return sum(current().gather(loss))
 
 
 def moved(rollouts: Rollouts, device: torch.device) -> Rollouts:

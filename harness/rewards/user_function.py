@@ -33,6 +33,7 @@ import torch
 from algos import Rollouts
 from evals.tasks import Problem
 from evals.verification.verifier import Verdict
+from harness.processes.group import current
 from harness.rewards.base import JudgedCompletions, RewardSource
 from harness.rewards.call_forms import CONCURRENT, call_form
 
@@ -80,8 +81,10 @@ class UserReward(RewardSource):
     ) -> list[float | RewardError]:
         """The reward of each completion, or why there is none."""
         if self.form.whole:
-            return self._of_round(problems, completions, verdicts)
-        rows = list(zip(problems, completions, verdicts, strict=True))
+            return current().on_first(lambda: self._of_round(problems, completions, verdicts))
+        return current().map(self._of_rows, list(zip(problems, completions, verdicts, strict=True)))
+
+    def _of_rows(self, rows: Sequence[tuple[Problem, str, Verdict]]) -> list[float | RewardError]:
         if self.form.asynchronous:
             return self._side_by_side(rows)
         results: list[float | RewardError] = []

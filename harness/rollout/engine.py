@@ -28,6 +28,7 @@ from harness.models.half_precision import (
 )
 from harness.models.limits import COLUMN_MULTIPLE, bucket
 from harness.models.packing import Packed
+from harness.models.parallel.sharding import gathered, sharded
 from harness.rollout.kv_cache import Cache, Prefill
 from harness.rollout.padded_decoding import CachedDecoder, UncachedDecoder, as_rollouts
 from harness.rollout.token_sampling import Draw, SampledToken
@@ -71,10 +72,12 @@ class Engine:
         self.lm = CausalLM(model, autocast)
         self.decoding: Decoding = "packed" if self.lm.packs else self._try()
         self.static = self.lm.packs and (on_cuda if static is None else static)
+        if sharded(model):  # gathered anew each time, elsewhere: graphs would read where weights were
+            self.static = False
         self.sync_every = SYNC_EVERY if self.static else 1
         self.graphs = CudaGraphCache(capture=on_cuda)
         self.memory: Cache | None = None  # of the static decoders, kept: graphs write into it
-        dtype = autocast_dtype(autocast, self.device)
+        dtype = None if sharded(model) else autocast_dtype(autocast, self.device)
         copied = dtype is not None and self.lm.packs and not computes_with_weights(model)
         self.half_precision = half_precision_copy(model, dtype) if copied and dtype is not None else None
         if self.half_precision is not None:
@@ -93,7 +96,8 @@ class Engine:
         if self.half_precision is not None:
             refresh(self.half_precision, self.model)
         try:
-            yield
+            with gathered(self.model):
+                yield
         finally:
             self.model.train(training)
 

@@ -11,7 +11,7 @@ Shapes: P prompts, G completions per prompt, N = P*G, S whole sequence, T comple
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.models.backbone import Autocast
+from harness.processes.group import current
 from harness.rollout import rng
 from harness.rollout.decoding import decode, with_opening_tag
 from harness.rollout.engine import Decoder, Engine
@@ -54,6 +55,9 @@ class Completions:
     length_N: Tensor  # int64, the end token counted
     finished_N: Tensor  # bool; False where the token limit cut it
     value_NT: Tensor | None = None  # of the state each token was drawn in; None without a value model in the engine
+
+    def to(self, device: torch.device | str) -> Completions:
+        return Completions(*(None if x is None else x.to(device) for x in vars(self).values()))  # type: ignore[arg-type]
 
 
 def left_pad(rows: list[list[int]], pad: int) -> tuple[Tensor, Tensor]:
@@ -93,15 +97,18 @@ class Sampler:
     ) -> Completions:
         """G completions of each prompt.  `ordinals` names each prompt's draw (default: its place in the list).
 
-        At most `rows` completions are decoded at once; the result does not depend on it.
+        At most `rows` completions are decoded at once; the result does not depend on it.  Of several processes each
+        decodes the groups of its share of the prompts, and all get all of them.
         """
-        ordinals = list(range(len(prompts))) if ordinals is None else ordinals
+        draws = list(zip(prompts, range(len(prompts)) if ordinals is None else ordinals, strict=True))
         step = max(1, self.rows // group_size)
+
+        def decoded(mine: Sequence[tuple[list[int], int]]) -> list[Completions]:
+            parts = [self._sample(mine[i : i + step], group_size, sampling) for i in range(0, len(mine), step)]
+            return parts if current().size == 1 else [part.to("cpu") for part in parts]
+
         with self.engine.ready():
-            parts = [
-                self._sample(prompts[i : i + step], group_size, sampling, ordinals[i : i + step])
-                for i in range(0, len(prompts), step)
-            ]
+            parts = [part.to(self.engine.device) for part in current().map(decoded, draws)]
         width, values = max(int(p.length_N.max()) for p in parts), [p.value_NT for p in parts]
         return Completions(
             torch.cat([_fit(p.tokens_NT, width, self.pad) for p in parts]),
@@ -112,9 +119,8 @@ class Sampler:
             None if values[0] is None else torch.cat([_fit(v, width, 0) for v in values if v is not None]),
         )
 
-    def _sample(
-        self, prompts: list[list[int]], group_size: int, sampling: Sampling, ordinals: list[int]
-    ) -> Completions:
+    def _sample(self, draws: Sequence[tuple[list[int], int]], group_size: int, sampling: Sampling) -> Completions:
+        prompts, ordinals = [prompt for prompt, _ in draws], [ordinal for _, ordinal in draws]
         engine, rows, horizon = self.engine, len(prompts) * group_size, sampling.max_new_tokens
         draw = Draw(sampling.temperature, sampling.plain)
         u_TN = self._uniforms(sampling, ordinals, group_size)
@@ -181,7 +187,7 @@ class Sampler:
         What a chat template that opens the reasoning itself has left open begins with its tag: it is no answer.
         """
         rows = [row[:n] for row, n in zip(completions.tokens_NT.tolist(), completions.length_N.tolist(), strict=True)]
-        texts = decode(self.tokenizer, rows)
+        texts = current().map(lambda mine: decode(self.tokenizer, mine), rows)
         for s in stop:
             texts = [text.split(s)[0] for text in texts]
         return with_opening_tag(self.tokenizer, texts)

@@ -28,6 +28,7 @@ from algos import Rollouts
 from harness.models.adapters.adapter_set import POLICY
 from harness.models.backbone import Backbone, plain_logits, rows_alone, without_checkpointing
 from harness.models.policy import LMPolicy
+from harness.processes.group import current
 from harness.rollout.collate import assembled
 from harness.rollout.engine import Decoding, Engine
 from harness.rollout.sampler import Sampler, Sampling
@@ -118,7 +119,8 @@ def _measured(policy: LMPolicy, sampler: Sampler, prompts: list[list[int]]) -> d
             "sampler": _apart(rollouts.logp_NT[rollouts.completion_mask_NT], plain_M),
             "trainer": _apart(logp_M.detach(), plain_M),
         }
-        if policy.checkpointed:
+        gaps = {name: max(current().gather(gap)) for name, gap in gaps.items()}  # all ranks decide alike
+        if policy.checkpointed and not policy.shards:  # a gradient of shares begins in the policy's own pass
             gaps["checkpointed_gradient"] = _gradient_apart(policy, rollouts, logp_M)
     return gaps
 

@@ -13,4 +13,5 @@ resume         is a run that is resumed the run that was begun?
 checkpoint     the complete state of a run
 memory_check   the largest micro-batch, tried before the first round
 interrupt      Ctrl-C at the end of a round
+distributed    a run over several processes
 """

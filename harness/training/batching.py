@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from algos.core.types import Batch, Credit, Rollouts, Schedule, Totals
-from harness.models.microbatching import cut
+from harness.models.microbatching import cut, own
 from harness.rollout.rng import permutation
 
 
@@ -48,6 +48,8 @@ def split(
     """The update on the groups `part`, in micro-batches of at most `micro_batch_tokens` tokens (or one unit).
 
     The longest come first: if memory does not suffice, it shows at once.  Rows without a gradient come last, together.
+    Of several processes each has micro-batches of its own share of the rows, with the totals of all; where its share is
+    empty, one without rows.
     """
     member_N = torch.isin(rollouts.group_N, part.to(rollouts.group_N.device))
     kept = (member_N & credit.keep_N).nonzero()[:, 0]
@@ -58,9 +60,12 @@ def split(
         nothing = replace(nothing, completion_mask_NT=torch.zeros_like(nothing.completion_mask_NT))
         return [Batch(nothing, credit.take(first), totals)]
     still = torch.zeros_like(kept, dtype=torch.bool) if credit.zero_gradient_N is None else credit.zero_gradient_N[kept]
-    shares = [(rows, False) for rows in cut(rollouts, kept[~still], micro_batch_tokens, credit.pair_N)]
-    shares += [(kept[still], True)] if still.any() else []
-    return [Batch(*trim(rollouts.take(rows), credit.take(rows)), totals, inert) for rows, inert in shares]
+    live, inert = (own(rollouts, kept[which], credit.pair_N) for which in (~still, still))
+    shares = [(rows, False) for rows in cut(rollouts, live, micro_batch_tokens, credit.pair_N)]
+    shares += [(inert, True)] if len(inert) else []
+    if not shares:
+        return [Batch(rollouts.take(kept[:0]), credit.take(kept[:0]), totals)]
+    return [Batch(*trim(rollouts.take(rows), credit.take(rows)), totals, idle) for rows, idle in shares]
 
 
 def trim(rollouts: Rollouts, credit: Credit) -> tuple[Rollouts, Credit]:

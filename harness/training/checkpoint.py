@@ -17,17 +17,21 @@ aside (`aside-round-00010`), and the one before it is used.
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import shutil
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, load_model, save_file, save_model
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from harness.config.errors import CannotResume
+from harness.models.parallel.state import load_optimizer, load_weights, optimizer_state, save_weights
+from harness.processes.group import current
 from harness.records import checksums
 from harness.records.io import write_json
 from harness.records.schema import SCHEMA
@@ -45,20 +49,41 @@ def _round(checkpoint: Path) -> int:
     return int(number) if number.isdecimal() else -1
 
 
-def save(trainer: Trainer, loop: TrainingLoop, evals: list[Any], folder: Path, keep: int) -> None:
+@dataclass(frozen=True)
+class Snapshot:
+    """What a checkpoint keeps beside the models, as it was at one moment."""
+
+    rounds: int
+    state: dict[str, Any]
+    tensors: dict[str, Tensor]  # not copies: nothing writes into them
+
+    @classmethod
+    def of(cls, trainer: Trainer, loop: TrainingLoop, evals: list[Any], run: Path) -> Snapshot:
+        """Now; `run` is the folder with the logs."""
+        numbers, tensors = loop.state()
+        state = copy.deepcopy({"schema": SCHEMA, **numbers, "evals": evals, "logs": logs.mark(run)})
+        return cls(trainer.rounds, state, tensors)
+
+
+def save(trainer: Trainer, snapshot: Snapshot, folder: Path, keep: int) -> None:
     """Write checkpoint `round-<n>` and drop all but the newest `keep`; the old ones go after the new one stands.
 
+    The models are written as they are: they must be those of the snapshot.  Of several processes rank 0 writes.
     `folder` lies in the run's own, beside its logs.  Where it cannot be written (a full disk) what was written of it is
     removed, the old ones stand, and OSError says why.
     """
+    if not current().first:
+        if trainer.policy.shards:
+            _write_models(trainer, None)
+        return
     folder.mkdir(parents=True, exist_ok=True)
-    target, temporary = folder / f"round-{trainer.rounds:05d}", folder / ".writing"
+    target, temporary = folder / f"round-{snapshot.rounds:05d}", folder / ".writing"
     if target.exists():  # written before an interruption; a round has one state
         return
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir()
-        _write(trainer, loop, evals, temporary, logs.mark(folder.parent))
+        _write(trainer, snapshot, temporary)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
@@ -67,19 +92,24 @@ def save(trainer: Trainer, loop: TrainingLoop, evals: list[Any], folder: Path, k
         shutil.rmtree(old)
 
 
-def _write(trainer: Trainer, loop: TrainingLoop, evals: list[Any], folder: Path, marks: logs.Marks) -> None:
-    for name, module in trainer.modules().items():
-        save_model(module, str(folder / f"{name}.safetensors"))
-    torch.save(trainer.policy.optimizer.state_dict(), folder / "optimizer.pt")
-    numbers, tensors = loop.state()
-    if tensors:
-        save_file({name: x.contiguous() for name, x in tensors.items()}, folder / "replay.safetensors")
-    state = {"schema": SCHEMA, **numbers, "evals": evals, "logs": marks}
-    write_json(folder / "state.json", state)
+def _write(trainer: Trainer, snapshot: Snapshot, folder: Path) -> None:
+    _write_models(trainer, folder)
+    if snapshot.tensors:
+        save_file({name: x.contiguous() for name, x in snapshot.tensors.items()}, folder / "replay.safetensors")
+    write_json(folder / "state.json", snapshot.state)
     checksums.write_checksums(folder)
     for file in folder.iterdir():  # on the disk before the name is: a power cut leaves the old checkpoint
         with file.open("rb") as written:
             os.fsync(written.fileno())
+
+
+def _write_models(trainer: Trainer, folder: Path | None) -> None:
+    """Whole, whatever they were over; a process that writes nothing (None) hands on its shares."""
+    for name, module in trainer.modules().items():
+        save_weights(module, folder and folder / f"{name}.safetensors")
+    optimizer = optimizer_state(trainer.policy.optimizer)
+    if folder is not None:
+        torch.save(optimizer, folder / "optimizer.pt")
 
 
 def restore(trainer: Trainer, loop: TrainingLoop, folder: Path, notices: list[str]) -> list[Any]:
@@ -87,8 +117,18 @@ def restore(trainer: Trainer, loop: TrainingLoop, folder: Path, notices: list[st
     there never was one; returns the evaluations so far.
 
     What the user should know is added to `notices`.  Raises CannotResume, one line, and changes no file, where there
-    are checkpoints and none is whole.
+    are checkpoints and none is whole.  Of several processes rank 0 decides, and the others read what it has read.
     """
+    evals, checkpoint, told = current().on_first(lambda: _restore(trainer, loop, folder))
+    notices += told
+    if not current().first and checkpoint is not None and (fault := _load(trainer, loop, checkpoint)):
+        raise CannotResume(f"resume: {checkpoint} cannot be read by rank {current().rank}: {fault}")
+    return evals
+
+
+def _restore(trainer: Trainer, loop: TrainingLoop, folder: Path) -> tuple[list[Any], Path | None, list[str]]:
+    """The evaluations so far, the checkpoint that is used, and what the user should know."""
+    notices: list[str] = []
     found, faults = _rounds(folder / "checkpoints")[::-1], dict[Path, str]()
     for checkpoint in found:
         if fault := _fault(checkpoint, folder) or _load(trainer, loop, checkpoint):
@@ -101,7 +141,7 @@ def restore(trainer: Trainer, loop: TrainingLoop, folder: Path, notices: list[st
         if faults:
             notices.append(f"resumed from checkpoint {checkpoint.name}, the newest that is whole")
         logs.rewind(folder, trainer.rounds, state.get("logs"))
-        return list(state["evals"])
+        return list(state["evals"]), checkpoint, notices
     if faults:
         reasons = "; ".join(f"{checkpoint.name}: {fault}" for checkpoint, fault in faults.items())
         raise CannotResume(
@@ -111,7 +151,7 @@ def restore(trainer: Trainer, loop: TrainingLoop, folder: Path, notices: list[st
     if logs.begun(folder):
         notices.append("there is no checkpoint: the run begins anew")
     logs.rewind(folder, 0, None)
-    return []
+    return [], None, notices
 
 
 def _state(checkpoint: Path) -> dict[str, Any]:
@@ -140,9 +180,9 @@ def _load(trainer: Trainer, loop: TrainingLoop, checkpoint: Path) -> str | None:
     policy, replay = trainer.policy, checkpoint / "replay.safetensors"
     try:
         for name, module in trainer.modules().items():
-            load_model(module, checkpoint / f"{name}.safetensors", device=str(policy.device))
+            load_weights(module, checkpoint / f"{name}.safetensors", str(policy.device))
         moments = torch.load(checkpoint / "optimizer.pt", map_location=policy.device, weights_only=True)
-        policy.optimizer.load_state_dict(moments)
+        load_optimizer(policy.optimizer, moments)
         known = [field.name for field in fields(trainer.algo)]
         tensors = upgrade_tensors(load_file(replay)) if replay.exists() else {}
         loop.load(upgrade_state(_state(checkpoint), known), tensors)

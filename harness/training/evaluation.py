@@ -26,6 +26,7 @@ from harness.config.experiment import task_of
 from harness.config.lora import is_adapter
 from harness.config.run_config import RunConfig
 from harness.models.loading import accelerator, context_of, load_model, pick_device, save_model
+from harness.processes.group import current
 from harness.records import variables
 from harness.records.recorder import Recorder
 from harness.records.schema import EvaluationRow
@@ -166,6 +167,8 @@ def evaluate_checkpoint(config: RunConfig, scorer: str) -> CheckpointScores:
     """
     if scorer not in ("ours", "hf"):
         raise ValueError(f"scorer: unknown '{scorer}'; valid: ours, hf")
+    if scorer == "hf" and current().size > 1:
+        raise ValueError("scorer: hf is lm-eval's own model, on one process; scorer=ours is shared by several")
     variables.check(os.environ)
     task = task_of(config)
     eval_sets = sets_of(task, config)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
 
+from harness.processes.group import current
+
 HEARD = (signal.SIGINT, signal.SIGTERM)
+ECHO = 5.0  # seconds in which a launcher hands on to its processes the signal that they have heard themselves
 
 
 class Interrupt:
@@ -20,7 +24,8 @@ class Interrupt:
     """
 
     def __init__(self, say: Callable[[str], None]) -> None:
-        self.say, self.whole, self.requested, self.by = say, True, False, "the user"
+        self.say, self.whole, self.requested, self.by, self.heard = say, True, False, "the user", 0.0
+        self.agreed = False  # all ranks of several end here
 
     def __enter__(self) -> Interrupt:
         self.ours = threading.current_thread() is threading.main_thread()  # signals are the main thread's
@@ -36,16 +41,20 @@ class Interrupt:
                 signal.signal(number, handler)
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
+        if self.requested and current().size > 1 and time.monotonic() - self.heard < ECHO:
+            return
         self.by = "the user" if number == signal.SIGINT else signal.Signals(number).name
         if self.whole or self.requested:
             raise KeyboardInterrupt
-        self.requested = True
+        self.requested, self.heard = True, time.monotonic()
         self.say("interrupted: this round is finished first; once more to stop at once")
 
     @contextmanager
     def held(self) -> Iterator[None]:
         self.whole = False
         yield
+        if current().size > 1:  # all ranks end after the same round
+            self.requested = self.agreed = any(current().gather(self.requested))
         self.whole = True  # not after an exception: the state is then between two rounds
         if self.requested:
             raise KeyboardInterrupt

@@ -24,6 +24,8 @@ from torch import Tensor
 from algos import Batch, Credit, Rollouts
 from harness.accounting.budget import FILLED, Budget, Spend
 from harness.accounting.profiler import CURVE_BRANCH, PhaseProfiler
+from harness.processes.group import current
+from harness.processes.ledger import enter_seconds
 from harness.rollout.collate import join
 from harness.training.batching import deal, split
 from harness.training.metrics import Round
@@ -89,7 +91,7 @@ class OfflineLoop:
         if t.spend.updates == updates:
             return None
         t.measure_activations(phase.rise_bytes, optimizer_bytes)
-        t.spend.device_seconds = t.profiler.charged_seconds
+        enter_seconds(t.spend, t.profiler)
         self.passes, t.rounds = self.passes + 1, t.rounds + 1
         return Round(t.rounds, None, None, metrics, t.spend, started)
 
@@ -115,7 +117,7 @@ class OfflineLoop:
             return part
         left = budget.limit - budget.used(spend)
         if budget.unit == "device_seconds":  # known only from the updates before it
-            passed = time.perf_counter() - began
+            passed = sum(current().gather(time.perf_counter() - began))  # of every rank's device
             return part if left - passed >= passed / max(done, 1) else part[:0]
         while len(part) and self.cost(part, rollouts) > left:
             part = part[:-1]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 from transformers import GenerationConfig
@@ -14,13 +16,17 @@ from harness.config.start_models import defaults_file
 from harness.models.adapters.folders import base_identity, plain_copy
 from harness.models.adapters.folders import save as save_adapter
 from harness.models.loading import save_model
+from harness.models.parallel.state import state_of
+from harness.processes.group import current
+from harness.processes.watch import RankLost
 from harness.records.io import utc_now
-from harness.records.recorder import Recorder, hyperparameters
+from harness.records.recorder import Recorder, Unwritten, hyperparameters
 from harness.records.runs import raw_record
 from harness.records.schema import EvaluationRow, MemoryPart, MemoryTable, Record
 from harness.records.sharing.model_card import write_card
 from harness.records.sharing.trackers import Trackers
 from harness.training import checkpoint
+from harness.training.distributed.rounds import RoundBegun, check_together
 from harness.training.interrupt import Interrupt
 from harness.training.memory_check import probe
 from harness.training.metrics import warnings
@@ -50,13 +56,14 @@ class RunListener(Protocol):
 
 def execute(run: PreparedRun, listener: RunListener) -> Record:
     """Run it.  The record says `finished`, `interrupted` or `failed` (with a reason) whatever happens."""
-    run.record["started"] = started_at(run.folder) if run.config.resume else utc_now()
+    group = current()
+    run.record["started"] = group.on_first(lambda: started_at(run.folder)) if run.config.resume else utc_now()
     if run.config.resume:
-        run.notices += [notice for notice in earlier_notices(run.folder) if notice not in run.notices]
+        earlier = group.on_first(lambda: earlier_notices(run.folder))
+        run.notices += [notice for notice in earlier if notice not in run.notices]
         run.record["evals"] = checkpoint.restore(run.trainer, run.loop, run.folder, run.notices)
-    recorder = Recorder(run.folder, run.record)
-    _begin(run, recorder, listener)
-    with Interrupt(listener.message) as interrupt:
+    recorder = Recorder(run.folder, run.record) if group.first else Unwritten(run.record)
+    with Interrupt(listener.message) as interrupt, _begun(run, recorder, listener):
         try:
             if run.trainer.policy.device.type == "cuda":  # elsewhere memory has no hard edge
                 probe(run.trainer, run.longest)
@@ -64,19 +71,31 @@ def execute(run: PreparedRun, listener: RunListener) -> Record:
             _export(run)
             run.record["status"] = "finished"
             _settle(run)
-            write_card(run.folder / "checkpoints" / "final", run.record)
+            if group.first:
+                write_card(run.folder / "checkpoints" / "final", run.record)
         except KeyboardInterrupt:
             run.record["status"], run.record["reason"] = "interrupted", f"interrupted by {interrupt.by}"
-            if interrupt.whole:
+            if interrupt.whole and (interrupt.agreed or not run.trainer.policy.shards):  # every rank gives its shares
                 _checkpoint(run)
+            else:
+                _keep(run)
+            if not interrupt.agreed:  # a launcher ends the others when one has died
+                _blame(run.record, group.lost())
+            raise
+        except RankLost as error:
+            _keep(run)
+            _blame(run.record, str(error))
             raise
         except BaseException as error:  # sys.exit() in a user's code too: it ends a run, and does not finish it
+            if isinstance(error, RuntimeError) and (lost := group.lost()):  # FSDP2's own connections broke
+                _blame(run.record, lost)
+                raise RankLost(lost) from error
             run.record["status"], run.record["reason"] = "failed", f"{type(error).__name__}: {error}"
             if isinstance(error, Exception):
                 raise
             raise RuntimeError(run.record["reason"]) from error
         finally:
-            _settle(run)
+            _settle(run)  # no rank is asked anything here: it may be gone
             run.record["ended"] = utc_now()
             recorder.save()
             recorder.close()
@@ -89,28 +108,45 @@ def started_at(folder: Path) -> str:
     return utc_now() if record is None else str(record.get("started") or utc_now())
 
 
-def _begin(run: PreparedRun, recorder: Recorder, listener: RunListener) -> None:
-    """The evaluation sets as files, the first state of the record, and what the user should know."""
-    tokenizer = run.trainer.tokenizer
-    render = tokenizer.render if tokenizer.changes_prompts else None
-    folder = run.folder / "tasks"
-    shutil.rmtree(folder / "__pycache__", ignore_errors=True)  # of a folder from elsewhere: lm-eval would run it
-    task_files.write(run.trainer.task.spec(), run.eval_sets, folder, run.config.max_new_tokens, render)
-    recorder.save()
-    listener.start(title(run))
-    for notice in run.notices:
-        listener.message(notice)
-    if run.config.track:
-        trackers = Trackers(run.config.track, run.config.track_project, run.folder, listener.message)
-        trackers.start(hyperparameters(run.record), resumed=run.config.resume)
-        recorder.trackers = trackers
+@contextmanager
+def _begun(run: PreparedRun, recorder: Recorder, listener: RunListener) -> Iterator[None]:
+    """The evaluation sets as files, the first state of the record, and what the user should know.
+
+    The sets of a rank that writes nothing are in a folder of its own while the run lasts.
+    """
+    with nullcontext(run.folder) if current().first else TemporaryDirectory() as place:
+        run.evaluator.folder = folder = Path(place) / "tasks"
+        tokenizer = run.trainer.tokenizer
+        render = tokenizer.render if tokenizer.changes_prompts else None
+        shutil.rmtree(folder / "__pycache__", ignore_errors=True)  # of a folder from elsewhere: lm-eval would run it
+        task_files.write(run.trainer.task.spec(), run.eval_sets, folder, run.config.max_new_tokens, render)
+        recorder.save()
+        listener.start(title(run))
+        for notice in run.notices:
+            listener.message(notice)
+        if run.config.track and current().first:
+            trackers = Trackers(run.config.track, run.config.track_project, run.folder, listener.message)
+            trackers.start(hyperparameters(run.record), resumed=run.config.resume)
+            recorder.trackers = trackers
+        yield
 
 
 def _checkpoint(run: PreparedRun) -> None:
     if run.config.keep_checkpoints and run.trainer.rounds:
         with run.trainer.profiler("checkpoint"):
-            folder = run.folder / "checkpoints"
-            checkpoint.save(run.trainer, run.loop, run.record["evals"], folder, run.config.keep_checkpoints)
+            snapshot = checkpoint.Snapshot.of(run.trainer, run.loop, run.record["evals"], run.folder)
+            checkpoint.save(run.trainer, snapshot, run.folder / "checkpoints", run.config.keep_checkpoints)
+
+
+def _keep(run: PreparedRun) -> None:
+    """The round under way cannot be finished: it is begun again by whoever resumes."""
+    if run.round_begun is not None and current().first:
+        run.round_begun.keep(run.folder / "checkpoints", run.config.keep_checkpoints)
+
+
+def _blame(record: Record, lost: str) -> None:
+    if lost:
+        record["status"], record["reason"] = "failed", f"{lost}; resume goes on from the last checkpoint"
 
 
 def _export(run: PreparedRun) -> None:
@@ -131,18 +167,22 @@ def _export(run: PreparedRun) -> None:
         pad_token_id=sampler.pad,
     )
     with trainer.profiler("checkpoint"):
-        _export_policy(run, final, tokenizer, generation)
+        weights = state_of(trainer.policy.modules()["policy"]) if trainer.policy.shards else None
+        if not current().first:
+            return
+        _export_policy(run, final, tokenizer, generation, weights)
         for name, module in trainer.reward_source.modules().items():
             save_model(module, trainer.tokenizer.tokenizer, run.folder / "checkpoints" / name)
         if profile := defaults_file(run.config.model):  # its scale settings hold for what became of it
             shutil.copyfile(profile, final / "model_defaults.toml")
 
 
-def _export_policy(run: PreparedRun, final: Path, tokenizer: Any, generation: GenerationConfig) -> None:
-    """The whole model; of an adapted one the adapter, as a PEFT folder, or with lora.merge both as one."""
+def _export_policy(run: PreparedRun, final: Path, tokenizer: Any, generation: GenerationConfig, weights: Any) -> None:
+    """The whole model (of one in shares these `weights`); of an adapted one the adapter, as a PEFT folder, or with
+    lora.merge both as one."""
     policy, identity = run.trainer.policy, run.record["environment"]["model"]
     if policy.adapters is None:
-        save_model(policy.lm.model, tokenizer, final, generation)
+        save_model(policy.lm.model, tokenizer, final, generation, weights)
     elif policy.adapters.fields.merge:
         save_model(plain_copy(policy.adapters), tokenizer, final, generation)
     else:
@@ -183,12 +223,15 @@ def _rounds(run: PreparedRun, recorder: Recorder, listener: RunListener, interru
         if trainer.rounds % run.config.checkpoint_every == 0 and trainer.rounds > saved:
             _checkpoint(run)
             saved = trainer.rounds
+        if current().size > 1:
+            run.round_begun = RoundBegun(trainer, run.loop, run.record["evals"], run.folder)
         with interrupt.held():
             if (done := run.loop.train_round()) is None:
                 break
             metrics = done.metrics(trainer.budget, trainer.profiler)
             history.append(metrics)
             recorder.round(done.number, metrics, done.samples())
+            check_together(trainer)
             listener.round(metrics, warnings(history, exact))
             _settle(run)
             recorder.save()

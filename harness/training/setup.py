@@ -18,7 +18,6 @@ from harness.accounting.profiler import PhaseProfiler
 from harness.accounting.round_sizing import RoundSizer
 from harness.config.experiment import Experiment, resolve_experiment
 from harness.config.lora import is_adapter
-from harness.config.paths import check_no_links
 from harness.config.rewards import check_problem_count, unused_settings
 from harness.config.run_config import RunConfig
 from harness.config.start_models import defaults_notice
@@ -27,12 +26,13 @@ from harness.models.adapters.attach import attach
 from harness.models.adapters.quantized import loading_options
 from harness.models.loading import accelerator, context_of, load_model, pick_device
 from harness.models.optimizer import OptimizerSettings
+from harness.models.parallel.sharding import gathered
 from harness.models.policy import LMPolicy
-from harness.records import lock, variables
+from harness.processes.group import current
+from harness.records import variables
 from harness.records.environment import environment
 from harness.records.fingerprint import config_sha256
 from harness.records.io import sha256
-from harness.records.runs import has_record
 from harness.records.schema import SCHEMA, EnvironmentTable, Record
 from harness.records.sharing.trackers import check_trackers
 from harness.rewards.base import RewardSource
@@ -49,9 +49,12 @@ from harness.training.completions import (
     group_bound,
     with_solutions,
 )
+from harness.training.distributed.rounds import RoundBegun
+from harness.training.distributed.start import agree, processes
 from harness.training.evaluation import Evaluator, eval_names, sets_of
 from harness.training.iterations import Iterations
 from harness.training.offline import OfflineLoop
+from harness.training.resume.folder import run_folder
 from harness.training.resume.inputs import hash_inputs
 from harness.training.resume.same import check_same
 from harness.training.trainer import Trainer, TrainingLoop
@@ -72,6 +75,7 @@ class PreparedRun:
     record: Record
     notices: list[str]  # what the user should know of the data
     longest: int  # prompt, in tokens
+    round_begun: RoundBegun | None = None  # of several processes: what is kept where one is lost
 
 
 def prepare(config: RunConfig) -> PreparedRun:
@@ -79,7 +83,7 @@ def prepare(config: RunConfig) -> PreparedRun:
     check_trackers(config.track)
     experiment = resolve_experiment(config)
     schedule, task = experiment.schedule, experiment.task
-    folder = run_folder(config, task.name)
+    folder = current().on_first(lambda: run_folder(config, task.name))
     device = pick_device(config.device)
     loaded: list[str] = []
     options = loading_options(experiment.lora, device)
@@ -99,11 +103,13 @@ def prepare(config: RunConfig) -> PreparedRun:
 
     policy = policy_of(experiment, device, model)
     shared_head = policy.critic if schedule.critic == "shared" else None
-    sampler = Sampler(
-        policy.lm.model, hf_tokenizer, config.rollout_batch_size, policy.accelerator.autocast, shared_head
-    )
+    with gathered(*policy.shards):
+        sampler = Sampler(
+            policy.lm.model, hf_tokenizer, config.rollout_batch_size, policy.accelerator.autocast, shared_head
+        )
     prompts = [tokenizer.ids(tokenizer.render(p)) for p in problems[:CHECKED]]
-    checked = self_check(policy, sampler, prompts, max(n for n, _ in read.values()) + config.max_new_tokens)
+    with gathered(*policy.shards):
+        checked = self_check(policy, sampler, prompts, max(n for n, _ in read.values()) + config.max_new_tokens)
     trainer = build_trainer(experiment, policy, sampler, tokenizer, problems, longest)
     trainer.checks.update({f"self_check_{name}": gap for name, gap in checked.gaps.items()})
     loop = OfflineLoop(trainer) if schedule.source == "initial" else trainer
@@ -116,8 +122,9 @@ def prepare(config: RunConfig) -> PreparedRun:
     record["environment"]["inputs"] = hash_inputs(
         experiment, problems, eval_sets, {name: digest for name, (_, digest) in read.items()}
     )
+    agree(config, record)
     if config.resume:
-        check_same(folder, record)
+        current().on_first(lambda: check_same(folder, record))
     notices = [
         *variables.notices(os.environ),
         *defaults_notice(config.model, config.sources),
@@ -145,7 +152,7 @@ def build_trainer(
     config, algo, schedule, task = experiment.config, experiment.algo, experiment.schedule, experiment.task
     reward_source = reward_source_of(experiment, policy, tokenizer.tokenizer)
     flops = flops_of(policy, reward_source, "reference" in algo.needs)
-    budget, spend, profiler = experiment.budget, Spend(), PhaseProfiler(str(policy.device))
+    budget, spend, profiler = experiment.budget, Spend(), PhaseProfiler(str(policy.device), current().at)
     offline = schedule.source == "initial"
     drawn = sampling_budget(budget, schedule.prompts, schedule.sampling_fraction) if offline else budget
     bound = group_bound(drawn.unit, schedule, config.max_new_tokens, flops, longest)
@@ -194,6 +201,8 @@ def policy_of(experiment: Experiment, device: str, model: Any) -> LMPolicy:
         critic_lr=schedule.critic_lr,
         gradient_checkpointing=config.gradient_checkpointing,
         reference_device=config.reference_device,
+        parallel=config.parallel if current().size > 1 else "ddp",
+        cpu_offload=config.cpu_offload,
         adapters=adapters_of(experiment, model),
     )
 
@@ -224,29 +233,6 @@ def flops_of(policy: LMPolicy, source: RewardSource, reference: bool) -> RunFlop
     kept = model if adapters is None or REFERENCE in adapters.names else base
     reward_models = [FlopsModel.of_classifier(m) for m in source.modules().values()]
     return RunFlops(model, kept if reference else None, critic, reward_models[0] if reward_models else None)
-
-
-def run_folder(config: RunConfig, task: str) -> Path:
-    """OUT/NAME.  A name that the user gave must be free; the default name is numbered if taken."""
-    out = Path(config.out)
-    existing = next(p for p in (out, *out.absolute().parents) if p.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK):
-        raise ValueError(f"out: cannot write in {existing}")
-    stem = f"{Path(config.algo_name).stem}-{task}-s{config.seed}"
-    if config.resume:
-        return check_no_links(out / (config.name or stem))
-    if config.name is not None:
-        check_free(out / config.name)
-        return out / config.name
-    numbered = (out / (stem if k == 1 else f"{stem}-{k}") for k in range(1, 10**6))
-    return next(folder for folder in numbered if not folder.exists() and not has_record(folder))
-
-
-def check_free(folder: Path) -> None:
-    """Raises ValueError where there is anything but a lock, or a run of this name is in its study's archive."""
-    held = folder.iterdir() if folder.is_dir() else [folder] if folder.exists() else []
-    if has_record(folder) or any(path.name != lock.NAME for path in held):
-        raise ValueError(f"name: {folder} already holds another run; choose another --name, or --resume it")
 
 
 def read_prompts(tokenizer: PromptTokenizer, name: str, problems: Sequence[Problem]) -> tuple[int, str]:
@@ -286,6 +272,7 @@ def new_record(experiment: Experiment, identity: dict[str, str], eval_sets: list
             {
                 **environment(device, torch.get_num_threads()),
                 "model": identity,
+                **processes(experiment.config),
                 **({"reward_model": named} if (named := reward_model_fingerprint(experiment.reward_model)) else {}),
                 "data": data,
                 "prompt_sha256": sha256(prompts.encode()),

@@ -25,6 +25,8 @@ from harness.accounting.profiler import MONITORING, PhaseProfiler
 from harness.accounting.round_sizing import RoundSizer
 from harness.config.coercion import build
 from harness.models.policy import LMPolicy, sampler_outputs
+from harness.processes.group import current
+from harness.processes.ledger import enter_seconds
 from harness.rewards.base import RewardedRollouts, RewardSource, score
 from harness.rollout.collate import join
 from harness.rollout.prompts import PromptStream
@@ -32,6 +34,7 @@ from harness.rollout.sampler import Sampler, Sampling
 from harness.rollout.tokenization import PromptTokenizer
 from harness.training.batching import updates
 from harness.training.completions import CompletionSource, RewardSampling
+from harness.training.distributed.update import together
 from harness.training.iterations import Iterations
 from harness.training.metrics import Round, check_own
 
@@ -193,7 +196,11 @@ class Trainer:
         sums: defaultdict[str, float] = defaultdict(float)
         for micro_batches in parts:
             largest_gap: float | None = None  # None: nothing that was sampled has been read again
+            mine = sums if current().size == 1 else defaultdict(float)
+            self.policy.keep_step(micro_batches)
             for batch in micro_batches:
+                if not len(batch.rollouts.group_N):  # another process has all the rows
+                    continue
                 gradient_free = batch.zero_gradient
                 for outputs in (
                     [sampler_outputs(batch)] if gradient_free else self.policy.forward_passes(batch, self.algo.needs)
@@ -206,24 +213,28 @@ class Trainer:
                     gap_NT = (outputs.logp_NT.detach() - batch.rollouts.logp_NT).abs()
                     gap = float(torch.where(batch.rollouts.completion_mask_NT, gap_NT, 0).max())
                     largest_gap = max(largest_gap or 0.0, gap)
-                _add(sums, {"loss": loss.detach(), **metrics})
-            _add(sums, self.policy.step())
-            if on_policy and taken == 0 and largest_gap is not None:
-                first = {"sampling/max_abs_logratio": largest_gap}
-                self.checks.setdefault("first_update_max_abs_logratio", largest_gap)
+                _add(mine, {"loss": loss.detach(), **metrics})
             totals, taken = micro_batches[0].totals, taken + 1
             lengths = [
                 n for b in micro_batches for n in b.rollouts.attention_mask_NS.sum(1).tolist() if totals.sequences
             ]
+            flops = self.flops.update(lengths, self.policy.value_only)
+            if mine is not sums:
+                others, largest_gap, flops = together(mine, largest_gap, flops)
+                _add(sums, others)
+            _add(sums, self.policy.step())
+            if on_policy and taken == 1 and largest_gap is not None:
+                first = {"sampling/max_abs_logratio": largest_gap}
+                self.checks.setdefault("first_update_max_abs_logratio", largest_gap)
             self.spend.updates += 1
             self.spend.trained_tokens += totals.tokens
-            self.spend.flops += self.flops.update(lengths, self.policy.value_only)
+            self.spend.flops += flops
             trained += totals.tokens
         return trained, {**{k: v / taken for k, v in sums.items()}, **first}
 
     def finish_round(self, ordinal: int, before: float, done: Round) -> Round:
         """What every round ends with: the clock, the round sizer, the count.  `ordinal`, `before`: as it began."""
-        self.spend.device_seconds = self.profiler.charged_seconds
+        enter_seconds(self.spend, self.profiler)
         self.round_sizer.observe(self.ordinal - ordinal, self.round_sizer.budget.used(self.spend) - before)
         self.rounds += 1
         return done

@@ -41,6 +41,7 @@ def evaluate(
     """Score a checkpoint on a task's evaluation sets; a run's, by default on its own task."""
     from harness.api.finished import run_defaults
     from harness.config.run_config import resolve
+    from harness.processes.launch import joined
     from harness.records.io import check_writable, write_json
     from harness.training.evaluation import evaluate_checkpoint
 
@@ -53,7 +54,10 @@ def evaluate(
     flags["task"] = {k: v for k, v in files.items() if v} or None
     if out is not None:
         check_writable(out)
-    scores = evaluate_checkpoint(resolve(flags, set_ or [], None, under), scorer)
+    with joined() as group:
+        scores = evaluate_checkpoint(resolve(flags, set_ or [], None, under), scorer)
+        if not group.first:
+            return
     if out is not None:
         write_json(out, scores.as_dict())
     if json_:

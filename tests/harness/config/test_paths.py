@@ -103,7 +103,7 @@ def test_a_file_is_written_whole_beside_a_link(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["metrics.jsonl", "samples.jsonl", "outcomes", "outcomes/a.jsonl.gz", "checkpoints"])
 def test_a_run_is_not_resumed_through_links(name: str, tmp_path: Path) -> None:
-    from harness.training.setup import run_folder
+    from harness.training.resume.folder import run_folder
 
     config = resolve({"out": str(tmp_path), "name": "x", "resume": True}, [], None)
     link = tmp_path / "x" / name
