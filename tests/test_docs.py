@@ -72,3 +72,8 @@ def test_the_front_page_is_short_and_names_every_page() -> None:
     assert len(text.splitlines()) <= 200
     assert [page for page in PAGES[1:] if page.count("/") == 1 and f"({page}" not in text] == []
     assert len([page for page in PAGES[1:] if page.count("/") == 1]) <= 12  # guides have a folder of their own
+
+
+def test_every_page_is_in_the_site() -> None:
+    nav = (ROOT / "mkdocs.yml").read_text()
+    assert [page for page in PAGES[1:] if f": {page.removeprefix('docs/')}\n" not in nav] == []

@@ -24,6 +24,7 @@ DATA = {  # files that a user needs and Python would not import; those that no u
     "harness/models/embedded/nano/model.safetensors": True,
     "harness/models/embedded/nano/tokenizer.json": True,
     "harness/models/embedded/micro/recipe.toml": True,
+    "harness/models/embedded/smollm2-135m/package.toml": True,
     "harness/studies/library/compare_nano.toml": True,
     "harness/studies/library/profiles/paper-1.3b.toml": True,
     "harness/studies/controls/coin.py": True,

@@ -5,6 +5,7 @@ registry        `names`, `load`: tasks by name, FILE.py or FILE.yaml; what a use
 user_file       importing a user's FILE.py, and errors that name it
 arithmetic      chains of + and -, generated
 word_problems   stories of several steps, generated
+cold_start      the same with their solutions, of a split that RL never sees, and GSM8K's training set
 qa              questions with a final answer, from files or the hub
 harness_gsm8k   GSM8K, a case of `qa`
 countdown       reach a number from others: an expression is the answer

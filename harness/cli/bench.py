@@ -16,6 +16,8 @@ bench = typer.Typer(
     rich_markup_mode=None,
 )
 
+ModelShape = Annotated[str, Opt(help="nano, smollm2-135m, tiny, trl-llama, qwen2.5-0.5b, qwen2.5-1.5b, qwen2.5-7b.")]
+
 
 @bench.callback(invoke_without_command=True)
 def _bench(context: typer.Context) -> None:
@@ -25,9 +27,7 @@ def _bench(context: typer.Context) -> None:
 
 @bench.command(epilog="Example: harness bench peers --model nano --cases natural --repeats 5")
 def peers(
-    model: Annotated[
-        str, Opt(help="nano, tiny, trl-llama, smollm2-135m, qwen2.5-0.5b, qwen2.5-1.5b, qwen2.5-7b.")
-    ] = "nano",
+    model: ModelShape = "nano",
     cases: Annotated[str, Opt(help="natural, forced (all completions at the token limit). [as the model allows]")] = "",
     betas: Annotated[str, Opt(help="KL coefficients, comma-separated.")] = "0,0.04",
     engines: Annotated[str, Opt(help="TRL's ways to generate.")] = "generate,static,continuous",
@@ -96,9 +96,7 @@ SUITES = {  # command -> its module in harness.bench, its default model, what it
 
 def _command(module: str, default: str) -> Callable[..., None]:
     def run(
-        model: Annotated[
-            str, Opt(help="nano, tiny, trl-llama, smollm2-135m, qwen2.5-0.5b, qwen2.5-1.5b, qwen2.5-7b.")
-        ] = default,
+        model: ModelShape = default,
         arms: Annotated[str, Opt(help="grpo, grpo_kl, ppo_shared, ppo, ppo_kl, online_rft, rft.")] = "",
         prompts: Annotated[int, Opt(help="P, prompts per round.")] = 32,
         group_size: Annotated[int, Opt(help="G, completions per prompt.")] = 16,

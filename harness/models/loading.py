@@ -1,11 +1,10 @@
-"""A model by name: embedded, a local folder, or a hub id."""
+"""A model by name: embedded, in a package, a GGUF file, a local folder, or a hub id."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +12,14 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState, PartialState
 from accelerate.utils import AutocastKwargs
-from huggingface_hub.utils import logging as hub_logging
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
-from transformers.utils import logging as hf_logging
 
 from harness.config.lora import base_of, is_adapter
-from harness.config.start_models import embedded, embedded_models
+from harness.config.start_models import embedded_models
 from harness.models.adapters.folders import check_base, merged
+from harness.models.files import packaged
+from harness.models.files.quiet import silenced
 from harness.models.files.weights import check_weights, lacking_experts
 from harness.models.foreign_code import check_kernels, check_vocabulary, reason_of
 from harness.processes.launch import own_device
@@ -63,23 +62,6 @@ def accelerator(device: str, dtype: str) -> Accelerator:
     precision = AutocastKwargs(cache_enabled=False)
     with variables.hidden():
         return Accelerator(cpu=device == "cpu", mixed_precision="bf16" if mixed else "no", kwargs_handlers=[precision])
-
-
-@contextmanager
-def silenced() -> Iterator[None]:
-    """transformers without its progress bars and advice, and the hub's client without a line for each new attempt."""
-    verbosity, bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
-    hub_verbosity = hub_logging.get_verbosity()
-    hf_logging.set_verbosity_error()
-    hf_logging.disable_progress_bar()
-    hub_logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        hub_logging.set_verbosity(hub_verbosity)
-        hf_logging.set_verbosity(verbosity)
-        if bars:
-            hf_logging.enable_progress_bar()
 
 
 def save_model(
@@ -137,8 +119,8 @@ def load_model(
     """
     if is_adapter(name):
         return _adapted(name, dtype, notices, merge, options)
-    path = embedded(name) or Path(name)
-    local = path.is_dir()
+    folder = packaged.folder_of(name)
+    path, local = folder or Path(name), folder is not None
     if local:
         _check_folder(path, name)
     elif path.exists() or name.startswith((".", "/")):
@@ -165,13 +147,15 @@ def load_model(
     what = f"model: {name}"
     found = [*check_weights(model, info, what), *append_nothing(tokenizer, what), *_unused_generation(model, what)]
     check_vocabulary(tokenizer, model, name)
-    if notices is not None:
-        notices += found
     identity = {"name": name}
     if local:
         identity["sha256"] = weights_sha256(path)
+        identity |= packaged.identity(name, path, identity["sha256"])
+        found += packaged.notices(name, path)
     else:
         identity["revision"] = str(getattr(model.config, "_commit_hash", None))
+    if notices is not None:
+        notices += found
     return model, tokenizer, identity
 
 
@@ -234,7 +218,9 @@ def _check_folder(path: Path, name: str) -> None:
 def weights_sha256(folder: Path) -> str:
     digest = hashlib.sha256()
     for file in sorted(file for pattern in WEIGHTS for file in folder.glob(pattern)):
-        digest.update(file.read_bytes())
+        with file.open("rb") as stream:  # a block at a time: the weights may be larger than what memory is left
+            for block in iter(lambda: stream.read(2**24), b""):
+                digest.update(block)
     return digest.hexdigest()
 
 

@@ -179,9 +179,16 @@ def _odd(config: Mapping[str, Any]) -> bool:
 
 
 def read(model: str) -> Architecture:
-    """Of an embedded model, a folder, a config file or a hub id.  Raises ValueError, one line, where there is none."""
+    """Of an embedded model, a folder, a config file, a GGUF file or a hub id.
+
+    Raises ValueError, one line, where there is none.
+    """
     model = base_of(model) if is_adapter(model) else model
     path = embedded(model) or Path(model)
+    if model.lower().endswith(".gguf"):
+        from harness.models.files.gguf import config_of
+
+        return Architecture.of(config_of(path, model))
     file = path / "config.json" if path.is_dir() else path
     if file.is_file():
         try:
@@ -199,8 +206,8 @@ def read(model: str) -> Architecture:
 def _from_hub(model: str) -> dict[str, Any]:
     from transformers import AutoConfig
 
+    from harness.models.files.quiet import silenced
     from harness.models.foreign_code import reason_of
-    from harness.models.loading import silenced
 
     try:
         with silenced():

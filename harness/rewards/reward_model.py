@@ -22,9 +22,9 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 from algos import Rollouts
 from harness.models.backbone import Autocast, Backbone
 from harness.models.causal_lm import CausalLM
+from harness.models.files.quiet import silenced
 from harness.models.files.weights import check_weights
 from harness.models.foreign_code import check_kernels, check_vocabulary, reason_of
-from harness.models.loading import silenced
 from harness.models.microbatching import cut, own
 from harness.models.parallel.state import state_of
 from harness.processes.group import current

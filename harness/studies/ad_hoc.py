@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,14 +44,21 @@ def study_from_flags(
 
 
 def override_study(
-    study: Study, seeds: str | None, settings: list[str], name: str | None, profile: str | None = None
+    study: Study,
+    seeds: str | None,
+    settings: list[str],
+    name: str | None,
+    profile: str | None = None,
+    eval_files: Mapping[str, str] | None = None,
 ) -> Study:
-    """The study at another scale, with other seeds or other base fields than in its file."""
+    """The study at another scale, with other seeds, other base fields or more test sets than in its file."""
     if profile is not None:
         study = scale_profiles.apply_scale_profile(study, scale_profiles.load(profile))
     flat: Fields = {}
     for word in settings:
         set_field(flat, *parse_setting(word))
+    if eval_files:
+        flat["task"] = {**flat.get("task", {}), "eval_files": dict(eval_files)}
     overrides = nest_names(flat)
     changes: dict[str, Any] = {"base": merge_overrides(study.base, overrides), "name": name or study.name}
     if study.profile is not None:

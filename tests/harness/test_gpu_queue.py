@@ -152,7 +152,8 @@ def test_the_rows_of_micro_run_in_their_order(sittings: int, tmp_path: Path, mon
     here = SimpleNamespace(PIPE=None, run=lambda words, **_: ended(monkeypatch, words[3:]))
     monkeypatch.setattr(launcher, "subprocess", here)
     shrink(monkeypatch)
-    (making,), rows = ([r for r in LIST if kind(r) == what] for what in ("pretrain", "ablate"))
+    micro = [r for r in LIST if "micro" in words_of(r)[1]]
+    (making,), rows = ([r for r in micro if kind(r) == what] for what in ("pretrain", "ablate"))
     assert [re.findall("--seeds [0-9]", r.command) for r in rows] == [["--seeds 1"], ["--seeds 3"], []]
     made = tmp_path / "micro"
     assert ended(monkeypatch, [*tiny(making, made), "--updates", "1"]).returncode == 0

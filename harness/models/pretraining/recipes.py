@@ -12,8 +12,9 @@ from typing import Any
 import torch
 
 from evals import tasks
+from harness.config import start_models
 from harness.config.coercion import build
-from harness.config.start_models import MODELS, embedded_models, load_toml
+from harness.config.start_models import MODELS, embedded_models
 from harness.models.pretraining import arithmetic_corpus, story_corpus
 from harness.models.pretraining.trainer import Document, Packer, build_model, build_tokenizer, fit, save
 from harness.records.environment import environment
@@ -44,7 +45,7 @@ def cycle(pairs: list[Document]) -> Corpus:
 
 def recipe_of(name: str, updates: int | None = None) -> dict[str, Any]:
     """An embedded model's recipe; `updates`, where given, is the most that a stage makes: a trial, not the model."""
-    recipe = load_toml(MODELS / name / "recipe.toml")
+    recipe = start_models.recipe_of(name)
     if updates is not None:
         recipe["stage"] = [{**stage, "updates": min(updates, stage["updates"])} for stage in recipe["stage"]]
     return recipe
@@ -138,9 +139,10 @@ def pretrain(
 
     device = pick_device(device)
     if task is None:
-        if model is None or model not in embedded_models():
+        made = [name for name in embedded_models() if start_models.packaged(name) is None]
+        if model is None or model not in made:
             raise ValueError(
-                f"pretrain: {model or 'nothing'} is no embedded model; valid: {', '.join(embedded_models())}, or --task"
+                f"pretrain: {model or 'nothing'} is no embedded model; valid: {', '.join(made)}, or --task"
             )
         return rebuild(model, _free(out or Path(f"{model}-rebuilt")), say, device, updates)
     if model is not None:

@@ -17,7 +17,7 @@ from types import ModuleType
 from evals.tasks import EvalSet, Problem
 from harness.config.experiment import Experiment
 from harness.config.lora import base_of, is_adapter
-from harness.config.start_models import embedded
+from harness.models.files import packaged
 from harness.records.io import sha256
 
 OURS = ("algos", "evals", "harness")  # the record's commit and versions say what these are
@@ -41,9 +41,9 @@ def hash_inputs(
     inputs |= {f"{what} {file}": source_sha256(Path(file)) for what, file in own.items() if file.endswith(".py")}
     named = experiment.reward_model.name if experiment.reward_model else None
     base = base_of(config.model) if is_adapter(config.model) else config.model
-    folders = {"model": embedded(base) or Path(base), f"reward model {named}": Path(named or "-")}
+    folders = {"model": packaged.folder_of(base), f"reward model {named}": Path(named or "-")}
     for what, folder in folders.items():
-        if folder.is_dir():  # what comes from the hub has a revision
+        if folder is not None and folder.is_dir():  # what comes from the hub has a revision
             inputs[f"configuration and tokenizer of the {what}"] = files_sha256(folder)
     return inputs
 

@@ -199,6 +199,15 @@ def test_a_study_is_rehearsed(call: Call, tmp_path: Path) -> None:
     assert seeds == {"0", "1"} and "completions=64" in runs[-3] and runs[-1].startswith("# power: ")
 
 
+def test_a_study_is_asked_on_further_test_sets(call: Call, tmp_path: Path) -> None:
+    words = ["ablate", "compare_smollm2", "--set", "model=nano", "--eval-file", "svamp=x.jsonl", "--dry-run"]
+    code, said, error = call(*words, "--out", str(tmp_path))
+    runs = [line for line in said.splitlines() if "harness run" in line]
+    assert (code, error, len(runs)) == (0, "", 60) and all("--eval-file svamp=x.jsonl" in run for run in runs)
+    trials = [run for run in runs if "/tune/" in run]
+    assert len(trials) == 30 and all("generated_tokens=16000" in run for run in trials)
+
+
 BAD_WORDS: dict[str, tuple[list[str], list[str]]] = {
     "no algorithm": (["compare", "--dry-run"], ["--algos"]),
     "an unknown algorithm": ([*COMPARE, "--algos", "grpo,groo"], ["arm 'groo'", "algo", "valid"]),

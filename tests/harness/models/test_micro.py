@@ -133,8 +133,8 @@ def test_a_model_without_weights_is_refused(
 
 
 def test_what_is_embedded() -> None:
-    assert embedded_models() == ["micro", "nano"]
-    assert is_recipe_alone("micro") and not is_recipe_alone("nano") and not is_recipe_alone("elsewhere")
+    assert embedded_models() == ["micro", "nano", "smollm2-135m", "smollm2-math"]
+    assert [name for name in (*embedded_models(), "elsewhere") if is_recipe_alone(name)] == ["micro", "smollm2-math"]
     assert sum(file.stat().st_size for file in (MODELS / "micro").iterdir()) < 10_000
 
 
