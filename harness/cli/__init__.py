@@ -1,6 +1,7 @@
 """The command line.  Modules import what they need inside functions: help is printed without torch.
 
-main            the commands run, list and pretrain; exit codes
+main            the commands run, list and merge; exit codes
+pretrain        the command pretrain, and a prepared run carried out
 study           the commands compare, ablate, report, fold, rescore and calibrate
 outputs         the commands eval, show and push
 plan            the command plan

@@ -52,6 +52,7 @@ from harness.cli.outputs.evaluate import evaluate
 from harness.cli.outputs.push import push
 from harness.cli.outputs.show import show
 from harness.cli.plan import plan
+from harness.cli.pretrain import carry_out, pretrain
 from harness.cli.study import ablate, calibrate, compare, fold, power, report, rescore
 from harness.config.errors import PushFailed, RunFailed
 from harness.processes.group import current
@@ -59,7 +60,7 @@ from harness.processes.launch import asked
 from harness.processes.watch import RankLost
 
 if TYPE_CHECKING:
-    from harness.training.setup import PreparedRun
+    pass
 
 app = typer.Typer(
     help="Compare GRPO, PPO and rejection sampling under matched budgets, with one training loop.",
@@ -149,21 +150,7 @@ def run(
         if dry_run:
             tell(json.dumps(prepared.record["config"], indent=1))
             return
-        _execute(prepared, quiet, shown=group.first)
-
-
-def _execute(prepared: PreparedRun, quiet: bool, shown: bool = True) -> None:
-    from harness.api.runs import Silence, execute_guarded, owned
-    from harness.cli.progress import Progress
-
-    with owned(prepared) as finished:
-        if finished:
-            tell(f"{prepared.folder} is finished")
-        elif not shown:
-            execute_guarded(prepared, Silence())
-        else:
-            with Progress(quiet=quiet) as progress:
-                progress.finish(execute_guarded(prepared, progress), prepared.folder)
+        carry_out(prepared, quiet, shown=group.first)
 
 
 app.command(epilog="Example: harness compare --algos grpo,ppo,rft --seeds 5 --budget generated_tokens=200000")(compare)
@@ -174,6 +161,7 @@ app.command(epilog="Example: harness fold results/my_study")(fold)
 app.command(epilog="Example: harness rescore results/compare_nano --show 5")(rescore)
 app.command()(calibrate)
 app.command(epilog="Example: harness plan --model Qwen/Qwen2.5-0.5B --algo ppo --device cuda --limit-gib 80")(plan)
+app.command()(pretrain)
 app.add_typer(bench, name="bench")
 
 
@@ -187,59 +175,6 @@ def list_(
     from harness.cli import catalog, reference
 
     say(reference.page() if markdown else catalog.paradigm() if paradigm else catalog.listing(what))
-
-
-@app.command()
-def pretrain(
-    model: Annotated[str | None, typer.Argument(help="nano, micro or smollm2-math; omit with --task.")] = None,
-    task: Annotated[str | None, Opt(help="Pretrain on this task's training solutions.")] = None,
-    train_file: TrainFile = None,
-    out: Annotated[Path | None, Opt(help="Output folder. [MODEL-rebuilt, or TASK-small]")] = None,
-    updates: Annotated[
-        int | None, Opt(min=1, help="Updates with --task [400]; of a recipe, the maximum per stage.")
-    ] = None,
-    device: Annotated[str, Opt(help="auto, cpu, cuda. [auto]")] = "auto",
-    gsm8k: Annotated[
-        str | None, Opt(help="smollm2-math: GSM8K's train.jsonl, whose solutions are learned too.")
-    ] = None,
-    eval_file: EvalFile = None,
-    set_: Set = None,
-    quiet: Quiet = False,
-) -> None:
-    """Rebuild an embedded starting model from its recipe, or make a small one from a task's training data.
-
-    Where the recipe is a run (smollm2-math), OUT is its folder: the command given again goes on with it.
-    """
-    from harness.config.start_models import recipe_runs
-
-    if task is None and model in recipe_runs():
-        _cold_start(str(model), out, gsm8k, named(eval_file, "--eval-file"), updates, device, set_, quiet)
-        return
-    if gsm8k or eval_file or set_:
-        raise ValueError(f"pretrain: --gsm8k, --eval-file and --set are for {', '.join(recipe_runs())}")
-    from harness.models.pretraining import recipes
-
-    folder = recipes.pretrain(model, task, train_file, out, updates, device, say)
-    say(f"written to {folder}")
-
-
-def _cold_start(
-    model: str,
-    out: Path | None,
-    gsm8k: str | None,
-    eval_files: dict[str, str],
-    updates: int | None,
-    device: str,
-    settings: list[str] | None,
-    quiet: bool,
-) -> None:
-    from harness.api.cold_start import config_of, sum_up
-    from harness.api.runs import load_record
-    from harness.training.setup import prepare
-
-    prepared = prepare(config_of(model, out, gsm8k, eval_files, updates, device, settings))
-    _execute(prepared, quiet)
-    say(f"written to {sum_up(model, prepared.folder, load_record(prepared.folder))}")
 
 
 @app.command(epilog="Example: harness merge results/grpo-arithmetic-s0 --out merged")

@@ -46,9 +46,9 @@ class LMPolicy(Policy):
         critic_lr: float = 1.0,
         gradient_checkpointing: bool = False,
         reference_device: Literal["device", "cpu"] = "device",
+        adapters: AdapterSet | None = None,
         parallel: Literal["ddp", "fsdp2"] = "ddp",
         cpu_offload: bool = False,
-        adapters: AdapterSet | None = None,
     ) -> None:
         """With `adapters` on the model they alone are trained: the reference is the base without one, a separate value
         model the base with one of its own."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import gzip
 import json
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -183,8 +184,10 @@ def typist(monkeypatch: pytest.MonkeyPatch) -> Type:
     monkeypatch.setattr(harness.training.setup, "prepare", stop)
     command = typer.main.get_command(app)
 
+    parsing = threading.Lock()
+
     def typed(words: Sequence[str]) -> RunConfig:
-        with pytest.raises(Typed) as found:
+        with parsing, pytest.raises(Typed) as found:  # typer sets and unsets a variable of the process meanwhile
             command.main(list(words[1:]), standalone_mode=False)
         return found.value.config
 

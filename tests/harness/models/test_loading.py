@@ -207,12 +207,12 @@ def test_an_expert_that_is_not_whole_is_named(tmp_path: Path, lost: str, form: s
     assert f"model.layers.{lost}" in str(caught.value) or f"model.layers.{layer}.mlp.experts" in str(caught.value)
 
 
-def test_an_adapter_is_no_model(tmp_path: Path) -> None:
+def test_an_adapter_of_no_model_is_refused(tmp_path: Path) -> None:
     peft = pytest.importorskip("peft")
     model, _ = folder_of(tmp_path, "llama", lambda x: x, {}, "safetensors")
     adapted = peft.get_peft_model(model, peft.LoraConfig(target_modules=["q_proj"], task_type="CAUSAL_LM"))
     adapted.save_pretrained(tmp_path / "model")
-    with pytest.raises(ValueError, match=f"^model: {tmp_path / 'model'}: it is an adapter on another model"):
+    with pytest.raises(ValueError, match="adapter_config.json names no base"):
         load_model(str(tmp_path / "model"))
 
 

@@ -19,7 +19,7 @@ from harness.config.run_config import RunConfig, resolve
 from harness.models.loading import append_nothing, load_model, save_model
 from harness.records.io import write_json
 from harness.rollout.tokenization import PromptTokenizer
-from harness.training.run import _begin, _export
+from harness.training.run import _begun, _export
 from harness.training.setup import prepare
 from tests.harness.tiny_models import EOS, SETTINGS, build, letters
 
@@ -82,7 +82,8 @@ def test_every_prompt_of_a_run_has_its_day_and_a_resumed_run_has_it_too(
         settings = [*SETTINGS, "max_new_tokens=4", *(f"chat_date={x}" for x in given)]
         fields = {"model": str(folder), "out": str(tmp_path / "out"), "name": name, "resume": bool(hashes) or None}
         run = prepare(resolve({**fields, "eval_limit": 4}, settings, None))
-        _begin(run, _Nothing(), _Nothing())
+        with _begun(run, _Nothing(), _Nothing()):
+            pass
         expected = "01 Dec 2026" if given else "26 Jul 2024"
         assert run.trainer.tokenizer.render("1+1=").startswith(f"Today Date: {expected} ")
         lines = (run.folder / "tasks/arithmetic.jsonl").read_text().splitlines()

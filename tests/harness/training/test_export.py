@@ -16,7 +16,7 @@ from evals.scoring import task_files
 from evals.scoring.scorer import Decoding
 from harness.config.run_config import resolve
 from harness.models.loading import load_model, silenced
-from harness.training.run import _begin, _export
+from harness.training.run import _begun, _export
 from harness.training.setup import PreparedRun, prepare
 from tests.harness.tiny_models import SETTINGS
 
@@ -49,7 +49,8 @@ class Texts:
 
 def run_of(model: Path, out: Path) -> PreparedRun:
     run = prepare(resolve({"model": str(model), "out": str(out), "eval_limit": 16}, SETTINGS, None))
-    _begin(run, _Nothing(), _Nothing())
+    with _begun(run, _Nothing(), _Nothing()):
+        pass
     return run
 
 

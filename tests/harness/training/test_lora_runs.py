@@ -113,10 +113,10 @@ def test_a_run_may_end_merged(trained: Path, taught: Path, call: Call, tmp_path:
 @pytest.mark.parametrize("scorer", ["ours", "hf"])
 def test_a_run_is_evaluated_by_its_folder(trained: Path, call: Call, scorer: str) -> None:  # noqa: F811
     settings = [word for s in SETTINGS for word in ("--set", s)]
-    code, said, error = call("eval", str(trained), *settings, "--eval-limit", "16", "--scorer", scorer)
+    code, said, error = call("eval", str(trained), *settings, "--eval-limit", "16", "--scorer", scorer, "--json")
     assert (code, error) == (0, "")
-    row = next(line.split() for line in said.splitlines() if line.startswith("arithmetic ") and " strict" in line)
-    assert 0 <= float(row[3]) <= 1
+    row = next(r for r in json.loads(said)["rows"] if (r["task"], r["metric"]) == ("arithmetic", "exact_match"))
+    assert 0 <= row["value"] <= 1
 
 
 def test_another_run_starts_from_the_adapter(trained: Path, call: Call, tmp_path: Path) -> None:  # noqa: F811
