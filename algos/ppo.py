@@ -18,6 +18,11 @@ warmed up before its advantages are used.  Where the paper is silent the choice 
     ORZ (2503.24290)         gamma=1 gae_lambda=1 kl_coef=0 loss_aggregation=token
     Ziegler et al. 2019      kl_target=6 critic=shared (1909.08593)
     step by step             supervision=process, with rewards for steps: r_t at the end of each (2312.08935 §3.4)
+    no learned value         critic=none
+
+With critic=none V is 0 everywhere: nothing is learned, warmed up or charged for it, and at gamma = lambda = 1 A_t is
+the reward to go: clipped REINFORCE, from whose A_t `whiten` subtracts the round's mean and `whiten=false` nothing.
+What a learned value adds is the difference to this arm.
 """
 
 from __future__ import annotations
@@ -41,7 +46,10 @@ class PPO(Algorithm):
     paradigm = Row(reward="rule or model", coefficient="A_t: GAE, by the learned V", equation="18")
 
     supervision: Literal["outcome", "process"] = "outcome"  # eq. 2's r_phi(q, o_<=t): at the last token, or at steps
-    critic: Literal["separate", "shared"] = "separate"  # §4.1.1: a model of the policy's size; shared: a head on it
+    critic: Literal["separate", "shared", "none"] = (
+        "separate"  # §4.1.1: a model of the policy's size; shared: a head on it; none: V = 0
+    )
+    value_lr: float | None = None  # learning rate of the value model; none: critic_lr times the policy's
     critic_lr: float = (
         10.0  # of the value model, over the policy's; the paper is silent; chosen: Search-R1's 1e-5 to 1e-6
     )
@@ -68,7 +76,7 @@ class PPO(Algorithm):
 
     @property
     def needs(self) -> frozenset[Requirement]:
-        needed: set[Requirement] = {"values"}
+        needed: set[Requirement] = set() if self.critic == "none" else {"values"}
         if self.kl_coef:
             needed.add("reference")
         if self.entropy_coef:
@@ -84,7 +92,7 @@ class PPO(Algorithm):
         for name in ("gamma", "gae_lambda", "critic_gae_lambda"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"algo.{name}: must lie in 0..1, not {getattr(self, name)}")
-        for name in ("critic_lr", "kl_horizon", "gae_lambda_alpha", "value_clip", "kl_target"):
+        for name in ("value_lr", "critic_lr", "kl_horizon", "gae_lambda_alpha", "value_clip", "kl_target"):
             if getattr(self, name) is not None and not getattr(self, name) > 0:
                 raise ValueError(f"algo.{name}: must be positive, not {getattr(self, name)}")
         for name in ("epochs", "minibatches"):
@@ -96,18 +104,22 @@ class PPO(Algorithm):
             raise ValueError("algo.kl_target: needs an algo.kl_coef above 0 to start from")
 
     def schedule(self, base: Schedule) -> Schedule:
+        base = replace(base, epochs=self.epochs, minibatches=self.minibatches)
+        if self.critic == "none":
+            return base
         return replace(
             base,
-            epochs=self.epochs,
-            minibatches=self.minibatches,
             critic=self.critic,
             critic_lr=self.critic_lr,
+            value_lr=self.value_lr,
             critic_warmup=self.critic_warmup,
         )
 
     def credit(self, rollouts: Rollouts) -> Credit:
         r, mask_NT = rollouts, rollouts.completion_mask_NT
-        assert r.reward_N is not None and r.valid_N is not None and r.value_NT is not None
+        assert r.reward_N is not None and r.valid_N is not None
+        value_NT = torch.zeros_like(r.logp_NT) if self.critic == "none" else r.value_NT
+        assert value_NT is not None
         reward_NT = r.step_reward_NT if self.supervision == "process" else values.at_last(r.reward_N, mask_NT)
         assert reward_NT is not None
         if self.kl_coef and self.kl_placement == "reward":
@@ -115,14 +127,16 @@ class PPO(Algorithm):
             reward_NT = reward_NT - self.kl_coef * kl.estimate(r.logp_NT, r.ref_logp_NT, mask_NT, "k1")
         alpha = self.gae_lambda_alpha
         lam = self.gae_lambda if alpha is None else values.length_lambda(mask_NT, alpha)
-        advantage_NT = values.gae(reward_NT, r.value_NT, mask_NT, self.gamma, lam)
-        target_NT = values.gae(reward_NT, r.value_NT, mask_NT, self.gamma, self.critic_gae_lambda)
-        return_NT = torch.where(mask_NT, target_NT + r.value_NT, 0)
+        advantage_NT = values.gae(reward_NT, value_NT, mask_NT, self.gamma, lam)
         valid_NT = mask_NT & r.valid_N[:, None]
+        metrics = {"kl_coef": self.kl_coef} if self.kl_target is not None else {}
+        return_NT = None
+        if self.critic != "none":
+            target_NT = values.gae(reward_NT, value_NT, mask_NT, self.gamma, self.critic_gae_lambda)
+            return_NT = torch.where(mask_NT, target_NT + value_NT, 0)
+            metrics |= values.explained_by_position(value_NT, return_NT, valid_NT)
         if self.whiten:
             advantage_NT = advantages.whiten(advantage_NT, valid_NT)
-        explained = values.explained_by_position(r.value_NT, return_NT, valid_NT)
-        metrics = {**explained, **({"kl_coef": self.kl_coef} if self.kl_target is not None else {})}
         return Credit(torch.where(valid_NT, advantage_NT, 0), keep_N=r.valid_N, return_NT=return_NT, metrics=metrics)
 
     def adapt(self, rollouts: Rollouts) -> Self:
@@ -135,12 +149,11 @@ class PPO(Algorithm):
         return replace(self, kl_coef=coef)
 
     def loss(self, batch: Batch, outputs: PolicyOutputs) -> tuple[Tensor, Metrics]:
-        r, credit, mask_NT = batch.rollouts, batch.credit, batch.rollouts.completion_mask_NT
-        assert outputs.value_NT is not None and r.value_NT is not None and credit.return_NT is not None
+        r, mask_NT = batch.rollouts, batch.rollouts.completion_mask_NT
         objective_NT, per_token = policy_gradient.objective(
             outputs.logp_NT,
             r.logp_NT,
-            credit.advantage_NT,
+            batch.credit.advantage_NT,
             mask_NT,
             self.clip_low,
             self.clip_high,
@@ -157,11 +170,20 @@ class PPO(Algorithm):
             kl_estimator=self.kl_estimator,
             entropy_coef=self.entropy_coef,
         )
-        value_NT, old_NT = (torch.where(mask_NT, x, 0) for x in (outputs.value_NT, r.value_NT))  # before 0 * inf is NaN
-        error_NT = values.value_loss(value_NT, old_NT, credit.return_NT, self.value_clip)
-        per_token |= {"entropy": outputs.entropy_NT, "value_loss": error_NT}
+        per_token["entropy"] = outputs.entropy_NT
+        loss_NT = -objective_NT
+        if self.critic != "none":
+            per_token["value_loss"] = self._value_loss(batch, outputs)
+            loss_NT = self.value_coef * per_token["value_loss"] - objective_NT
         if self.kl_coef:
             assert r.ref_logp_NT is not None
             per_token["kl"] = kl.estimate(outputs.logp_NT, r.ref_logp_NT, mask_NT, "k1")
-        loss = aggregate.mean(self.value_coef * error_NT - objective_NT, mask_NT, batch.totals, self.loss_aggregation)
+        loss = aggregate.mean(loss_NT, mask_NT, batch.totals, self.loss_aggregation)
         return loss, aggregate.token_means(per_token, mask_NT, batch.totals)
+
+    def _value_loss(self, batch: Batch, outputs: PolicyOutputs) -> Tensor:
+        mask_NT, return_NT = batch.rollouts.completion_mask_NT, batch.credit.return_NT
+        assert outputs.value_NT is not None and batch.rollouts.value_NT is not None and return_NT is not None
+        pair = (outputs.value_NT, batch.rollouts.value_NT)
+        value_NT, old_NT = (torch.where(mask_NT, x, 0) for x in pair)  # before 0 * inf is NaN
+        return values.value_loss(value_NT, old_NT, return_NT, self.value_clip)

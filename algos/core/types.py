@@ -136,6 +136,7 @@ class Schedule:
     sampling_fraction: float = 1.0  # of a budget that sampling and training both draw on; source="initial"
     critic: Critic = "none"  # shared: a head on the policy's backbone; separate: a model of its own
     critic_lr: float = 1.0  # the value model's learning rate over the policy's
+    value_lr: float | None = None  # the value model's learning rate itself; None: critic_lr times the policy's
     critic_warmup: int = 0  # first rounds in which only the value model learns
 
     @property

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import Literal, TypedDict, cast
 
 from evals.scoring import task_files
 from evals.scoring.task_files import TaskFile
@@ -183,6 +183,39 @@ def rows_of(file: TaskFile, problem_outcomes: Sequence[ProblemOutcome], scorer: 
         row("lenient", "exact_match", [o["lenient"] == "correct" for o in problem_outcomes]),
         *(row("strict", rate, [o["strict"] == rate for o in problem_outcomes]) for rate in rates),
     ]
+
+
+def with_average(
+    rows: Sequence[EvalRow], name: str, problem_outcomes: Sequence[ProblemOutcome], samples: int
+) -> list[EvalRow]:
+    """The rows of all sets, with avg@K of the set `name`, which holds each problem K = `samples` times in a row.
+
+        avg@K = mean over problems of p_i,  p_i the share of its K samples that are right, strict
+        stderr^2 = Var(p_i) / I = stderr_problems^2 + stderr_sampling^2
+        stderr_sampling^2 = mean(p_i (1 - p_i) / (K - 1)) / I
+
+    over problems and samples both (what other problems and other samples would move it by), of which sampling is what
+    other samples of these problems would.  The standard errors of `exact_match` are over problems too.
+    """
+    groups = [problem_outcomes[i : i + samples] for i in range(0, len(problem_outcomes), samples)]
+    share = [sum(o["strict"] == "correct" for o in g) / samples for g in groups]
+    value, stderr = mean_stderr(share)
+    sampling = sum(p * (1 - p) / (samples - 1) for p in share) / len(groups) ** 2
+    like = next(row for row in rows if row["task"] == name and row["filter"] == "strict")
+    error = None if math.isnan(stderr) else stderr
+    parts = {f"avg@{samples}": value, "stderr_sampling": math.sqrt(sampling)}
+    if error is not None:
+        parts["stderr_problems"] = math.sqrt(max(error**2 - sampling, 0.0))
+    out: list[EvalRow] = []
+    for row in rows:
+        if row["task"] == name and row["metric"] == "exact_match":
+            reading: Literal["strict", "lenient"] = "strict" if row["filter"] == "strict" else "lenient"
+            spread = mean_stderr([sum(o[reading] == "correct" for o in g) / samples for g in groups])[1]
+            row = {**row, "stderr": None if math.isnan(spread) else spread}
+        out.append(row)
+    added = [{**like, "metric": m, "value": x, "stderr": error if "@" in m else None} for m, x in parts.items()]
+    added[0]["n"] = len(groups)
+    return [*out, *cast(list[EvalRow], added)]
 
 
 def _vote(o: ProblemOutcome) -> tuple[str, str | None] | str | None:

@@ -13,6 +13,7 @@ import numpy as np
 from scipy import stats
 
 LEVEL = 0.95
+Z = 1.959964  # the normal's 97.5 % point
 MIN_SEEDS = 3  # one seed has no spread; the t-interval of two spans most of the range of accuracies
 
 

@@ -40,6 +40,7 @@ class EvalSet:
     temperature: float = 0.0  # 0 is greedy
     version: str = VERSION  # of the task: raised when its prompts, problems or verdicts change
     samples: int = 1  # completions per problem: `problems` repeats each problem as often, in a row
+    average: bool = False  # of several samples: avg@k at every point, in the place of pass@k and maj@k at the ends
 
 
 @dataclass(frozen=True)

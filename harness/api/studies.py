@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -72,6 +72,9 @@ def compare(
     out: str | Path = "results",
     config: str | Path | None = None,
     settings: Settings | None = None,
+    tune: bool | Mapping[str, Sequence[object]] = False,
+    updates: int | None = None,
+    placebo: str | None = None,
     workers: int = 1,
     retry: bool = False,
     say: Say | None = None,
@@ -82,13 +85,17 @@ def compare(
         >>> study = harness.compare(["grpo", "ppo", "dapo"], seeds=5, workers=2)           # doctest: +SKIP
         >>> study.verdicts(), study.runs.groupby("arm").end.mean()                         # doctest: +SKIP
 
-    `settings` are fields of all arms, or `ARM.field` of one; `say` takes the lines that the command would print
-    (default: none).  Finished runs are not run again, so the same call goes on where it was interrupted.  The report is
-    written as the command writes it.
+    `settings` are fields of all arms, or `ARM.field` of one.  `tune` gives every arm as many trials first, of rates
+    around the default or of the values named: `{"lr": [1e-4, 2e-4], "ppo.value_lr": [1e-3, 4e-3]}`.  `updates` brings
+    every arm to about so many optimiser steps; `placebo` names the arm whose placebos run beside it.  `say` takes the
+    lines that the command would print (default: none).  Finished runs are not run again, so the same call goes on
+    where it was interrupted.  The report is written as the command writes it.
 
     Raises ValueError where the input is wrong, and RunFailed where a run did not finish: `load_study` reads the others.
     """
-    from harness.studies.ad_hoc import study_from_flags
+    from harness.studies.ad_hoc import study_from_flags, tuned_study
+    from harness.studies.fairness.equal_updates import with_equal_updates
+    from harness.studies.fairness.placebo import with_placebo
 
     flags = given(
         task_name=task,
@@ -104,6 +111,12 @@ def compare(
     words = ",".join(map(str, algos)) if not isinstance(algos, str) else algos
     counted = str(seeds) if isinstance(seeds, int) else f"{','.join(map(str, seeds))},"
     study = study_from_flags(words, counted, flags, as_settings(settings), str(config) if config else None, name)
+    if tune:
+        named = {} if isinstance(tune, bool) else tune
+        grids = [f"{name}={','.join(map(str, values))}" for name, values in named.items()]
+        study = tuned_study(study, grids)
+    study = with_placebo(study, placebo) if placebo is not None else study
+    study = with_equal_updates(study, str(out), updates) if updates is not None else study
     launch_study(study, str(out), workers, retry, say or (lambda _: None))
     return load_study(Path(out, study.name))
 
@@ -150,10 +163,10 @@ def report_finished(folder: Path, say: Say) -> None:
         say(f"report: {folder / 'report.html'}")
 
 
-def report_lines(folder: Path) -> list[str]:
-    """Write the report.  Returns the headline of each block."""
+def report_lines(folder: Path, results: Results | None = None) -> list[str]:
+    """Write the report, of the folder's records or of `results`.  Returns the headline of each block."""
     from harness.reports.render.text import headline
     from harness.reports.report import write_report
 
-    findings = write_report(folder)
+    findings = write_report(folder, results)
     return [headline(findings, block) for block in findings.blocks]

@@ -25,6 +25,7 @@ from harness.cli.options import (
     Dtype,
     EvalFile,
     EvalLimit,
+    EvalSamples,
     EvalTasks,
     GroupSize,
     KeepCheckpoints,
@@ -44,6 +45,7 @@ from harness.cli.options import (
     TestFile,
     Track,
     TrainFile,
+    counted,
     named,
     say,
     tell,
@@ -108,6 +110,7 @@ def run(
     eval_file: EvalFile = None,
     system_prompt: SystemPrompt = None,
     eval_tasks: EvalTasks = None,
+    eval_samples: EvalSamples = None,
     eval_limit: EvalLimit = None,
     reward: Reward = None,
     budget: BudgetText = None,
@@ -130,6 +133,7 @@ def run(
     """Train one algorithm under one budget, and write its record."""
     flags: dict[str, Any] = {
         "algo_name": algo, "task_name": task, "group_size": group_size, "model": model, "eval_tasks": eval_tasks,
+        "eval_repeats": counted(eval_samples, "--eval-samples"),
         "eval_limit": eval_limit, "reward": reward, "budget": budget, "seed": seed, "name": name, "out": out,
         "temperature": temperature, "max_new_tokens": max_new_tokens, "device": device, "dtype": dtype,
         "keep_checkpoints": keep_checkpoints, "resume": resume or None, "system_prompt": system_prompt,

@@ -35,6 +35,10 @@ TestFile = Annotated[str | None, Opt(help="The same, for the in-domain test set.
 EvalFile = Annotated[list[str] | None, Opt(help="NAME=FILE, an out-of-domain test set; repeatable.")]
 SystemPrompt = Annotated[str | None, Opt(help=about("system_prompt"))]
 EvalTasks = Annotated[str | None, Opt(help=about("eval_tasks"))]
+EvalSamples = Annotated[
+    list[str] | None,
+    Opt("--eval-samples", help="NAME=K: that set with K samples of each problem at every point (avg@K); repeatable."),
+]
 EvalLimit = Annotated[int | None, Opt(help=about("eval_limit"))]
 Reward = Annotated[str | None, Opt(help=about("reward", "rule"))]
 BudgetText = Annotated[str | None, Opt(help=about("budget", "the model's default"))]
@@ -61,6 +65,17 @@ Retry = Annotated[bool, Opt("--retry", help="Run failed runs again; without it t
 def say(text: str, err: bool = False) -> None:
     """Print a text, of which parts may come from a model or a file, as a terminal may have it."""
     typer.echo(visible(text), err=err)
+
+
+def counted(texts: list[str] | None, flag: str) -> dict[str, int] | None:
+    """NAME=K options as a dictionary; None where there are none."""
+    counts = {}
+    for text in texts or []:
+        name, _, count = text.partition("=")
+        if not (name and count.isdecimal()):
+            raise ValueError(f"{flag}: '{text}' is not NAME=K with a whole number K")
+        counts[name] = int(count)
+    return counts or None
 
 
 def tell(text: str) -> None:

@@ -16,6 +16,7 @@ from harness.cli.options import (
     Dtype,
     EvalFile,
     EvalLimit,
+    EvalSamples,
     EvalTasks,
     GroupSize,
     KeepCheckpoints,
@@ -34,12 +35,23 @@ from harness.cli.options import (
     TestFile,
     TrainFile,
     Workers,
+    counted,
     named,
     say,
 )
 
 if TYPE_CHECKING:
     from harness.studies.study import Study
+
+
+Placebo = Annotated[
+    str | None,
+    Opt("--placebo", help="ARM: adds it with a coin for a reward, and with format alone; gains are over the coin."),
+]
+Updates = Annotated[
+    int | None,
+    Opt("--updates", help="About so many optimiser steps for every arm: chooses minibatches, epochs or prompts."),
+]
 
 
 def compare(
@@ -52,6 +64,7 @@ def compare(
     test_file: TestFile = None,
     eval_file: EvalFile = None,
     eval_tasks: EvalTasks = None,
+    eval_samples: EvalSamples = None,
     eval_limit: EvalLimit = None,
     reward: Reward = None,
     budget: BudgetText = None,
@@ -66,6 +79,16 @@ def compare(
     device: Device = None,
     dtype: Dtype = None,
     keep_checkpoints: KeepCheckpoints = None,
+    tune: Annotated[bool, Opt("--tune", help="First tune every arm, with as many trials each.")] = False,
+    grid: Annotated[
+        list[str] | None,
+        Opt(
+            "--grid",
+            help="FIELD=A,B,... to try in --tune (ARM.FIELD: of one algorithm); repeatable.  [lr around its default]",
+        ),
+    ] = None,
+    updates: Updates = None,
+    placebo: Placebo = None,
     lora: Lora = None,
     workers: Workers = 1,
     retry: Retry = False,
@@ -74,18 +97,32 @@ def compare(
 ) -> None:
     """Several algorithms at one budget, over seeds; resumable; ends with a report."""
     base: dict[str, Any] = {
-        "task_name": task, "group_size": group_size, "model": model, "eval_tasks": eval_tasks, "eval_limit": eval_limit,
+        "task_name": task, "group_size": group_size, "model": model, "eval_tasks": eval_tasks,
+        "eval_repeats": counted(eval_samples, "--eval-samples"), "eval_limit": eval_limit,
         "reward": reward, "budget": budget, "temperature": temperature, "max_new_tokens": max_new_tokens,
         "device": device, "dtype": dtype, "keep_checkpoints": keep_checkpoints,
     }  # fmt: skip
     files = {"train_file": train_file, "test_file": test_file, "eval_files": named(eval_file, "--eval-file")}
     base["task"] = {k: v for k, v in files.items() if v} or None
     from harness.config.lora import parse_lora
-    from harness.studies.ad_hoc import study_from_flags
+    from harness.studies.ad_hoc import study_from_flags, tuned_study
+    from harness.studies.fairness.equal_updates import with_equal_updates
+    from harness.studies.fairness.placebo import with_placebo
 
     base["lora"] = parse_lora(lora) if lora is not None else None
     study = study_from_flags(algos, seeds, base, set_ or [], config, name)
-    _launch(study, out, workers, retry, dry_run, quiet)
+    if grid and not tune:
+        raise ValueError("--grid: what to try in --tune; add --tune, or set a field with --set")
+    study = tuned_study(study, grid or []) if tune else study
+    study = with_placebo(study, placebo) if placebo is not None else study
+    _launch(
+        with_equal_updates(study, out or "results", updates) if updates is not None else study,
+        out,
+        workers,
+        retry,
+        dry_run,
+        quiet,
+    )
 
 
 def ablate(
@@ -100,6 +137,8 @@ def ablate(
     profile: ProfileName = None,
     eval_file: EvalFile = None,
     set_: Set = None,
+    updates: Updates = None,
+    placebo: Placebo = None,
     workers: Workers = 1,
     retry: Retry = False,
     dry_run: DryRun = False,
@@ -114,10 +153,14 @@ def ablate(
     if study is None:
         raise ValueError("study: which one?  `harness ablate --list` names them")
     from harness.studies.ad_hoc import override_study
+    from harness.studies.fairness.equal_updates import with_equal_updates
+    from harness.studies.fairness.placebo import with_placebo
     from harness.studies.study import load
 
     settings = [*(set_ or []), *([f"budget={budget}"] if budget else [])]
     asked = override_study(load(study), seeds, settings, name, profile, named(eval_file, "--eval-file"))
+    asked = with_placebo(asked, placebo) if placebo is not None else asked
+    asked = with_equal_updates(asked, out or "results", updates) if updates is not None else asked
     _launch(asked, out, workers, retry, dry_run, quiet)
 
 
@@ -161,20 +204,32 @@ def power(
 
 
 def report(
-    folder: Annotated[Path, typer.Argument(help="A study's folder, one run's, or one of several studies.")],
+    folders: Annotated[
+        list[Path], typer.Argument(help="A study's folder, one run's, or one of several studies; or several runs'.")
+    ],
+    out: Annotated[Path, Opt(help="Where the report of several runs goes.  [report]")] = Path("report"),
     into: Annotated[Path | None, Opt(help="A document whose parts marked `<!-- report DIR PART -->` to renew.")] = None,
     keep_folders: Annotated[
         bool, Opt("--keep-folders", help="Leave runs that have ended in folders of their own.")
     ] = False,
 ) -> None:
-    """Tables and figures from the records in a folder, written into it; runs that have ended are folded."""
+    """Tables and figures from the records in a folder, written into it; runs that have ended are folded.  Several runs
+    are grouped by configuration, and left as they are."""
     from harness.records.runs import has_record
     from harness.reports.collection import is_collection, study_folders
     from harness.studies.storage import fold_study
 
     if into is not None:
         _read_document(into)  # before anything is written
-    if is_collection(folder):
+    folder = folders[0]
+    if len(folders) > 1:
+        from harness.api.studies import report_lines
+        from harness.reports.runs import load_runs
+
+        results = load_runs(folders, out.name)
+        out.mkdir(parents=True, exist_ok=True)
+        lines = [*report_lines(out, results), str(out / "report.html")]
+    elif is_collection(folder):
         from harness.reports.collection_page import write_overview
 
         lines = [str(write_overview(folder))]
@@ -182,7 +237,7 @@ def report(
         from harness.api.studies import report_lines
 
         lines = [*report_lines(folder), str(folder / "report.html")]
-    if not keep_folders and not has_record(folder):
+    if len(folders) == 1 and not keep_folders and not has_record(folder):
         for study in study_folders(folder):
             fold_study(study)
     if into is not None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from harness.records.runs import status_of
 from harness.studies.cost_estimate import finished_runs, total_seconds
+from harness.studies.fairness.tuning import planned_trials, select_trials
 from harness.studies.planned_run import PlannedRun
-from harness.studies.status import select_trials
 from harness.studies.study import Study, load, names
 
 COLLECTION = "deepseekmath"  # a folder under OUT that holds several studies' folders
@@ -41,7 +41,7 @@ def _recorded(study: Study, out: str) -> tuple[str, list[PlannedRun], int]:
             tuned = select_trials(study, root)
         except ValueError:  # its trials have not finished; the fields that they will select change no cost
             tuned = {}
-        runs = [*study.trials(), *study.runs(tuned)]
+        runs = [*planned_trials(study, root), *study.runs(tuned)]
         left = [run for run in runs if status_of(Path(root, run.path)) != "finished"]
         candidates.append((root, left, len(runs)))
     return min(candidates, key=lambda candidate: len(candidate[1]))

@@ -13,7 +13,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from evals.statistics.estimates import wilson
+from evals.statistics.estimates import Z, wilson
 from harness.accounting.budget import UNITS
 from harness.accounting.format import count, flops, percent, point, size, visible
 from harness.accounting.profiler import CHARGED, PARTS, PHASES
@@ -105,10 +105,14 @@ def _eval_row(key: tuple[Any, ...], points: dict[float, Point], start: float, en
 
 
 def _interval(e: Mapping[str, Any]) -> str:
-    hits = e["value"] * e["n"]
+    value, n, stderr = e["value"], e["n"], e.get("stderr")
+    if stderr is not None and n > 1 and abs(stderr - (value * (1 - value) / (n - 1)) ** 0.5) > 1e-9 + 1e-6 * stderr:
+        # several samples of each problem are not so many independent draws
+        return f"{100 * max(value - Z * stderr, 0):.1f}-{100 * min(value + Z * stderr, 1):.1f}"
+    hits = value * n
     if abs(hits - round(hits)) > 1e-6 * max(1, e["n"]):  # not a mean of 0s and 1s
         return "-"
-    low, high = wilson(round(hits), e["n"])
+    low, high = wilson(round(hits), n)
     return f"{100 * low:.1f}-{100 * high:.1f}"
 
 

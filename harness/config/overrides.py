@@ -13,7 +13,8 @@ from typing import Any
 
 Fields = dict[str, Any]
 NAMED = ("algo", "task")  # groups that have a name of their own
-GROUPS = (*NAMED, "reward_model", "reward_weights", "lora", "chat_template_kwargs")  # tables: --set GROUP.FIELD=...
+TABLES = ("reward_model", "reward_weights", "eval_repeats", "lora", "chat_template_kwargs")
+GROUPS = (*NAMED, *TABLES)  # tables of fields: --set GROUP.FIELD=...
 
 
 def flatten_names(fields: Fields) -> Fields:

@@ -58,6 +58,7 @@ class RunConfig:
     eval_fractions: tuple[float, ...] = (0.0, 0.5, 1.0)  # of the budget, at which the policy is evaluated
     eval_tasks: tuple[str, ...] = ()  # evaluated too: benchmarks, lm-eval's, a FILE.yaml, a folder; comma-separated
     eval_limit: int | None = None  # maximum number of problems per evaluation set
+    eval_repeats: dict[str, int] = field(default_factory=dict)  # set -> samples of its problems, at every point: avg@K
     eval_split: Literal["test", "selection"] = "test"  # selection: what settings are tuned on
     eval_samples: int = 0  # samples of each in-domain problem at temperature 1, start and end: pass@k, maj@k
     keep_outcomes: Literal["all", "ends"] = "all"  # of each problem: at every point, or start and end
@@ -72,6 +73,7 @@ class RunConfig:
     cpu_offload: bool = False  # with fsdp2: shares of weights, gradients and moments stay on the CPU
     reference_device: Literal["device", "cpu"] = "device"  # cpu: on the device for its forward passes alone
     rollout_batch_size: int = 256  # completions decoded at once
+    eval_batch_size: int | None = None  # the same in evaluation; none: rollout_batch_size
     # where
     name: str | None = None  # folder of the run, under `out`; none: ALGO-TASK-sSEED
     out: str = "results"  # parent folder of runs
@@ -172,10 +174,14 @@ def check(config: RunConfig) -> RunConfig:
         raise ValueError(f"reward_noise: must lie in 0..0.5, not {config.reward_noise}")
     if config.reward_noise and config.reward != "rule":
         raise ValueError(f"reward_noise: it flips the 0 and 1 of reward=rule, not what reward={config.reward} says")
-    if config.eval_limit is not None and config.eval_limit < 1:
-        raise ValueError(f"eval_limit: must be at least 1, not {config.eval_limit}")
+    for name in ("eval_limit", "eval_batch_size"):
+        if getattr(config, name) is not None and getattr(config, name) < 1:
+            raise ValueError(f"{name}: must be at least 1, not {getattr(config, name)}")
     if config.eval_samples < 0 or config.eval_samples == 1:
         raise ValueError(f"eval_samples: 0, or at least 2 for an unbiased pass@1, not {config.eval_samples}")
+    if few := [name for name, k in config.eval_repeats.items() if k < 2]:
+        k = config.eval_repeats[few[0]]
+        raise ValueError(f"eval_repeats.{few[0]}: at least 2 samples, for the variance within a problem, not {k}")
     if any(not 0 <= f <= 1 for f in config.eval_fractions):
         raise ValueError(f"eval_fractions: must lie in 0..1, not {config.eval_fractions}")
     return config

@@ -2,6 +2,7 @@
 
 report            `write_report`: `harness report` on a study
 loading           the records of a study as arrays
+runs              single runs, grouped by configuration, as a study
 consistency       does a record agree with itself and with its outcomes?
 analysis          numbers: comparisons, hypotheses, learning curves
 render            numbers -> text, tables, figures, pages

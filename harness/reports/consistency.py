@@ -84,7 +84,7 @@ def _evaluations(record: Record) -> Iterator[str]:
 def _k(metric: str) -> int:
     """K of pass@K or maj@K; 0 of any other metric."""
     kind, _, number = metric.partition("@")
-    return int(number) if kind in ("pass", "maj") and number.isdecimal() else 0
+    return int(number) if kind in ("pass", "maj", "avg") and number.isdecimal() else 0
 
 
 def _origin(record: Record) -> Iterator[str]:
@@ -157,6 +157,8 @@ def _value(words: list[str], row: EvaluationRow) -> float | None:
         return None
     if metric == "exact_match" or metric in RATES:
         return words.count("correct" if metric == "exact_match" else metric) / len(words)
+    if metric.startswith("avg@"):
+        return words.count("correct") / len(words)
     if metric.startswith("pass@") and len(words) % row["n"] == 0 and 1 <= k <= (samples := len(words) // row["n"]):
         counts = [words[i : i + samples].count("correct") for i in range(0, len(words), samples)]
         return sum(pass_at_k(samples, count, k) for count in counts) / len(counts)

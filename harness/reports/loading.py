@@ -19,6 +19,7 @@ from harness.records import runs as run_store
 from harness.records.fingerprint import config_differences, inputs_of_both
 from harness.records.schema import Record, check_record
 from harness.reports.consistency import check_consistent, check_hash
+from harness.studies.fairness.tuning import planned_trials
 from harness.studies.registration import Lock, read_lock
 from harness.studies.storage import stored_study
 from harness.studies.study import Study
@@ -171,11 +172,16 @@ class Results:
         return np.array(rows, dtype=np.float64).reshape(len(seeds), len(fractions))
 
     def hit_SI(self, arm: str, task: str, fraction: float, seeds: list[int]) -> np.ndarray:
-        """Correct (1) or not (0), strict [S, I]; [S, 0] if outcomes were not kept."""
+        """Correct (1) or not (0), strict [S, I], of several samples their mean; [S, 0] if outcomes were not kept."""
         rows = [[o["strict"] == "correct" for o in self.runs[arm][seed].outcomes(task, fraction)] for seed in seeds]
         if not all(rows):
             return np.zeros((len(seeds), 0))
-        return np.array(rows, dtype=np.float64).reshape(len(seeds), -1)
+        return np.array(rows, dtype=np.float64).reshape(len(seeds), -1, self.repeats(task)).mean(2)
+
+    def repeats(self, task: str) -> int:
+        """Samples of each problem of a set that is averaged over them (avg@K); 1 of any other."""
+        metrics = [r["metric"] for r in self.example.record["evals"] if r["task"] == task]
+        return next((int(m.partition("@")[2]) for m in metrics if m.startswith("avg@")), 1)
 
 
 # --- reading ----------------------------------------------------------------------------------------------------
@@ -185,18 +191,18 @@ def load_results(folder: Path) -> Results:
     """Load and check the folder of a study or of one run.  Raises ValueError as described above."""
     if not folder.is_dir() and not run_store.has_record(folder):
         raise ValueError(f"{folder}: no such folder")
-    alone = _record(folder)
+    alone = checked_record(folder)
     if alone is not None:
         arm, seed = Path(alone["algo"]).stem, alone["seed"]
         runs = {arm: {seed: RunRecord(arm, seed, folder, alone)}}
-        results = Results(_bare(folder.name, runs), runs)
+        results = Results(bare_study(folder.name, runs), runs)
     else:
         results = _study(folder)
     check(results, folder)
     return results
 
 
-def _record(folder: Path) -> Record | None:
+def checked_record(folder: Path) -> Record | None:
     """`read_record`, with a check of every field that a report reads, and of whether they agree."""
     record = run_store.read_record(folder, check_hash)
     if record is not None:
@@ -205,7 +211,7 @@ def _record(folder: Path) -> Record | None:
     return record
 
 
-def _bare(name: str, runs: Mapping[str, Mapping[int, RunRecord]]) -> Study:
+def bare_study(name: str, runs: Mapping[str, Mapping[int, RunRecord]]) -> Study:
     """A study for a folder of records without study.json."""
     arms: dict[str, dict[str, Any]] = {arm: {"seeds": sorted(by_seed)} for arm, by_seed in runs.items()}
     return Study(name=name, arms=arms, seeds=sorted({seed for by_seed in runs.values() for seed in by_seed}))
@@ -221,17 +227,17 @@ def _study(folder: Path) -> Results:
     trials: dict[str, dict[str, dict[int, RunRecord]]] = {}
     if study is not None and study.tune is not None:
         root = (folder.parent / study.tune.store if study.tune.store else folder) / "tune"
-        for cell in study.trials():
+        for cell in planned_trials(study, str(folder.parent)):
             run = _runs(cell.arm, root / cell.arm / Path(cell.folder).name).get(cell.seed)
             if run is not None:
                 trials.setdefault(cell.arm, {}).setdefault(Path(cell.folder).name, {})[cell.seed] = run
-    return Results(study or _bare(folder.name, runs), runs, trials, read_lock(folder))
+    return Results(study or bare_study(folder.name, runs), runs, trials, read_lock(folder))
 
 
 def _runs(arm: str, folder: Path) -> dict[int, RunRecord]:
     runs: dict[int, RunRecord] = {}
     for place in run_store.run_folders(folder, "seed*"):
-        record = _record(place)
+        record = checked_record(place)
         assert record is not None
         run = RunRecord(arm, record["seed"], place, record)
         if run.seed in runs:

@@ -13,10 +13,11 @@ from pathlib import Path
 from harness.accounting.format import visible, without_controls
 from harness.config.paths import check_targets
 from harness.reports.analysis.summary import Findings, summarize
-from harness.reports.loading import load_results
+from harness.reports.loading import Results, load_results
 from harness.reports.render import arms as arm_tables
 from harness.reports.render import caveats, figures, tables
 from harness.reports.render import text as wording
+from harness.reports.render.coverage import repeated_tables
 from harness.reports.render.escape import code, inert, literal
 from harness.reports.render.html_report import html_page
 from harness.reports.render.provenance import commands, samples, versions
@@ -26,9 +27,12 @@ from harness.reports.render.table import Table
 TEXTS = ("report.md", "report.html", "table.csv", "table.tex")
 
 
-def write_report(folder: Path) -> Findings:
-    """Write the report of a study (or of one run).  Raises ValueError, one line, if records cannot be compared."""
-    findings = summarize(load_results(folder))
+def write_report(folder: Path, results: Results | None = None) -> Findings:
+    """Write the report of a study (or of one run), or of `results` from elsewhere, into the folder.
+
+    Raises ValueError, one line, if records cannot be compared.
+    """
+    findings = summarize(results or load_results(folder))
     check_targets(folder, [*TEXTS, *(f"{name}{kind}" for name in figures.CAPTIONS for kind in (".svg", ".png"))])
     folder.mkdir(parents=True, exist_ok=True)  # of a run alone that is folded
     samples(findings.results)  # outcomes that cannot be read are told before anything is written
@@ -76,10 +80,12 @@ def _further_tables(findings: Findings) -> list[Table]:
     builders = [arm_tables.arms] if len(findings.results.study.arms) > 1 else []
     builders += [arm_tables.outcomes, tables.spend]
     builders += [tables.at_k] if findings.at_k else []
-    builders += [tables.logged] if findings.logged else []
-    builders += [tables.seeds, *([tables.tuning] if findings.trials else []), tables.memory, tables.phases]
+    repeated = repeated_tables(findings)
+    last = [tables.logged] if findings.logged else []
+    last += [tables.seeds, *([tables.tuning] if findings.trials else []), tables.memory, tables.phases]
     reward_models = reward_model_table(findings)
-    return [*(build(findings) for build in builders), *([reward_models] if reward_models else [])]
+    made = [*(build(findings) for build in builders), *repeated, *(build(findings) for build in last)]
+    return [*made, *([reward_models] if reward_models else [])]
 
 
 def section(table: Table) -> str:

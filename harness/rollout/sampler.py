@@ -93,15 +93,20 @@ class Sampler:
 
     @torch.inference_mode()
     def __call__(
-        self, prompts: list[list[int]], group_size: int, sampling: Sampling, ordinals: list[int] | None = None
+        self,
+        prompts: list[list[int]],
+        group_size: int,
+        sampling: Sampling,
+        ordinals: list[int] | None = None,
+        rows: int | None = None,
     ) -> Completions:
         """G completions of each prompt.  `ordinals` names each prompt's draw (default: its place in the list).
 
-        At most `rows` completions are decoded at once; the result does not depend on it.  Of several processes each
-        decodes the groups of its share of the prompts, and all get all of them.
+        At most `rows` completions are decoded at once (default: the sampler's); the result does not depend on it.  Of
+        several processes each decodes the groups of its share of the prompts, and all get all of them.
         """
         draws = list(zip(prompts, range(len(prompts)) if ordinals is None else ordinals, strict=True))
-        step = max(1, self.rows // group_size)
+        step = max(1, (rows or self.rows) // group_size)
 
         def decoded(mine: Sequence[tuple[list[int], int]]) -> list[Completions]:
             parts = [self._sample(mine[i : i + step], group_size, sampling) for i in range(0, len(mine), step)]

@@ -10,6 +10,7 @@ from typing import Any
 from harness.config.overrides import Fields, check_groups, merge_overrides, nest_names, parse_setting, set_field
 from harness.config.start_models import load_toml
 from harness.studies import scale_profiles
+from harness.studies.schema import Tune
 from harness.studies.study import Study, check, parse, seeds_of
 
 FRACTIONS = [0, 0.25, 0.5, 0.75, 1]  # of the budget: enough points to see curves cross
@@ -41,6 +42,50 @@ def study_from_flags(
             set_field(overrides, field, value)
     table = {"arms": arms, "seeds": _seeds(seeds), "base": merge_overrides(base, nest_names(overrides))}
     return parse(name or f"compare-{'-'.join(arms)}", table)
+
+
+RATES = (0.5, 1.0, 2.0)  # of --tune: of the learning rate that an arm would have
+VALUE_RATES = (1.5, 5.0, 15.0)  # and of a value model's, over that
+WIDEN = 3  # further trials
+
+
+def tuned_study(study: Study, grids: list[str]) -> Study:
+    """The study with trials before its runs: as many for every arm, on three seeds that are not used again.
+
+    `grids` are `FIELD=A,B,...` of all arms, or `ARM.FIELD=...` of one algorithm; by default the learning rate, and of
+    an arm with a value model its rate too, around what they would be.
+    """
+    common: Fields = {}
+    own: dict[str, Fields] = {}
+    for word in grids:
+        name, value = parse_setting(word)
+        group, dot, inner = name.partition(".")
+        table, field = (own.setdefault(group, {}), f"algo.{inner}") if dot and group in study.arms else (common, name)
+        table[field] = [_number(x) for x in value.split(",") if x.strip()]
+    if not grids:
+        common, own = _default_grids(study)
+    tune = Tune(grid=common, own=own, design="star", widen=WIDEN)
+    return check(dataclasses.replace(study, tune=tune))
+
+
+def _default_grids(study: Study) -> tuple[Fields, dict[str, Fields]]:
+    from harness.studies.status import resolved_config
+
+    configs = {run.arm: resolved_config(run, "results") for run in reversed(study.runs())}
+    lr = next(iter(configs.values()))["lr"]
+    value = {"algo.value_lr": [float(f"{lr * x:.3g}") for x in VALUE_RATES]}
+    with_critic = [arm for arm in study.arms if configs[arm]["algo"].get("critic", "none") != "none"]
+    return {"lr": [float(f"{lr * x:.3g}") for x in RATES]}, {arm: dict(value) for arm in with_critic}
+
+
+def _number(word: str) -> Any:
+    """A whole number, a number, or the word itself."""
+    for kind in (int, float):
+        try:
+            return kind(word)
+        except ValueError:
+            continue
+    return word.strip()
 
 
 def override_study(

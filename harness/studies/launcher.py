@@ -16,10 +16,12 @@ from pathlib import Path
 from harness.records.lock import busy
 from harness.records.runs import has_record, read_record, status_of
 from harness.studies.cost_estimate import finished_runs, total_seconds
+from harness.studies.fairness.equal_updates import updates_lines
+from harness.studies.fairness.tuning import planned_points, planned_trials, select_trials, still_possible
 from harness.studies.planned_run import PlannedRun
 from harness.studies.registration import FILE as LOCK
 from harness.studies.registration import held_to, read_lock
-from harness.studies.status import State, check_different, describe, endpoint_of, select_trials, state_of
+from harness.studies.status import State, check_different, describe, endpoint_of, state_of
 from harness.studies.storage import store_study, withdraw_study
 from harness.studies.study import Study
 
@@ -169,14 +171,22 @@ def launch(study: Study, out: str, workers: int, retry: bool, say: Say) -> list[
 
 
 def _launch(study: Study, out: str, runner: Runner) -> list[str]:
-    for stage in ("trials", "runs"):
-        runs = study.trials() if stage == "trials" else study.runs(select_trials(study, out))
-        if not runs:
-            continue
-        state = state_of(runs, out, runner.retry)
-        runner.say(describe(stage, state))
+    begun: set[str] = set()
+    while study.tune is not None:  # what has ended may lead to further trials
+        trials = planned_trials(study, out)
+        state = state_of(trials, out, runner.retry)
+        waiting = [run for run in state.waiting if run.path not in begun]
+        if begun and not waiting:
+            break
+        runner.say(describe("trials", state))
         store_study(Path(out, study.name), study)
-        runner.run_all(state.waiting)
+        runner.run_all(waiting)
+        begun |= {run.path for run in trials}
+    runs = study.runs(select_trials(study, out))
+    state = state_of(runs, out, runner.retry)
+    runner.say(describe("runs", state))
+    store_study(Path(out, study.name), study)
+    runner.run_all(state.waiting)
     return runner.failures
 
 
@@ -196,17 +206,28 @@ def dry_run(study: Study, out: str, workers: int) -> list[str]:
         tuned, undecided = select_trials(study, out), False
     except ValueError:
         tuned, undecided = {}, True
-    for stage, runs in (("trials", study.trials()), ("runs", study.runs(tuned))):
+    for stage, runs in (("trials", planned_trials(study, out)), ("runs", study.runs(tuned))):
         if not runs:
             continue
         state = State(waiting=runs) if stage == "runs" and undecided else state_of(runs, out)
         lines.append(f"# {describe(stage, state)}")
         if stage == "runs" and undecided and study.tune is not None:
-            lines.append(f"# {', '.join(study.tune.grid)} as the trials will choose")
+            lines.append(f"# {', '.join(study.tune.fields)} as the trials will choose")
         lines += [shlex.join(run.command(out)) for run in state.waiting]
         if state.waiting:
             lines.append(f"# {_cost(state.waiting, out, workers)}")
-    return lines
+        if stage == "trials":
+            lines += _further(study, out)
+    return [*lines, *(f"# {line}" for line in updates_lines(study, out))]
+
+
+def _further(study: Study, out: str) -> list[str]:
+    """What trials may come to these."""
+    count = still_possible(study, planned_points(study, out))
+    if study.tune is None or not count:
+        return []
+    runs = count * len(study.tune.seeds)
+    return [f"# then up to {runs} runs of further trials, as many for every arm, until each best one lies inside"]
 
 
 def _cost(runs: Sequence[PlannedRun], out: str, workers: int) -> str:

@@ -21,12 +21,12 @@ from typing import Any
 from harness.records.environment import environment
 from harness.records.io import read_json, sha256, write_json
 from harness.records.schema import SCHEMA
-from harness.studies.schema import Hypothesis
+from harness.studies.schema import Hypothesis, Tune
 from harness.studies.study import Study
 
 FILE = "study.lock"
 WORDS = ("id", "says", "source", "settle", "note", "post_hoc")  # of a claim: what it is called, not what it asks
-SETTLED = ("question", "prediction", "margin", "endpoint", "problems", "family", "tune")
+SETTLED = ("question", "prediction", "margin", "endpoint", "problems", "family", "tune", "placebo")
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,23 @@ def asked(study: Study) -> dict[str, Any]:
         "problems": report.problems,
         "family": report.family,
         "blocks": report.blocks,
-        "tune": None if tune is None else {"grid": tune.grid, "seeds": tune.seeds, "trials": tune.trials},
+        "tune": None if tune is None else _tuning(tune),
         "claims": [question_of(h) for h in study.hypotheses if not h.post_hoc],
         "base": study.base,
         "arms": study.arms,
         "seeds": study.seeds,
     }
+    if report.placebo:
+        table["placebo"] = report.placebo
     return dict(json.loads(json.dumps(table)))
+
+
+def _tuning(tune: Tune) -> dict[str, Any]:
+    """How arms are tuned; what was not there when the first locks were written, where it is used."""
+    later = {"own": tune.own, "widen": tune.widen, "bounds": tune.bounds}
+    star = {} if tune.design == "grid" else {"design": tune.design}
+    used = {name: value for name, value in later.items() if value}
+    return {"grid": tune.grid, "seeds": tune.seeds, "trials": tune.trials, **used, **star}
 
 
 def question_of(h: Hypothesis) -> dict[str, Any]:
@@ -100,9 +110,10 @@ def held_to(lock: Lock | None, study: Study, folder: Path) -> Study:
         return study
     new, when = asked(study), lock.locked or "a date that is not on record"
     for name in SETTLED:
-        if new[name] != lock.asked[name]:
+        was, now = lock.asked.get(name), new.get(name)
+        if now != was:
             raise ValueError(
-                f"{folder}: {name} was locked on {when} as {_short(lock.asked[name])}, and is {_short(new[name])} now: "
+                f"{folder}: {name} was locked on {when} as {_short(was)}, and is {_short(now)} now: "
                 "a question is not changed after it was asked; choose another --name"
             )
     if "blocks" in lock.asked and (moved := _pairs(lock.asked, lock.arms) ^ _pairs(new, lock.arms)):

@@ -61,7 +61,11 @@ def apply_scale_profile(study: Study, profile: ScaleProfile) -> Study:
     if tune is not None:
         grid = {name: values for name, values in tune.grid.items() if name not in profile_sets}
         tune_base = {name: value for name, value in tune.base.items() if name not in profile_sets}
-        tune = dataclasses.replace(tune, grid=grid, base=tune_base, store=None) if grid else None
+        own = {a: {n: v for n, v in fields.items() if n not in profile_sets} for a, fields in tune.own.items()}
+        own = {arm: fields for arm, fields in own.items() if fields and arm in arms}
+        bounds = {name: pair for name, pair in tune.bounds.items() if name not in profile_sets}
+        changes: Fields = {"grid": grid, "own": own, "bounds": bounds, "base": tune_base, "store": None}
+        tune = dataclasses.replace(tune, **changes) if grid else None
     name = f"{study.name}-{profile.name}"
     return dataclasses.replace(study, name=name, base=base, tune=tune, profile=profile)
 
@@ -77,7 +81,8 @@ def restrict_to_arms(study: Study, arms: list[str]) -> Study:
     family = [pair for pair in report.family if known >= set(pair)]
     own = {arm: {k: v for k, v in study.arms[arm].items() if k != "tuned_as" or v in known} for arm in arms}
     hypotheses = [h for h in study.hypotheses if known >= set(h.arms)]
-    report = dataclasses.replace(report, blocks=blocks, family=family)
+    placebo = report.placebo if report.placebo in known else ""
+    report = dataclasses.replace(report, blocks=blocks, family=family, placebo=placebo)
     return dataclasses.replace(study, arms=own, report=report, hypotheses=hypotheses)
 
 

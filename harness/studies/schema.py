@@ -5,36 +5,86 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from evals.statistics.comparison import MARGIN
 from harness.config.overrides import Fields, merge_overrides
+from harness.config.paths import check_name
 
+TUNING_SEEDS = (10_000, 10_001, 10_002)  # three: the mean of one or two is luck
 START = "start"  # in a hypothesis, the initial model: the same run at fraction 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tune:
-    """Every arm gets the same trials: all points of the grid, or `trials` of them, sampled with a fixed seed.
+    """Every arm gets the same number of trials: all points of the grid, or `trials` of them, sampled with a fixed seed,
+    and what `widen` adds to them (`harness/studies/fairness/tuning.py`).
 
     A trial is run once per tuning seed.  The one with the highest mean endpoint on the selection split is selected, and
     its fields go into the arm's runs.  `base` changes what trials do not share with runs, e.g. a smaller budget.
     """
 
     grid: dict[str, list[Any]]  # field -> the values to try
-    seeds: list[int]  # at least two, and none of the runs'
+    own: dict[str, dict[str, list[Any]]] = field(default_factory=dict)  # arm -> fields that it alone has, beside these
+    design: Literal["grid", "star"] = "grid"  # every combination; star: one field at a time off its middle value
+    widen: int = 0  # trials that an arm may get beyond these, until every best one lies inside what was tried
+    bounds: dict[str, list[float]] = field(default_factory=dict)  # field -> [least, most] that widening may try
+    seeds: list[int] = field(default_factory=lambda: list(TUNING_SEEDS))  # at least two, and none of the runs'
     trials: int | None = None  # per arm; None: the whole grid
     base: Fields = field(default_factory=dict)  # fields of trials alone, e.g. a smaller budget
     store: str | None = None  # the study in whose folder the trials lie, where several share them
 
-    def points(self) -> list[Fields]:
-        """The trials' fields, e.g. [{"lr": 1e-4}, {"lr": 2e-4}]."""
-        grid = [dict(zip(self.grid, values, strict=True)) for values in itertools.product(*self.grid.values())]
+    @property
+    def fields(self) -> list[str]:
+        """Every field that the trials of some arm set."""
+        return list(dict.fromkeys([*self.grid, *itertools.chain(*self.own.values())]))
+
+    def grid_of(self, arm: str) -> dict[str, list[Any]]:
+        """The fields that this arm's trials set, with the values to try."""
+        return {**self.grid, **self.own.get(arm, {})}
+
+    def points(self, arm: str = "") -> list[Fields]:
+        """The fields of an arm's first trials, e.g. [{"lr": 1e-4}, {"lr": 2e-4}]."""
+        table = self.grid_of(arm)
+        grid = [dict(zip(table, values, strict=True)) for values in itertools.product(*table.values())]
+        if self.design == "star":
+            middle = {name: values[len(values) // 2] for name, values in table.items()}
+            grid = [point for point in grid if sum(point[name] != middle[name] for name in point) <= 1]
         if self.trials is None or self.trials >= len(grid):
             return grid
         return random.Random(0).sample(grid, self.trials)
+
+    def check(self, arms: Mapping[str, bool]) -> None:
+        """Raises ValueError naming the field.  `arms`: whether each is tuned for itself."""
+        if not self.grid or not all(isinstance(v, list) and v for v in self.grid.values()):
+            raise ValueError("tune.grid: must give each field a list of values")
+        for arm, own in self.own.items():
+            if not arms.get(arm):
+                raise ValueError(f"tune.own: no arm '{arm}' with trials of its own; valid: {', '.join(arms)}")
+            if not own or not all(isinstance(v, list) and v for v in own.values()) or set(own) & set(self.grid):
+                raise ValueError(f"tune.own.{arm}: must give each field, none of the grid's, a list of values")
+        if self.store is not None:
+            check_name(self.store, "tune.store")
+        if len(self.seeds) < 2:
+            raise ValueError("tune.seeds: at least two, for one seed's best is luck")
+        if self.trials is not None and self.trials < 1:
+            raise ValueError("tune.trials: at least 1")
+        if self.widen < 0:
+            raise ValueError(f"tune.widen: must not be negative, not {self.widen}")
+        points = {arm: self.points(arm) for arm, tuned in arms.items() if tuned}
+        most = max(points, key=lambda arm: len(points[arm]))
+        for arm, tried in points.items():
+            several = [n for n in tried[0] if len({p[n] for p in tried if type(p[n]) in (int, float)}) > 1]
+            if (len(tried) < len(points[most]) or self.widen) and not several:
+                raise ValueError(
+                    f"tune: arm '{arm}' has {len(tried)} trials, '{most}' {len(points[most])} and widen={self.widen}: "
+                    "further ones need a field of which several numbers are tried"
+                )
+        for name, pair in self.bounds.items():
+            if not any(name in self.grid_of(arm) for arm in points) or len(pair) != 2 or not pair[0] < pair[1]:
+                raise ValueError(f"tune.bounds.{name}: must be [least, most] of a field of the grid, not {pair}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +95,7 @@ class Report:
     margin: float = 100 * MARGIN  # points of accuracy within which arms are equivalent
     blocks: dict[str, list[str]] = field(default_factory=dict)  # name -> arms; none: one block of all arms
     family: list[list[str]] = field(default_factory=list)  # pairs that are compared; none: all pairs of a block
+    placebo: str = ""  # an arm with rewards that say nothing: gains are stated over it; none: over other arms alone
     problems: Literal["sampled", "fixed"] = "sampled"  # fixed: a benchmark; nothing is said of other problems
     level: float = 0.9  # accuracy whose cost is shown
     logged: list[str] = field(default_factory=list)  # names of metrics.jsonl, shown by quarter of the budget

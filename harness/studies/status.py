@@ -12,11 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.config.overrides import Fields
 from harness.records.fingerprint import config_differences, config_sha256
 from harness.records.runs import read_record
 from harness.records.upgrade import upgrade_own
-from harness.studies.planned_run import PlannedRun, label
+from harness.studies.planned_run import PlannedRun
 from harness.studies.study import Study
 
 
@@ -38,27 +37,6 @@ def select_trial(trials: Mapping[str, Sequence[float | None]]) -> str | None:
     """
     sums = {t: sum(v for v in values if v is not None) for t, values in trials.items() if None not in values}
     return max(sums, key=lambda t: round(sums[t], 12)) if sums else None
-
-
-def select_trials(study: Study, out: str) -> dict[str, Fields]:
-    """The fields of each arm's best trial: the highest mean over tuning seeds, the first of equals.
-
-    A trial of which a seed failed is not selected.  An arm whose trials have all failed is an error.
-    """
-    if study.tune is None:
-        return {}
-    endpoints: dict[str, dict[str, list[float | None]]] = {}
-    for trial in study.trials():
-        record = read_record(Path(out, trial.path))
-        of_arm = endpoints.setdefault(trial.arm, {})
-        of_arm.setdefault(Path(trial.folder).name, []).append(endpoint_of(record) if record else None)
-    selected = {}
-    for arm in study.arms:
-        best = select_trial(endpoints[study.tuned_as(arm)])
-        if best is None:
-            raise ValueError(f"tune: no trial of arm '{study.tuned_as(arm)}' has finished for every tuning seed")
-        selected[arm] = next(point for point in study.tune.points() if label(point) == best)
-    return selected
 
 
 @dataclass

@@ -10,9 +10,9 @@
     algo.name = "grpo"
     algo.clip_high = 0.4
     scale.lr = 1e-4                          # optional: fields that belong to the model; a profile overrides them
-    [tune]                                   # optional: the same trials for every arm
-    seeds = [100, 101]
-    grid.lr = [1e-4, 2e-4]
+    [tune]                                   # optional: as many trials for every arm
+    grid.lr = [1e-4, 2e-4, 4e-4]
+    widen = 3                                # optional: further trials, until the best of every arm lies inside
     [report]                                 # optional: blocks, family, margin, level, endpoint, logged
     [[hypotheses]]                           # optional: what a paper says, and what a fair test of it compares
     id = "H1"
@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,20 +64,25 @@ class Study:
         return dataclasses.asdict(self)
 
     def trials(self) -> list[PlannedRun]:
+        """Those of the grids; `tuning.planned_trials` adds those that their results lead to."""
+        arms = [arm for arm in self.arms if self.tuned_as(arm) == arm]
+        return [run for arm in arms for run in self.trials_of(arm, self.tune.points(arm) if self.tune else [])]
+
+    def trials_of(self, arm: str, points: Iterable[Fields]) -> list[PlannedRun]:
+        """One per point and tuning seed."""
         if self.tune is None:
             return []
         tune, root = self.tune, f"{self.tune.store or self.name}/tune"
         end, split = {"eval_fractions": [1.0]}, {"eval_split": "selection"}
+        fields, base = dict(self._arms())[arm], self._base(arm)
         return [
             PlannedRun(
                 arm,
                 seed,
                 f"{root}/{arm}/{label(point)}",
-                merge_overrides(self._base(arm), end, tune.base, fields, point, split),
+                merge_overrides(base, end, tune.base, fields, point, split),
             )
-            for arm, fields in self._arms()
-            if self.tuned_as(arm) == arm
-            for point in tune.points()
+            for point in points
             for seed in tune.seeds
         ]
 
@@ -190,7 +195,11 @@ def check(study: Study) -> Study:
         if study.tuned_as(arm) not in study.arms or study.tuned_as(study.tuned_as(arm)) != study.tuned_as(arm):
             raise ValueError(f"arms.{arm}.tuned_as: no arm '{own['tuned_as']}' with trials of its own")
     _check_tables(study)
-    mentioned = [*itertools.chain(*study.report.blocks.values()), *itertools.chain(*study.report.family)]
+    mentioned = [
+        *filter(None, [study.report.placebo]),
+        *itertools.chain(*study.report.blocks.values()),
+        *itertools.chain(*study.report.family),
+    ]
     if unknown := [arm for arm in mentioned if arm not in study.arms]:
         raise ValueError(f"report: no arm '{unknown[0]}'; valid: {', '.join(study.arms)}")
     families = study.report.blocks.values() or [study.arms]
@@ -226,6 +235,12 @@ def _check_tables(study: Study) -> None:
     if study.tune is not None:
         tables.append(("tune.base", study.tune.base))
         tables += [("tune.grid", {name: x}) for name, values in study.tune.grid.items() for x in values]
+        tables += [
+            (f"tune.own.{arm}", {name: x})
+            for arm, grid in study.tune.own.items()
+            for name, values in grid.items()
+            for x in values
+        ]
     for place, table in tables:
         if fixed := {"seed", "name", "out"} & set(table):
             raise ValueError(f"{place}.{min(fixed)}: the study sets it")
@@ -257,17 +272,9 @@ def _check_hypotheses(study: Study) -> None:
 
 
 def _check_tune(tune: Tune, study: Study) -> None:
-    if not tune.grid or not all(isinstance(v, list) and v for v in tune.grid.values()):
-        raise ValueError("tune.grid: must give each field a list of values")
-    if tune.store is not None:
-        check_name(tune.store, "tune.store")
-    if len(tune.seeds) < 2:
-        raise ValueError("tune.seeds: at least two, for one seed's best is luck")
-    used = {run.seed for run in study.runs()}
-    if shared := used & set(tune.seeds):
+    tune.check({arm: study.tuned_as(arm) == arm for arm in study.arms})
+    if shared := {run.seed for run in study.runs()} & set(tune.seeds):
         raise ValueError(f"tune.seeds: {sorted(shared)} are seeds of the runs; tuning seeds are not used again")
-    if tune.trials is not None and tune.trials < 1:
-        raise ValueError("tune.trials: at least 1")
     for trial in study.trials():
         if not any(f > 0 for f in trial.config("results").eval_fractions):
             raise ValueError(

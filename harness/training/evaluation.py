@@ -16,9 +16,9 @@ from typing import Any, cast
 
 from evals import tasks
 from evals.scoring import task_files
-from evals.scoring.scorer import Completion, Decoding, Scores, available, score_direct, with_repeats
+from evals.scoring.scorer import Completion, Decoding, Scores, available, score_direct, with_average, with_repeats
 from evals.scoring.stock_tasks import StockTasks, stock_tasks
-from evals.statistics.estimates import wilson
+from evals.statistics.estimates import Z, wilson
 from evals.tasks import EvalSet, Task
 from harness.accounting.budget import Spend
 from harness.accounting.profiler import PhaseProfiler
@@ -39,7 +39,7 @@ ENDS = ("0", "1")  # points: before training, and after it
 class Evaluator:
     """Scores the sets `names` of a folder of task files (and lm-eval stock tasks, by name).
 
-    `repeated` are those that hold each problem several times (name -> how often), for pass@k and maj@k: they are scored
+    `repeated` are those that hold each problem several times (name -> how often) for pass@k and maj@k: they are scored
     at the start and the end alone.  `keep` says of which points the outcomes are kept, problem by problem.
     """
 
@@ -56,6 +56,8 @@ class Evaluator:
     ) -> None:
         self.sampler, self.tokenizer, self.folder, self.names, self.seed = sampler, tokenizer, folder, list(names), seed
         self.repeated, self.keep, self.stock = dict(repeated or {}), keep, stock
+        self.averaged: Mapping[str, int] = {}  # sets for avg@k, scored at every point
+        self.rows = sampler.rows  # completions decoded at once
         self.tokens = 0  # generated so far; the meter's, never the budget's
 
     def generate(self, prompts: list[str], decoding: Decoding) -> list[Completion]:
@@ -64,7 +66,7 @@ class Evaluator:
         room = self.tokenizer.context - decoding.max_new_tokens
         ids = [self.tokenizer.encode(p)[-room:] for p in prompts]
         sampling = Sampling(decoding.temperature, decoding.max_new_tokens, self.seed, decoding.stream, decoding.stop)
-        done = self.sampler(ids, 1, sampling)
+        done = self.sampler(ids, 1, sampling, rows=self.rows)
         self.tokens += int(done.length_N.sum())
         texts = self.sampler.texts(done, decoding.stop)
         return [Completion(t, e) for t, e in zip(texts, done.finished_N.tolist(), strict=True)]
@@ -81,6 +83,8 @@ class Evaluator:
             scores = score_direct(self.folder, names, self.generate, outcomes)
         for name in (name for name in names if name in self.repeated):
             scores.rows[:] = with_repeats(scores.rows, name, scores.outcomes[name], self.repeated[name])
+        for name, k in self.averaged.items():
+            scores.rows[:] = with_average(scores.rows, name, scores.outcomes[name], k)
         return scores
 
     def record(
@@ -122,7 +126,8 @@ def eval_names(config: RunConfig, eval_sets: Sequence[EvalSet]) -> tuple[list[st
 
 def sets_of(task: Task, config: RunConfig) -> list[EvalSet]:
     """The test sets; while tuning, the selection split and nothing else.  The repeated set, if asked for, is last."""
-    if config.eval_split == "test":
+    in_test = config.eval_split == "test"
+    if in_test:
         sets = tasks.evaluation_sets(task, config.eval_limit)
     else:
         with tasks.named_errors(type(task)):
@@ -134,10 +139,26 @@ def sets_of(task: Task, config: RunConfig) -> list[EvalSet]:
         first = next(s for s in sets if s.domain == "in")
         repeated = [p for p in first.problems for _ in range(n)]
         sets = [*sets, EvalSet(f"{first.name}_x{n}", "in", repeated, temperature=1.0, samples=n)]
-    return sets
+    return [*sets, *(_averaged(sets, name, k) for name, k in config.eval_repeats.items())] if in_test else sets
 
 
-Z = 1.959964  # the normal's 97.5 % point
+def _averaged(sets: list[EvalSet], name: str, k: int) -> EvalSet:
+    """The set that holds each problem of `name` k times; a greedy one is sampled at temperature 1.
+
+    Raises ValueError naming the field where there is no such set of ours.
+    """
+    valid = {s.name: s for s in sets if s.samples == 1}
+    if name not in valid:
+        raise ValueError(f"eval_repeats.{name}: no such evaluation set; valid: {', '.join(valid)}")
+    s = valid[name]
+    repeated = [p for p in s.problems for _ in range(k)]
+    return EvalSet(f"{name}_avg{k}", s.domain, repeated, s.temperature or 1.0, s.version, samples=k, average=True)
+
+
+def repeats_of(sets: Sequence[EvalSet]) -> tuple[dict[str, int], dict[str, int]]:
+    """(those for pass@k and maj@k, those for avg@k): name -> samples of each problem."""
+    several = [s for s in sets if s.samples > 1]
+    return {s.name: s.samples for s in several if not s.average}, {s.name: s.samples for s in several if s.average}
 
 
 @dataclass(frozen=True)
@@ -178,8 +199,7 @@ def evaluate_checkpoint(config: RunConfig, scorer: str) -> CheckpointScores:
     for s in eval_sets:
         for p in s.problems:
             tokenizer.ids(tokenizer.render(p), s.name)
-    names, stock = eval_names(config, eval_sets)
-    repeated = {s.name: s.samples for s in eval_sets if s.samples > 1}
+    (names, stock), (repeated, averaged) = eval_names(config, eval_sets), repeats_of(eval_sets)
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as whole:
         render = tokenizer.render if tokenizer.changes_prompts else None
         task_files.write(task.spec(), eval_sets, folder, config.max_new_tokens, render)
@@ -195,15 +215,15 @@ def evaluate_checkpoint(config: RunConfig, scorer: str) -> CheckpointScores:
             rows = scored.rows
             for name, samples in repeated.items():
                 rows = with_repeats(rows, name, scored.outcomes[name], samples)
+            for name, samples in averaged.items():
+                rows = with_average(rows, name, scored.outcomes[name], samples)
         else:
             placed = accelerator(device, config.dtype)
             sampler = Sampler(placed.prepare(model), hf_tokenizer, config.rollout_batch_size, placed.autocast)
-            rows = (
-                Evaluator(sampler, tokenizer, Path(folder), names, config.seed, repeated, stock=stock)
-                .scores(ENDS[-1])
-                .rows
-            )
-    return CheckpointScores(config.model, task.name, rows, repeated)
+            evaluator = Evaluator(sampler, tokenizer, Path(folder), names, config.seed, repeated, stock=stock)
+            evaluator.averaged, evaluator.rows = averaged, config.eval_batch_size or sampler.rows
+            rows = evaluator.scores(ENDS[-1]).rows
+    return CheckpointScores(config.model, task.name, rows, {**repeated, **averaged})
 
 
 def bounds(row: Any, repeated: bool) -> tuple[float, float]:

@@ -51,7 +51,7 @@ from harness.training.completions import (
 )
 from harness.training.distributed.rounds import RoundBegun
 from harness.training.distributed.start import agree, processes
-from harness.training.evaluation import Evaluator, eval_names, sets_of
+from harness.training.evaluation import Evaluator, eval_names, repeats_of, sets_of
 from harness.training.iterations import Iterations
 from harness.training.offline import OfflineLoop
 from harness.training.resume.folder import run_folder
@@ -113,11 +113,11 @@ def prepare(config: RunConfig) -> PreparedRun:
     trainer = build_trainer(experiment, policy, sampler, tokenizer, problems, longest)
     trainer.checks.update({f"self_check_{name}": gap for name, gap in checked.gaps.items()})
     loop = OfflineLoop(trainer) if schedule.source == "initial" else trainer
-    names, stock = eval_names(config, eval_sets)
-    repeated = {s.name: s.samples for s in eval_sets if s.samples > 1}
+    (names, stock), (repeated, averaged) = eval_names(config, eval_sets), repeats_of(eval_sets)
     evaluator = Evaluator(
         trainer.sampler, tokenizer, folder / "tasks", names, config.seed, repeated, config.keep_outcomes, stock
     )
+    evaluator.averaged, evaluator.rows = averaged, config.eval_batch_size or sampler.rows
     record = new_record(experiment, identity, eval_sets, str(trainer.policy.device))
     record["environment"]["inputs"] = hash_inputs(
         experiment, problems, eval_sets, {name: digest for name, (_, digest) in read.items()}
@@ -198,7 +198,7 @@ def policy_of(experiment: Experiment, device: str, model: Any) -> LMPolicy:
         reference="reference" in experiment.algo.needs or config.log_reference_kl,
         micro_batch_tokens=config.micro_batch_tokens,
         critic=schedule.critic,
-        critic_lr=schedule.critic_lr,
+        critic_lr=schedule.critic_lr if schedule.value_lr is None else schedule.value_lr / config.lr,
         gradient_checkpointing=config.gradient_checkpointing,
         reference_device=config.reference_device,
         parallel=config.parallel if current().size > 1 else "ddp",

@@ -49,6 +49,7 @@ RELATIVES: dict[str, dict[str, Any]] = {
     },
     "ORZ": {"gamma": 1, "gae_lambda": 1, "kl_coef": 0, "loss_aggregation": "token"},
     "Ziegler et al. 2019": {"kl_target": 6, "critic": "shared"},
+    "no learned value": {"critic": "none"},
 }
 AVERAGES = ["sequence", "token", "sum", "horizon"]
 POLICY_ALONE: dict[str, Any] = {"kl_coef": 0, "value_coef": 0}
@@ -146,6 +147,37 @@ def test_without_a_value_it_is_reinforce(average: str) -> None:
                 expected[v] -= w * reward * ((v == o) - math.exp(logits[v]) / total)
     loss, _ = loss_of(PPO(**PLAIN, loss_aggregation=average), rollouts, fresh)
     close(torch.autograd.grad(loss, leaf_V)[0], expected)
+
+
+@pytest.mark.parametrize("step", [0.0, 0.5], ids=["first update", "second update"])
+@pytest.mark.parametrize("average", AVERAGES)
+def test_with_v_at_0_it_is_clipped_reinforce_without_a_baseline(average: str, step: float) -> None:
+    """critic=none, lambda = 1: A_t = R at every token, and the clipped objective of it."""
+    rollouts, fresh = critic_round(step=step)
+    bare, bare_fresh = replace(rollouts, value_NT=None), replace(fresh, value_NT=None)
+    algo = PPO(critic="none", kl_coef=0, whiten=False, loss_aggregation=average)
+    credit = algo.credit(bare)
+    assert credit.return_NT is None and not credit.metrics
+    assert rollouts.reward_N is not None
+    close(credit.advantage_NT, [[r * m for m in row] for r, row in zip(
+        rollouts.reward_N.tolist(), rollouts.completion_mask_NT.int().tolist(), strict=True)])  # fmt: skip
+    other = GRPO(baseline="none", normalize="none", kl_coef=0, loss_aggregation=average)
+    close(loss_of(algo, bare, bare_fresh)[0], loss_of(other, bare, bare_fresh)[0])
+    close(gradient_of(algo, bare, bare_fresh), gradient_of(other, bare, bare_fresh))
+    for whiten in (False, True):  # and what it decides is what a value model that says 0 decides
+        zero = valued(rollouts, 0.0)
+        with_v = PPO(**{**POLICY_ALONE, "whiten": whiten, "gae_lambda": 0.9}, loss_aggregation=average)
+        without = replace(with_v, critic="none")
+        close(without.credit(bare).advantage_NT, with_v.credit(zero).advantage_NT)
+        close(gradient_of(without, bare, bare_fresh), gradient_of(with_v, zero, fresh))
+
+
+def test_with_v_at_0_nothing_is_learned_or_warmed_up_for_it() -> None:
+    algo = PPO(critic="none", critic_warmup=5, value_lr=1e-3)
+    assert algo.needs == {"reference"} and algo.schedule(BASE) == BASE
+    rollouts, fresh = critic_round()
+    _, metrics = loss_of(algo, replace(rollouts, value_NT=None), replace(fresh, value_NT=None))
+    assert set(metrics) == {"entropy", "clip_ratio/low", "clip_ratio/high", "kl"}
 
 
 @pytest.mark.parametrize("step", [0.0, 0.5], ids=["first update", "second update"])
@@ -433,7 +465,8 @@ def test_the_docstrings_relatives_run(name: str) -> None:
     rollouts, fresh = critic_round()
     algo = PPO(**RELATIVES[name])
     loss, _ = loss_of(algo, rollouts, fresh)
-    for slope_NT in torch.autograd.grad(loss, [fresh.logp_NT, fresh.value_NT]):
+    leaves = [fresh.logp_NT] if algo.critic == "none" else [fresh.logp_NT, fresh.value_NT]
+    for slope_NT in torch.autograd.grad(loss, leaves):
         assert slope_NT.isfinite().all()
         assert slope_NT.abs().max() > 0
 
@@ -461,14 +494,15 @@ def outcome(**settings: Any) -> dict[str, Any]:
         "return": credit.return_NT.tolist(),
         "kl_coef": algo.adapt(rollouts).kl_coef,
         "loss": loss.item(),
-        "value_loss": metrics["value_loss"].item(),
+        "value_loss": metrics["value_loss"].item() if "value_loss" in metrics else None,
     }
 
 
 # field: (values that must all differ in what they decide, what they decide, what else is set)
 KNOBS: dict[str, tuple[list[Any], set[str], dict[str, Any]]] = {
     "supervision": (["outcome", "process"], {"needs", "advantage", "return", "loss", "value_loss"}, {}),
-    "critic": (["separate", "shared"], {"schedule"}, {}),
+    "critic": (["separate", "shared"], {"schedule"}, {}),  # and none, which has tests of its own
+    "value_lr": ([None, 1e-3, 1e-4], {"schedule"}, {}),
     "critic_lr": ([10.0, 1.0], {"schedule"}, {}),
     "critic_warmup": ([0, 1], {"schedule"}, {}),
     "gamma": ([1.0, 0.9], {"advantage", "return", "loss", "value_loss"}, {}),
@@ -498,7 +532,8 @@ def test_the_table_of_knobs_is_complete() -> None:
     hints = typing.get_type_hints(PPO)
     for field, (choices, _, _) in KNOBS.items():
         if typing.get_origin(hints[field]) is typing.Literal:
-            assert set(choices) == set(typing.get_args(hints[field]))
+            valid = set(typing.get_args(hints[field])) - ({"none"} if field == "critic" else set())
+            assert set(choices) == valid
 
 
 @pytest.mark.parametrize("field", KNOBS)
@@ -545,8 +580,8 @@ def test_what_is_needed_and_missing_is_an_error(missing: str, kl_in: str) -> Non
 def test_schedule_is_what_the_fields_say() -> None:
     base = Schedule(prompts=4, group_size=8, rounds=7)
     assert PPO().schedule(base) == replace(base, critic="separate", critic_lr=10.0, critic_warmup=1)
-    algo = PPO(critic="shared", critic_lr=3.0, critic_warmup=5, epochs=2, minibatches=4)
-    wanted = replace(base, critic="shared", critic_lr=3.0, critic_warmup=5, epochs=2, minibatches=4)
+    algo = PPO(critic="shared", critic_lr=3.0, value_lr=1e-3, critic_warmup=5, epochs=2, minibatches=4)
+    wanted = replace(base, critic="shared", critic_lr=3.0, value_lr=1e-3, critic_warmup=5, epochs=2, minibatches=4)
     assert algo.schedule(base) == wanted
 
 
@@ -554,7 +589,9 @@ BAD: dict[str, list[float]] = {
     **dict.fromkeys(("clip_low", "clip_high", "kl_coef", "value_coef"), [-0.1]),
     "critic_warmup": [-1],
     **dict.fromkeys(("gamma", "gae_lambda", "critic_gae_lambda"), [-0.1, 1.1, math.nan]),
-    **dict.fromkeys(("critic_lr", "kl_horizon", "gae_lambda_alpha", "value_clip", "kl_target"), [0.0, -1.0, math.nan]),
+    **dict.fromkeys(
+        ("value_lr", "critic_lr", "kl_horizon", "gae_lambda_alpha", "value_clip", "kl_target"), [0.0, -1.0, math.nan]
+    ),
     **dict.fromkeys(("epochs", "minibatches"), [0, -1]),
     "clip_dual": [1.0, 0.5],
 }

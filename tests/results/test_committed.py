@@ -24,9 +24,9 @@ from harness.reports.collection import over_collection, read_collection
 from harness.reports.includes import MARK, update_includes
 from harness.reports.loading import load_results
 from harness.reports.report import write_report
+from harness.studies.fairness.tuning import planned_trials, select_trials
 from harness.studies.registration import held_to, later, question_of, read_lock
 from harness.studies.schema import START, Hypothesis
-from harness.studies.status import select_trials
 from harness.studies.storage import stored_study
 from harness.studies.study import load
 from tests.helpers import ROOT, close
@@ -92,7 +92,7 @@ def test_a_committed_study_is_what_its_file_says(folder: Path) -> None:
     study = load(folder.name)
     out = folder.parent
     chosen = select_trials(study, str(out))
-    for cell in (*study.trials(), *study.runs(chosen)):
+    for cell in (*planned_trials(study, str(out)), *study.runs(chosen)):
         if cell.seed >= UNDER_WAY.get(folder.name, cell.seed + 1):
             assert not runs.has_record(out / cell.path), "more seeds are in than UNDER_WAY says"
             continue

@@ -12,12 +12,14 @@ from harness.cli.options import (
     Device,
     EvalFile,
     EvalLimit,
+    EvalSamples,
     EvalTasks,
     MaxNewTokens,
     Set,
     SystemPrompt,
     TaskName,
     TestFile,
+    counted,
     named,
     say,
 )
@@ -30,6 +32,7 @@ def evaluate(
     eval_file: EvalFile = None,
     system_prompt: SystemPrompt = None,
     eval_tasks: EvalTasks = None,
+    eval_samples: EvalSamples = None,
     eval_limit: EvalLimit = None,
     max_new_tokens: MaxNewTokens = None,
     scorer: Annotated[str, Opt(help="ours: our engine; hf: lm-eval's own model.")] = "ours",
@@ -48,6 +51,7 @@ def evaluate(
     model, under = run_defaults(checkpoint, other_task=task is not None)
     flags: dict[str, Any] = {
         "model": model, "task_name": task, "eval_tasks": eval_tasks, "eval_limit": eval_limit,
+        "eval_repeats": counted(eval_samples, "--eval-samples"),
         "max_new_tokens": max_new_tokens, "device": device, "system_prompt": system_prompt,
     }  # fmt: skip
     files = {"test_file": test_file, "eval_files": named(eval_file, "--eval-file")}

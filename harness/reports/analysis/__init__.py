@@ -8,4 +8,5 @@ budget_audit     spend against budget, delays of evaluations
 interpolation    accuracy at a fraction of the budget
 logged_metrics   training metrics by quarter of the budget
 pass_at_k        pass@k and maj@k before and after training
+coverage         where a gain comes from; averages over samples
 """

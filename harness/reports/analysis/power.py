@@ -26,6 +26,7 @@ from harness.records.runs import read_record, record_place, run_folders
 from harness.records.schema import Record, check_record
 from harness.reports.analysis.contrasts import Contrast, Decisions
 from harness.reports.loading import load_results
+from harness.studies.fairness.placebo import gains
 from harness.studies.schema import ALONE, START
 from harness.studies.status import endpoint_of
 from harness.studies.study import Study
@@ -92,6 +93,7 @@ def asked_pairs(study: Study) -> list[tuple[str, str]]:
     """The pairs of arms that tables and claims compare, each once; claims on other sets ask for the same arms."""
     blocks, family = list(study.report.blocks.values()) or [list(study.arms)], study.report.family
     pairs = [(a, b) for a, b in family] or [p for block in blocks for p in itertools.combinations(block, 2)]
+    pairs += [pair for block in blocks for pair in gains(study, block)]
     claimed = [h.arms for h in study.hypotheses if h.expect not in ALONE and START not in h.arms and not h.post_hoc]
     unique: dict[frozenset[str], tuple[str, str]] = {}
     for a, b in [*pairs, *((x, y) for x, y in claimed)]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,11 +18,13 @@ from evals.statistics.learning_curves import Crossover, crossover, reached
 from harness.accounting.budget import UNITS
 from harness.reports.analysis.budget_audit import Audit, Delay, audit_budget, largest_delay
 from harness.reports.analysis.contrasts import Contrast, Decisions
+from harness.reports.analysis.coverage import Average, Coverage, averages, coverage
 from harness.reports.analysis.hypotheses import HypothesisResult, evaluate_hypotheses, hypothesis_contrasts
 from harness.reports.analysis.interpolation import budget_fraction, value_SF
 from harness.reports.analysis.logged_metrics import LoggedMetric, logged_metrics
 from harness.reports.analysis.pass_at_k import AtK, at_k
 from harness.reports.loading import EvalTask, Key, Results, RunRecord
+from harness.studies.fairness.placebo import gains
 from harness.studies.registration import later
 from harness.studies.status import endpoint_of, select_trial
 
@@ -101,6 +103,7 @@ class Trial:
     name: str
     values: list[float | None]  # per tuning seed
     chosen: bool
+    fields: dict[str, Any] = field(default_factory=dict, compare=False)  # what it set
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,8 @@ class Findings:
     hypotheses: list[HypothesisResult]
     at_k: list[AtK]
     logged: list[LoggedMetric]
+    coverage: list[Coverage] = field(default_factory=list)
+    averages: list[Average] = field(default_factory=list)
 
     @property
     def asked_before(self) -> list[HypothesisResult]:
@@ -153,6 +158,8 @@ def summarize(results: Results) -> Findings:
         trials=trials,
         hypotheses=evaluate_hypotheses(results, decisions),
         at_k=at_k(results),
+        coverage=coverage(results),
+        averages=averages(results),
         logged=logged_metrics(results),
     )
 
@@ -214,10 +221,10 @@ def _means(tables: Sequence[dict[str, float]]) -> dict[str, float]:
 
 
 def _tuned(results: Results, run: RunRecord) -> dict[str, Any]:
-    """The tuned fields of the configuration, with this arm's values."""
+    """The tuned fields of the configuration, with this arm's values; None where the arm has no such field."""
     tune, config = results.study.tune, run.record["config"]
     values = {}
-    for name in tune.grid if tune else ():
+    for name in tune.fields if tune else ():
         group, dot, inner = name.partition(".")
         values[name] = config[group].get(inner) if dot else config.get(group)
     return values
@@ -255,9 +262,10 @@ def _collapsed(results: Results, run: RunRecord) -> bool:
 
 
 def _pairs(results: Results, arms: list[str]) -> list[tuple[str, str]]:
-    """The pairs of a block: those that the study names, or all."""
+    """The pairs of a block: those that the study names, or all; with a placebo, each other arm against it too."""
     named = [(a, b) for a, b in results.study.report.family]
-    return [(a, b) for a, b in named or itertools.combinations(arms, 2) if a in arms and b in arms]
+    pairs = [(a, b) for a, b in named or itertools.combinations(arms, 2) if a in arms and b in arms]
+    return [*pairs, *((a, b) for a, b in gains(results.study, arms) if (a, b) not in pairs and (b, a) not in pairs)]
 
 
 def _contrast(results: Results, a: str, b: str) -> Contrast:
@@ -287,5 +295,6 @@ def _trials(results: Results, arm: str) -> list[Trial]:
         name: [endpoint_of(by_seed[s].record) if s in by_seed else None for s in tune.seeds]
         for name, by_seed in results.trials[arm].items()
     }
+    fields = {name: _tuned(results, next(iter(runs.values()))) for name, runs in results.trials[arm].items()}
     best = select_trial(values_by_trial)
-    return [Trial(name, values, name == best) for name, values in values_by_trial.items()]
+    return [Trial(name, values, name == best, fields[name]) for name, values in values_by_trial.items()]

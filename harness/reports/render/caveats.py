@@ -6,11 +6,12 @@ from collections.abc import Callable
 
 from harness.reports.analysis.summary import Findings
 from harness.reports.render.text import amount, join_words, points, seed_list, unit
+from harness.studies.fairness.equal_updates import UNEQUAL
+from harness.studies.fairness.tuning import numeric
 from harness.studies.registration import later
 
 CEILING, FLOOR = 0.97, 0.03  # of accuracy: beyond them differences between arms are squeezed
 TRUNCATED = 0.10  # of completions cut at their token limit at the end
-UNEQUAL = 1.5  # times as many updates as another arm of the same table
 
 
 def cautions(findings: Findings) -> list[str]:
@@ -41,8 +42,11 @@ def _tuning(findings: Findings) -> list[str]:
     if edges:
         best, grids = ("trial", "its grid") if len(edges) == 1 else ("trials", "their grids")
         verb = "is" if len(edges) == 1 else "are"
+        most = max(len(trials) for trials in findings.trials.values())
+        widened = f" after {most} trials, the most that an arm gets" if study.tune and study.tune.widen else ""
         caveats.append(
-            f"The best {best} of {join_words(edges)} {verb} at the edge of {grids}: better values may lie outside."
+            f"The best {best} of {join_words(edges)} {verb} at the edge of {grids}{widened}: "
+            "better values may lie outside."
         )
     return caveats
 
@@ -149,11 +153,12 @@ def _limit(budget: str) -> str:
 
 
 def _edge(findings: Findings, arm: str) -> bool:
-    tune = findings.results.study.tune
-    if tune is None or arm not in findings.arms:
+    trials = findings.trials[arm]
+    chosen = next((trial for trial in trials if trial.chosen), None)
+    if chosen is None or arm not in findings.arms:
         return False
-    grids = [(findings.arms[arm].tuned.get(name), sorted(values)) for name, values in tune.grid.items()]
-    return any(x in (v[0], v[-1]) for x, v in grids if len(v) > 1 and all(type(y) in (int, float) for y in v))
+    tried = numeric([trial.fields for trial in trials])
+    return any(chosen.fields[name] in (values[0], values[-1]) for name, values in tried.items())
 
 
 def _variety(findings: Findings) -> dict[str, set[object]]:

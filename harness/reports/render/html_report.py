@@ -25,6 +25,7 @@ from harness.reports.analysis.summary import Block, Findings
 from harness.reports.render import arms as arm_tables
 from harness.reports.render import caveats, figures, provenance, tables
 from harness.reports.render import text as wording
+from harness.reports.render.coverage import repeated_tables
 from harness.reports.render.reward_models import reward_model_table
 from harness.reports.render.table import Table
 
@@ -61,6 +62,7 @@ def html_page(findings: Findings, svg: Mapping[str, str]) -> str:
             outcomes=arm_tables.outcomes(f),
             spend=tables.spend(f),
             at_k=tables.at_k(f) if f.at_k else None,
+            repeated=repeated_tables(f),
             logged=tables.logged(f) if f.logged else None,
             reward_models=reward_model_table(f),
             claims=[wording.hypothesis_sentence(r) for r in f.hypotheses if not r.hypothesis.post_hoc],

@@ -48,7 +48,7 @@ def accuracy(findings: Findings, block: Block) -> Table:
         first = ["start", *[""] * (len(_tuned_names(f)) + 1), points(f.start[f.endpoint.name]), "", ""]
         rows.append([*first, *[""] * len(halves), *(points(f.start[t]) for t in others), *[""] * 5])
     for arm in (f.arms[name] for name in block.arms):
-        tuned = [f"{x:g}" if isinstance(x, float) else str(x) for x in arm.tuned.values()]
+        tuned = ["-" if x is None else f"{x:g}" if isinstance(x, float) else str(x) for x in arm.tuned.values()]
         interval = bracket(arm.interval) if arm.interval else f"needs {MIN_SEEDS} seeds"
         row = [arm.name, *tuned, str(arm.finished), points(arm.mean), interval, points(arm.iqm)]
         row += [points(arm.matched.mean_F[f.results.fractions.index(x)]) for x in halves]
@@ -71,7 +71,7 @@ def _budget(f: Findings) -> str:
 
 
 def _tuned_names(f: Findings) -> list[str]:
-    return [name.split(".")[-1] for name in f.results.study.tune.grid] if f.results.study.tune else []
+    return [name.split(".")[-1] for name in f.results.study.tune.fields] if f.results.study.tune else []
 
 
 def _described(f: Findings) -> str:
@@ -159,6 +159,9 @@ def tuning(findings: Findings) -> Table:
         f"Strict greedy accuracy on the selection split at the end of each trial{used}; * chosen by the mean.  "
         f"{total} trial runs in total."
     )
+    if tune and (tune.widen or tune.own):
+        counts = sorted({len(trials) for trials in findings.trials.values()})
+        note += f"  Trials of every arm: {' to '.join(map(str, counts))}, of {len(tune.seeds)} seeds each."
     return Table("Tuning", ["arm", *names], rows, note)
 
 

@@ -115,6 +115,12 @@ def headline(findings: Findings, block: Block) -> str:
         arm = findings.arms[block.arms[0]]
         accuracy = f"{points(arm.mean)} %{f' {bracket(arm.interval)}' if arm.interval else ''}"
         return f"{at} the final accuracy of {arm.name} is {accuracy}; there is no other arm to compare it with."
+    if over := _over_placebo(findings, block):
+        rest = [p for p in block.pairs if findings.results.study.report.placebo not in (p.a, p.b)]
+        block = dataclasses.replace(block, pairs=rest)
+        if not rest:
+            return f"{at} {over}."
+        at = f"{at} {over};"
     if len(block.pairs) <= 3:
         return f"{at} {'; '.join(pair_sentences(block, findings.results.study.report.margin))}."
     return f"{at} {'; '.join([*_separated(block), _undecided(findings, block)])}."
@@ -130,6 +136,20 @@ def scope_text(block: Block) -> str:
     problems = {c.pair.problems for c in compared if c.pair.problems}
     over = f"{seeds} and {max(problems):,} problems" if problems else f"{seeds}, for these problems"
     return f"in a family of {m} contrast{'s' * (m != 1)} over {over}"
+
+
+def _over_placebo(findings: Findings, block: Block) -> str:
+    """What each arm gains over the arm whose rewards say nothing: "over the placebo grpo_coin, grpo gains 40.1 points
+    [35.0, 45.2]"; empty where the table has none."""
+    placebo, parts = findings.results.study.report.placebo, []
+    for pair in block.pairs:
+        if placebo in (pair.a, pair.b):
+            sign, arm = (1, pair.a) if pair.b == placebo else (-1, pair.b)
+            interval = simultaneous_interval(pair)
+            ends = interval if interval is None or sign == 1 else (-interval[1], -interval[0])
+            shown = bracket(ends) if ends else f"({pair.comparison.pair.why})"
+            parts.append(f"{arm} gains {points(sign * pair.comparison.pair.mean, sign=True)} points {shown}")
+    return f"over the placebo {placebo}, {join_words(parts)}" if parts else ""
 
 
 def _separated(block: Block) -> list[str]:

@@ -82,8 +82,8 @@ def test_help_is_instant_and_needs_no_torch(words: list[str]) -> None:
 def test_every_flag_of_run_is_there(call: Call) -> None:
     code, said, _ = call("run", "--help")
     flags = """--algo --group-size --model --task --train-file --test-file --eval-file --eval-tasks --eval-limit
-        --reward --budget --seed --name --out --config --set --temperature --max-new-tokens --device --dtype
-        --keep-checkpoints --resume --dry-run"""
+        --eval-samples --reward --budget --seed --name --out --config --set --temperature --max-new-tokens --device
+        --dtype --keep-checkpoints --resume --dry-run"""
     assert code == 0 and set(flags.split()) <= set(re.findall(r"--[a-z-]+", said))
 
 
@@ -643,6 +643,30 @@ def test_eval_samples_each_problem_where_it_is_asked_to(call: Call, taught: Path
     assert [once[k] for k in ("value", "low", "high")] == [share[k] for k in ("value", "low", "high")]
     assert (once["n"], share["n"]) == (8, 32) and (name, "strict", "maj@2") in rows
     assert rows[name, "strict", "pass@2"]["value"] >= share["value"]
+
+
+@pytest.mark.parametrize("scorer", ["ours", "hf"])
+def test_eval_averages_over_samples_where_it_is_asked_to(call: Call, taught: Path, scorer: str) -> None:
+    asked = ("--scorer", scorer, "--eval-limit", "4", "--eval-samples", "arithmetic_worded=3")
+    code, said, error = call(*sized("eval", str(taught), *asked))
+    assert (code, error) == (0, "")
+    rows = {(r[0], r[1], r[2]): r[3:-1] for r in (line.split() for line in said.splitlines()[1:])}
+    share, between, completions = rows["arithmetic_worded_avg3", "strict", "exact_match"]
+    assert completions == "12" and rows["arithmetic_worded_avg3", "strict", "avg@3"] == [share, between, "4"]
+
+
+@pytest.mark.parametrize(
+    ("words", "fragments"),
+    [
+        (["--eval-samples", "arithmetic"], ["--eval-samples: ", "NAME=K"]),
+        (["--eval-samples", "arithmetic=x"], ["--eval-samples: ", "NAME=K"]),
+        (["--eval-samples", "arithmetic=1"], ["eval_repeats.arithmetic: ", "at least 2"]),
+        (["--eval-samples", "algebra=4"], ["eval_repeats.algebra: ", "valid: arithmetic, arithmetic_t1"]),
+    ],
+)
+def test_samples_of_no_set_are_named(call: Call, taught: Path, words: list[str], fragments: list[str]) -> None:
+    code, _, error = call(*sized("eval", str(taught), *words))
+    assert code == 2 and [f for f in fragments if f not in error] == []
 
 
 def test_the_interval_of_a_rate() -> None:

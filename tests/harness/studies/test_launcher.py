@@ -28,9 +28,10 @@ from harness.records.lock import held
 from harness.records.runs import read_record
 from harness.studies import launcher
 from harness.studies.cost_estimate import predicted_seconds
+from harness.studies.fairness.tuning import select_trials
 from harness.studies.launcher import Runner, check_workers, dry_run
 from harness.studies.planned_run import PlannedRun, label
-from harness.studies.status import describe, endpoint_of, select_trial, select_trials, state_of
+from harness.studies.status import describe, endpoint_of, select_trial, state_of
 from harness.studies.storage import store_study, stored_study
 from harness.studies.study import Study, parse
 from harness.training.resume.same import check_same

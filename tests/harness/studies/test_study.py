@@ -253,7 +253,16 @@ BAD: dict[str, tuple[dict[str, Any], list[str]]] = {
     "a family that is no list": ({"report": {"family": ["wide", "narrow"]}}, ["report.family: ", "list"]),
     "tune that is no table": ({"tune": 3}, ["tune: ", "table"]),
     "tune without a grid": ({"tune": {"seeds": [100, 101]}}, ["tune.grid: ", "missing"]),
-    "tune without seeds": ({"tune": {"grid": GRID}}, ["tune.seeds: ", "missing"]),
+    "widening by less than nothing": ({"tune": {**TUNE, "widen": -1}}, ["tune.widen: ", "-1"]),
+    "own fields of no arm": ({"tune": {**TUNE, "own": {"w": {"lr": [1]}}}}, ["tune.own: ", "'w'", "narrow, wide"]),
+    "own fields without values": ({"tune": {**TUNE, "own": {"wide": {"warmup": []}}}}, ["tune.own.wide: ", "list"]),
+    "own fields of all": ({"tune": {**TUNE, "own": {"wide": {"lr": [1, 2]}}}}, ["tune.own.wide: ", "none of the grid"]),
+    "nothing to widen": (
+        {"tune": {"grid": {"decay": ["linear", "constant"]}, "widen": 1}},
+        ["tune: ", "'narrow' has 2 trials", "several numbers"],
+    ),
+    "bounds of no field": ({"tune": {**TUNE, "bounds": {"warmup": [0, 1]}}}, ["tune.bounds.warmup: ", "[least, most]"]),
+    "bounds the wrong way": ({"tune": {**TUNE, "bounds": {"lr": [1, 0]}}}, ["tune.bounds.lr: ", "[least, most]"]),
     "an empty grid": ({"tune": {**TUNE, "grid": {}}}, ["tune.grid: ", "list of values"]),
     "a grid without a value": ({"tune": {**TUNE, "grid": {"lr": []}}}, ["tune.grid: ", "list of values"]),
     "a grid of one value": ({"tune": {**TUNE, "grid": {"lr": 1e-4}}}, ["tune.grid.lr: ", "list"]),
@@ -351,6 +360,17 @@ def test_the_draw_is_from_the_whole_grid_and_stays() -> None:
     """A study that is read again next year must look for the same trials."""
     points = Tune(grid={"warmup": list(range(10))}, seeds=[100, 101], trials=3).points()
     assert points == [{"warmup": 6}, {"warmup": 9}, {"warmup": 0}]
+
+
+def test_a_star_moves_one_field_at_a_time() -> None:
+    points = Tune(grid={"lr": [1, 2, 4], "warmup": [0, 5, 9]}, design="star").points()
+    assert [tuple(p.values()) for p in points] == [(1, 5), (2, 0), (2, 5), (2, 9), (4, 5)]
+
+
+def test_three_tuning_seeds_that_no_run_has_unless_others_are_named() -> None:
+    study = make_study(tune={"grid": {"lr": [1e-4, 2e-4]}})
+    assert study.tune is not None and study.tune.seeds == [10_000, 10_001, 10_002]
+    assert len(study.trials()) == 2 * 3 * len(ARMS)
 
 
 def test_trials_lie_apart_and_see_the_selection_split() -> None:

@@ -159,6 +159,21 @@ def test_after_the_warm_up_the_policy_begins_its_own(taught: Path, out: Path) ->
     assert abs(done.lines[3]["kl"]) > 1e-6 and not unmoved(done, taught)
 
 
+@pytest.mark.parametrize("lr", [0.001, 0.0004])
+def test_the_value_model_may_have_a_rate_of_its_own(taught: Path, out: Path, lr: float) -> None:
+    settings = ("algo.value_lr=0.003", "algo.critic_warmup=1", f"lr={lr}", END)
+    done = ppo(taught, out, f"own-{lr}", *settings, budget="completions=32")
+    close([line["critic/learning_rate"] for line in done.lines], [0.003, 0.003])
+    close(done.lines[1]["learning_rate"], lr)
+
+
+def test_without_a_value_model_there_is_none_in_memory_or_in_the_ledger(taught: Path, out: Path, grpo: Done) -> None:
+    done = ppo(taught, out, "none", "algo.critic=none", "algo.kl_placement=loss", budget="completions=48", eval_limit=2)
+    assert parts_of(done) == parts_of(grpo) and keys(record_of(done)) == keys(record_of(grpo))
+    assert not any("value" in name or "critic" in name for line in done.lines for name in line)
+    assert not unmoved(done, taught) and done.lines[0]["grad_norm"] > 0  # from the first round on
+
+
 # ---------------------------------------------------------------- the ledger
 
 

@@ -106,6 +106,28 @@ def base(taught: Path, out: Path) -> Done:
     return go(taught, out, "base", budget="completions=160")
 
 
+def test_an_average_over_samples_is_at_every_point_and_changes_nothing_else(taught: Path, out: Path) -> None:
+    asked = {"budget": "completions=32", "eval_limit": 4}
+    plain = go(taught, out, "plain", **asked)
+    done = go(taught, out, "avg", "eval_repeats.arithmetic=3", "eval_batch_size=3", **asked)
+    assert same_weights(plain, done)
+    own = [r for r in done.record["evals"] if r["task"] == "arithmetic_avg3"]
+    mine, theirs = (  # spend has seconds
+        [{k: x for k, x in r.items() if k != "spend"} for r in d.record["evals"] if r["task"] != "arithmetic_avg3"]
+        for d in (done, plain)
+    )
+    assert mine == theirs, "another batch, other outcomes"
+    by_point = {(r["fraction"], r["metric"]): r for r in own if r["filter"] == "strict"}
+    assert {f for f, _ in by_point} == {0, 0.5, 1}
+    assert {"avg@3", "stderr_sampling", "stderr_problems"} <= {m for _, m in by_point}
+    for point in (0, 0.5, 1):
+        average, share = by_point[point, "avg@3"], by_point[point, "exact_match"]
+        assert (average["value"], average["n"], share["n"]) == (share["value"], 4, 12)
+        parts = [by_point[point, f"stderr_{x}"]["value"] ** 2 for x in ("sampling", "problems")]
+        assert average["stderr"] is not None
+        close(sum(parts), max(average["stderr"] ** 2, parts[0]))
+
+
 # ---------------------------------------------------------------- the record
 
 
