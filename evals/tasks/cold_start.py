@@ -38,7 +38,7 @@ class ColdStart(WordProblems):
     def _gsm8k(self) -> QuestionAnswer:
         # of the eval files the problems alone count here: what is evaluated is not trained on
         return QuestionAnswer(
-            train_file=self.gsm8k, eval_files=self.eval_files, instruction=PROMPT, selection_percent=0
+            train_file=self.gsm8k, eval_files=self.eval_files, instruction=PROMPT, selection_percent=0, test_percent=0
         )
 
     @cached_property

@@ -50,7 +50,7 @@ class QuestionAnswer(SplitTask):
     test_file: str = ""  # the same for the test split; "" is that of train_file, else a part that is held out
     test_question: str = ""  # of test_file, where its columns are others than train_file's
     test_answer: str = ""  # the same of the answer
-    test_percent: int = 10  # percentage of the training source that is held out where there is no test set, 1 to 50
+    test_percent: int = 10  # percentage of the training source that is held out where there is no test set, 0 to 50
     test_seed: int = 0  # which part that is, and which problems are examples
     eval_files: dict[str, str] = field(default_factory=dict)  # {name: file, folder or hub id}, out-of-domain
     eval_columns: dict[str, tuple[str, str]] = field(default_factory=dict)  # {name: (question, answer)} of an eval file
@@ -67,7 +67,7 @@ class QuestionAnswer(SplitTask):
             raise DataError(f"task.instruction {self.instruction!r}: it must hold {{question}}")
         if self.examples < 0:
             raise DataError(f"task.examples {self.examples}: at least 0")
-        if not 1 <= self.test_percent <= 50:
+        if not 0 <= self.test_percent <= 50:
             raise DataError(f"task.test_percent {self.test_percent}: valid are 1 to 50")
         for text in (self.question, self.answer, self.test_question, self.test_answer):
             template_of(text)  # raises where the braces are wrong

@@ -98,16 +98,9 @@ def compare(
     from harness.studies.fairness.placebo import with_placebo
 
     flags = given(
-        task_name=task,
-        model=model,
-        group_size=group_size,
-        reward=reward,
-        budget=budget,
-        temperature=temperature,
-        max_new_tokens=max_new_tokens,
-        device=device,
-        dtype=dtype,
-    )
+        task_name=task, model=model, group_size=group_size, reward=reward, budget=budget, temperature=temperature,
+        max_new_tokens=max_new_tokens, device=device, dtype=dtype,
+    )  # fmt: skip
     words = ",".join(map(str, algos)) if not isinstance(algos, str) else algos
     counted = str(seeds) if isinstance(seeds, int) else f"{','.join(map(str, seeds))},"
     study = study_from_flags(words, counted, flags, as_settings(settings), str(config) if config else None, name)

@@ -44,6 +44,10 @@ if TYPE_CHECKING:
     from harness.studies.study import Study
 
 
+Grid = Annotated[
+    list[str] | None,
+    Opt("--grid", help="FIELD=A,B,... to try in --tune (ARM.FIELD: of one algorithm); repeatable.  [lr, three values]"),
+]
 Placebo = Annotated[
     str | None,
     Opt("--placebo", help="ARM: adds it with a coin for a reward, and with format alone; gains are over the coin."),
@@ -80,13 +84,7 @@ def compare(
     dtype: Dtype = None,
     keep_checkpoints: KeepCheckpoints = None,
     tune: Annotated[bool, Opt("--tune", help="First tune every arm, with as many trials each.")] = False,
-    grid: Annotated[
-        list[str] | None,
-        Opt(
-            "--grid",
-            help="FIELD=A,B,... to try in --tune (ARM.FIELD: of one algorithm); repeatable.  [lr around its default]",
-        ),
-    ] = None,
+    grid: Grid = None,
     updates: Updates = None,
     placebo: Placebo = None,
     lora: Lora = None,
@@ -115,14 +113,8 @@ def compare(
         raise ValueError("--grid: what to try in --tune; add --tune, or set a field with --set")
     study = tuned_study(study, grid or []) if tune else study
     study = with_placebo(study, placebo) if placebo is not None else study
-    _launch(
-        with_equal_updates(study, out or "results", updates) if updates is not None else study,
-        out,
-        workers,
-        retry,
-        dry_run,
-        quiet,
-    )
+    study = with_equal_updates(study, out or "results", updates) if updates is not None else study
+    _launch(study, out, workers, retry, dry_run, quiet)
 
 
 def ablate(

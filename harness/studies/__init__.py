@@ -6,6 +6,7 @@ ad_hoc           studies from command line options
 scale_profiles   `paper-1.3b` and other scales, applied to a study
 planned_run      `PlannedRun`: one run of a study, and its command
 status           which runs are finished, and which trial is best
+fairness         arms alike: tuning, equal updates, placebo arms
 registration     `study.lock`: what a study asks, written before its first run
 storage          study.json
 cost_estimate    time of the remaining runs

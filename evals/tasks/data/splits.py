@@ -163,7 +163,7 @@ class SplitTask(Task):
     @cached_property
     def _held_out(self) -> list[Problem]:
         """Of the training source: the test set, where none is given."""
-        if self._test is not None or not (self.train_file or self.hub):
+        if not self.test_percent or self._test is not None or not (self.train_file or self.hub):
             return []
         problems = self._train.problems
         chosen = {p.id for p in self._drawn(problems, max(1, round(len(problems) * self.test_percent / 100)))}

@@ -153,12 +153,12 @@ def _limit(budget: str) -> str:
 
 
 def _edge(findings: Findings, arm: str) -> bool:
-    trials = findings.trials[arm]
-    chosen = next((trial for trial in trials if trial.chosen), None)
-    if chosen is None or arm not in findings.arms:
+    tune = findings.results.study.tune
+    if tune is None or arm not in findings.arms:
         return False
-    tried = numeric([trial.fields for trial in trials])
-    return any(chosen.fields[name] in (values[0], values[-1]) for name, values in tried.items())
+    tried = numeric([*tune.points(arm), *(trial.fields for trial in findings.trials[arm])])
+    used = findings.arms[arm].tuned
+    return any(used.get(name) in (values[0], values[-1]) for name, values in tried.items())
 
 
 def _variety(findings: Findings) -> dict[str, set[object]]:

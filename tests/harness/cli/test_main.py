@@ -647,12 +647,13 @@ def test_eval_samples_each_problem_where_it_is_asked_to(call: Call, taught: Path
 
 @pytest.mark.parametrize("scorer", ["ours", "hf"])
 def test_eval_averages_over_samples_where_it_is_asked_to(call: Call, taught: Path, scorer: str) -> None:
-    asked = ("--scorer", scorer, "--eval-limit", "4", "--eval-samples", "arithmetic_worded=3")
+    asked = ("--scorer", scorer, "--eval-limit", "4", "--eval-samples", "arithmetic_worded=3", "--json")
     code, said, error = call(*sized("eval", str(taught), *asked))
     assert (code, error) == (0, "")
-    rows = {(r[0], r[1], r[2]): r[3:-1] for r in (line.split() for line in said.splitlines()[1:])}
-    share, between, completions = rows["arithmetic_worded_avg3", "strict", "exact_match"]
-    assert completions == "12" and rows["arithmetic_worded_avg3", "strict", "avg@3"] == [share, between, "4"]
+    rows = {(r["task"], r["filter"], r["metric"]): r for r in json.loads(said)["rows"]}
+    once = rows["arithmetic_worded_avg3", "strict", "exact_match"]
+    mean = rows["arithmetic_worded_avg3", "strict", "avg@3"]
+    assert (once["n"], mean["n"]) == (12, 4) and once["value"] == mean["value"] and once["stderr"] == mean["stderr"]
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from harness.reports.loading import Results, load_results
 from harness.reports.render import figures
 from harness.reports.report import write_report
 from harness.reports.rescore import rescore
-from harness.studies.status import select_trials
+from harness.studies.fairness.tuning import select_trials
 from harness.studies.storage import fold_study, stored_study
 from tests.harness.record_factory import a_record, change, rows, unfinished, write, write_study, write_trial
 

@@ -146,7 +146,7 @@ def test_what_is_wrong_in_a_profile(text: str, fragments: list[str], tmp_path: P
 
 def test_a_profile_nobody_knows() -> None:
     assert refused(lambda: scale_profiles.load("huge")).startswith(
-        "profile: unknown profile 'huge'; valid: paper-1.3b, or"
+        "profile: unknown profile 'huge'; valid: paper-1.3b, smollm2-8x, or"
     )
 
 

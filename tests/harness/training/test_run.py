@@ -613,7 +613,7 @@ def test_an_algorithm_of_the_users_own(taught: Path, out: Path, tmp_path: Path) 
     file = tmp_path / "plain.py"
     file.write_text(ALGORITHM)
     settings = ("eval_fractions=1", "algo.scale=3", "group_size=1")  # it may: nothing in it is relative to a group
-    done = go(taught, out, "plain", *settings, budget="completions=12", eval_limit=1, algo_name=str(file))
+    done = go(taught, out, "of_the_users", *settings, budget="completions=12", eval_limit=1, algo_name=str(file))
     assert done.record["config"]["algo"] == {"scale": 3.0} and done.record["algo"] == str(file)
     for line in done.lines:
         close(line["worth"], 3 * (line["reward"] - 0.25), rtol=0, atol=1e-6)

@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -335,6 +335,19 @@ GRIDS: list[tuple[dict[str, list[Any]], dict[str, Any], bool]] = [
 ]
 
 
+def first_of(grid: dict[str, list[Any]]) -> Callable[[dict[str, Any]], None]:
+    """Gives a record the fields of the grid's first point."""
+
+    def take(record: dict[str, Any]) -> None:
+        for name, values in grid.items():
+            place, (*path, last) = record["config"], name.split(".")
+            for part in path:
+                place = place.setdefault(part, {})
+            place[last] = values[0]
+
+    return take
+
+
 @pytest.mark.parametrize(("grid", "config", "at_the_edge"), GRIDS)
 def test_tuning_at_the_edge_of_its_grid(
     grid: dict[str, list[Any]], config: dict[str, Any], at_the_edge: bool, folder: Path
@@ -344,6 +357,7 @@ def test_tuning_at_the_edge_of_its_grid(
     (first, *_) = load_results(folder).study.trials()
     for seed in (100, 101):
         write_trial(folder, "a", Path(first.folder).name, seed, 0.5)
+        change(folder / "tune" / "a" / Path(first.folder).name / f"seed{seed}", first_of(grid))
     for seed in range(3):
         change(folder / "a" / f"seed{seed}", lambda r: r["config"].update(config))
     check_notes(notes_of(folder), *([["best trial of a", "edge"]] * at_the_edge))
@@ -353,6 +367,7 @@ def test_several_arms_at_the_edge(folder: Path) -> None:
     write_study(folder, {"a": {}, "b": {}}, seeds=[0, 1, 2], tune={"grid": {"lr": [0.1, 0.2]}, "seeds": [100, 101]})
     for arm in "ab":
         write_trial(folder, arm, "lr0.1", 100, 0.5)
+        change(folder / "tune" / arm / "lr0.1" / "seed100", first_of({"lr": [0.1]}))
         for seed in range(3):
             change(folder / arm / f"seed{seed}", lambda r: r["config"].update(lr=0.1))
     check_notes(notes_of(folder), ["best trials of a and b", "edge"])

@@ -130,11 +130,11 @@ def test_what_has_not_ended_leads_nowhere(out: str) -> None:
 def test_the_launcher_goes_on_until_no_trial_is_due_and_starts_none_twice(
     stub: Stub, launched: Launch, out: str
 ) -> None:
-    study = widening([1e-4, 2e-4], 2)  # every trial ends at 0.5, so that the first of equals lies at the lower edge
+    study = widening([1e-4, 2e-4], 2)  # every trial ends at 0.5, so that the first of equals is at an edge once
     assert "then up to 12 runs of further trials" in "\n".join(dry_run(study, out, 1))
     _, lines = launched(study)
     trials = [path for path in stub.begun if "/tune/" in path]
-    assert len(trials) == len(set(trials)) == 2 * 4 * len(SEEDS) and len(stub.begun) == len(trials) + 4
+    assert len(trials) == len(set(trials)) == 2 * 3 * len(SEEDS) and len(stub.begun) == len(trials) + 4
     assert lines[0] == "12 trials: 12 to do" and "18 trials: 12 finished, 6 to do" in lines
     stub.begun.clear()
     launched(study)
