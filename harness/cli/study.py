@@ -160,12 +160,32 @@ def report(
     keep_folders: Annotated[
         bool, Opt("--keep-folders", help="Leave runs that have ended in folders of their own.")
     ] = False,
+    arms: Annotated[str | None, Opt(help="For a paper, in DIR/paper: these arms alone, comma-separated.")] = None,
+    labels: Annotated[
+        str | None, Opt(help="For a paper: what figures and tables call the arms, in their order.")
+    ] = None,
+    pdf: Annotated[bool, Opt("--pdf", help="For a paper: figures as PDF too.")] = False,
+    width: Annotated[
+        str | None, Opt(help="For a paper: the figures' width, 3.3in or 84mm. [a column and a page]")
+    ] = None,
 ) -> None:
-    """Tables and figures from the records in a folder, written into it; runs that have ended are folded."""
+    """Tables and figures from the records in a folder, written into it; runs that have ended are folded.
+
+    With --arms, --labels, --pdf or --width: figures and table.tex in DIR/paper instead, and nothing else is written.
+    """
     from harness.records.runs import has_record
     from harness.reports.collection import is_collection, study_folders
     from harness.studies.storage import fold_study
 
+    if pdf or any(option is not None for option in (arms, labels, width)):
+        if into is not None or is_collection(folder):
+            raise ValueError("--arms, --labels, --pdf, --width: for the folder of one study, and without --into")
+        from harness.reports.paper.write import write_paper
+
+        words = [None if x is None else [word.strip() for word in x.split(",")] for x in (arms, labels)]
+        files = write_paper(folder, *words, pdf=pdf, width=width)
+        say(f"{len(files)} files in {files[0].parent}: {', '.join(file.name for file in files[:2])}, figures")
+        return
     if into is not None:
         _read_document(into)  # before anything is written
     if is_collection(folder):

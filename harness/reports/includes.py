@@ -21,10 +21,9 @@ from pathlib import Path
 from harness.reports import collection
 from harness.reports.analysis.summary import Findings, summarize
 from harness.reports.loading import load_results
-from harness.reports.render import caveats, tables
+from harness.reports.render import caveats, figures, tables
 from harness.reports.render import text as wording
 from harness.reports.render.escape import inert, literal
-from harness.reports.render.figures import CAPTIONS
 from harness.reports.render.table import Table
 
 FIGURES = ("curves", "cost")
@@ -61,7 +60,7 @@ def _part(findings: Findings, folder: str, requested: str) -> str:
     if name in whole:
         return _table(whole[name](findings))
     if name in FIGURES:
-        return f"![{CAPTIONS[name]}]({folder}/{name}.svg)"
+        return f"![{inert(figures.caption(findings, name))}]({folder}/{name}.svg)"
     if name == "notes":
         lines = [*caveats.cautions(findings), *caveats.notes(findings, literal)]
         return "\n".join(f"- {inert(line)}" for line in lines)

@@ -114,12 +114,29 @@ def notes(findings: Findings, shown: Callable[[str], str] = str) -> list[str]:
         if missing:
             without = [f"{seed_list(numbers)} ({shown(status)})" for status, numbers in missing.items()]
             caveats.append(f"{arm}: missing {join_words(without)}; its pairs have fewer seeds.")
+    caveats += [absent] if (absent := trials_absent(findings)) else []
     caveats += _asked_when(findings)
     for name, values in _variety(findings).items():
         if len(values) > 1:
             words = [shown(word) for word in sorted(map(str, values))]
             caveats.append(f"The runs differ in {name}: {join_words(words)}.")
     return caveats
+
+
+def trials_absent(findings: Findings) -> str:
+    """Which trials of the study's tuning are not here, and where they belong; "" where all are."""
+    study = findings.results.study
+    if study.tune is None:
+        return ""
+    planned = len(study.trials())
+    found = sum(len(by_seed) for trials in findings.results.trials.values() for by_seed in trials.values())
+    if found >= planned:
+        return ""
+    store = study.tune.store
+    place = (
+        f"../{store}/tune, in the folder of the study {store}: copy that folder beside this one" if store else "tune"
+    )
+    return f"{planned - found} of {planned} trials are not here.  Their records belong in {place}."
 
 
 def _asked_when(findings: Findings) -> list[str]:
