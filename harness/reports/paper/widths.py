@@ -7,13 +7,14 @@ from __future__ import annotations
 
 WIDTHS = {
     0.28: ".,:;'il[]()|!/j",
-    0.34: "- f_",
-    0.40: "rst",
+    0.34: "- f",
+    0.40: "rst_",
     0.45: "cezI",
     0.50: "0123456789agoq*",
     0.53: "kvxy",
-    0.56: "bdhnpuS?JL",
-    0.73: "wABCDEFGHKNOPQRTUVXYZ",
+    0.56: "bdhnpuS?J",
+    0.73: "wL",
+    0.79: "ABCDEFGHKNOPQRTUVXYZ",
     0.84: "m%+=<>#&$",
     1.03: "MW",
 }

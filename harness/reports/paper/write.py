@@ -74,23 +74,15 @@ def inches(text: str) -> float:
 
 
 def zoomed(axes: Any, *, findings: Findings, block: Block) -> None:
-    """The learning curves, of the second half of the budget, of the arms that end near the best one; the lines of
-    others leave the axes."""
+    """The learning curves in the second half of the budget, with an axis for what the arms that end near the best one
+    reach there; the lines of others leave it."""
     figures.curves(axes, findings=findings, block=block)
     best = max(findings.arms[arm].mean for arm in block.arms)
     near = [findings.arms[arm] for arm in block.arms if findings.arms[arm].mean >= best - NEAR]
     budget = str(findings.results.example.record["budget"]["unit"])
-    late = [i for i, fraction in enumerate(findings.results.fractions) if fraction >= 0.5]
-    shown = [
-        figures.clip(curve.mean_F[i], curve.interval_F[i])
-        for curve in (_curve(findings, a.name) for a in near)
-        for i in late
-    ]
+    late = next(i for i, fraction in enumerate(findings.results.fractions) if fraction >= 0.5)
+    shown = [figures.clip(arm.mean, arm.interval) for arm in near]
     low, high = min(x for x, _ in shown), max(x for _, x in shown)
-    room = max(0.06 * (high - low), 0.3)
-    axes.set_ylim(low - room, min(high + room, 100.0 + room))
-    axes.set_xlim(left=min(arm.spend_F[budget][late[0]] for arm in near))
-
-
-def _curve(findings: Findings, arm: str) -> Any:
-    return findings.arms[arm].curves[findings.endpoint.name]
+    room = max(0.5 * (high - low), 0.5)
+    axes.set_ylim(low - room, min(high + room, 100.0 + 0.1 * room))
+    axes.set_xlim(left=min(arm.spend_F[budget][late] for arm in near))

@@ -28,7 +28,7 @@ from tests.helpers import ROOT
 
 pytestmark = pytest.mark.usefixtures("sampled_problems")
 
-FILES = {"report.md", "report.html", "table.csv", "table.tex"}
+FILES = {"report.md", "report.html", "table.csv", "curves.csv", "table.tex"}
 FILES |= {f"{figure}.{kind}" for figure in ("curves", "cost", "at_k", "seeds") for kind in ("svg", "png")}
 
 
