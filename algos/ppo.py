@@ -43,7 +43,7 @@ from algos.ops import advantages, aggregate, kl, policy_gradient, values
 class PPO(Algorithm):
     """A learned value as baseline, a clipped ratio, KL in the reward.  Works with any group size, 1 included."""
 
-    paradigm = Row(reward="rule or model", coefficient="A_t: GAE, by the learned V", equation="18")
+    paradigm = Row(reward="rule or model", coefficient="A_t: GAE, by the learned V", equation="18", transform="p")
 
     supervision: Literal["outcome", "process"] = "outcome"  # eq. 2's r_phi(q, o_<=t): at the last token, or at steps
     critic: Literal["separate", "shared", "none"] = (

@@ -8,4 +8,5 @@ frames      records as pandas tables, with the meaning of every column
 flags       typed arguments as the layers of a configuration
 
 Importing it loads neither torch nor pandas.
+verdicts      `verdict_table`: a study's verdicts as text
 """

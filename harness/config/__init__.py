@@ -11,4 +11,7 @@ start_models   models that ship with the package, and a model's default settings
 lora           `--lora`: the fields of an adapter
 paths          names that stay under OUT, and no writing through links
 errors         `RunFailed`, `CannotResume`
+files         `load_table`: TOML and YAML files
+lora          fields of an adapter
+nearest       the field that was meant by a mistyped name
 """

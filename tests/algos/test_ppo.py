@@ -521,7 +521,7 @@ KNOBS: dict[str, tuple[list[Any], set[str], dict[str, Any]]] = {
     "kl_target": ([None, 0.01, 1000.0], {"kl_coef"}, {}),
     "kl_horizon": ([100.0, 200.0], {"kl_coef"}, {"kl_target": 0.01}),
     "entropy_coef": ([0.0, 0.01], {"needs", "loss"}, {}),
-    "loss_aggregation": (AVERAGES, {"loss"}, {}),
+    "loss_aggregation": ([*AVERAGES, "total"], {"loss"}, {}),
     "epochs": ([1, 2], {"schedule"}, {}),
     "minibatches": ([1, 2], {"schedule"}, {}),
 }

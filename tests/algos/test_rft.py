@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from algos import Algorithm, Batch, Credit, PolicyOutputs, Rollouts, Schedule, Totals
-from algos.core.algorithm import check_top_k
+from algos.core.checks import check_top_k
 from algos.grpo import GRPO
 from algos.online_rft import OnlineRFT
 from algos.rft import RFT
@@ -31,7 +31,7 @@ from tests.algos.builders import (
 )
 from tests.helpers import close
 
-AVERAGES = ["sequence", "token", "sum", "horizon"]
+AVERAGES = ["sequence", "token", "sum", "horizon", "total"]
 BOTH: list[type[RFT] | type[OnlineRFT]] = [RFT, OnlineRFT]
 BASE = Schedule(prompts=4, group_size=8, rounds=7)
 # Two prompts, taking turns: which are right, and which solutions are the same.

@@ -11,7 +11,7 @@ import pytest
 import algos
 from evals import tasks
 from harness.cli import options, reference
-from harness.cli.catalog import listing
+from harness.cli.lists.catalog import listing
 from harness.config.field_docs import comments_in, fields_of
 from harness.config.rewards import RewardModelFields
 from harness.config.run_config import RunConfig

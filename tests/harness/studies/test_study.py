@@ -311,7 +311,7 @@ def test_what_the_study_sets_itself(field: str, where: str) -> None:
 def test_a_study_nobody_knows() -> None:
     message = refused(lambda: load("speed"))
     assert message.startswith("study: unknown study 'speed'; valid: ") and all(name in message for name in names())
-    assert message.endswith("or a FILE.toml")
+    assert message.endswith("or a FILE.toml, FILE.yaml")
 
 
 @pytest.mark.parametrize(
