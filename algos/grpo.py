@@ -31,7 +31,7 @@ from algos.core.types import Batch, Credit, Metrics, PolicyOutputs, Requirement,
 from algos.grouping import catalog
 from algos.grouping.base import Baseline, GroupKey
 from algos.grouping.checks import check_grouping, check_process
-from algos.ops import advantages, aggregate, kl, policy_gradient, ratios, select
+from algos.ops import advantages, aggregate, kl, policy_gradient, select
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ class GRPO(Algorithm):
     std_eps: float = 0.0  # added to a deviation; the paper has none; frameworks have 1e-9 to 1e-4
     whiten: Literal["none", "tokens", "completions"] = "none"  # advantages, over the round at last; none in the paper
     whiten_eps: float = 0.0  # added to its deviation
-    ratio: ratios.Level = "token"  # pi / pi_old, eq. 3; sequence: GSPO; geometric: GMPO; none: REINFORCE
+    ratio: policy_gradient.Ratio = "token"  # pi / pi_old, eq. 3; sequence: GSPO; geometric: GMPO; none: REINFORCE
     clip: policy_gradient.Clip = (
         "surrogate"  # the less of rho A and clipped rho A, eq. 3; others: ops/policy_gradient.py
     )

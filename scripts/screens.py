@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -47,7 +48,7 @@ def svg(screen: Console, title: str) -> str:
 
 def running(columns: int) -> str:
     """The live view in the middle of the run: its clock is the record's own step times."""
-    folder, clock = ROOT / RECORD, [0.0]
+    folder, clock = Path(RECORD), [0.0]
     record = json.loads((folder / "record.json").read_text())
     rounds = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     screen = console(columns)
@@ -67,17 +68,18 @@ def running(columns: int) -> str:
 
 def ended(columns: int) -> str:
     screen = console(columns)
-    record = json.loads((ROOT / RECORD / "record.json").read_text())
+    record = json.loads(Path(RECORD, "record.json").read_text())
     progress = Progress(screen)
-    progress.finish(record, ROOT / RECORD)
-    return svg(screen, "harness run --algo grpo --group-size 16").replace(f"{ROOT}/", "")
+    progress.finish(record, Path(RECORD))
+    return svg(screen, "harness run --algo grpo --group-size 16")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ROOT / "docs/guides/screens")
-    out = parser.parse_args().out
+    out = parser.parse_args().out.absolute()
     out.mkdir(parents=True, exist_ok=True)
+    os.chdir(ROOT)  # the path that is drawn is the one from here, wherever the repository lies
     for columns in (80, 110):
         (out / f"run-{columns}.svg").write_text(running(columns), encoding="utf-8")
         (out / f"end-{columns}.svg").write_text(ended(columns), encoding="utf-8")

@@ -13,6 +13,7 @@ from torch import Tensor
 from algos.ops import kl, ratios
 
 Clip = Literal["surrogate", "weight", "soft", "tv", "kl", "none"]
+Ratio = Literal["token", "sequence", "geometric", "none"]  # geometric: ratios.geometric_mean; others: .importance
 
 
 def objective(
@@ -24,7 +25,7 @@ def objective(
     high: float,
     *,
     dual: float | None = None,
-    ratio: ratios.Level = "token",
+    ratio: Ratio = "token",
     clip: Clip = "surrogate",
     gate: tuple[float, float] = (1.0, 1.0),
 ) -> tuple[Tensor, dict[str, Tensor]]:

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-Level = Literal["token", "sequence", "geometric", "none"]
+Level = Literal["token", "sequence", "none"]
 
 
 def log_ratio(new_NT: Tensor, old_NT: Tensor, mask_NT: Tensor) -> Tensor:

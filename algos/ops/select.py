@@ -112,7 +112,10 @@ def top(value_NT: Tensor, mask_NT: Tensor, limit: int) -> Tensor:
 
 
 def drawn(mask_NT: Tensor, limit: int, generator: torch.Generator) -> Tensor:
-    """min(limit, #mask) of the tokens at mask 1, drawn without replacement.  (N, T), bool."""
+    """min(limit, #mask) of the tokens at mask 1, drawn without replacement: each with P = min(1, limit / #mask).
+
+    Shape (N, T), bool.  Clip-Cov (2505.22617) draws those that leave the gradient.  Degenerate case: no token, none.
+    """
     place = mask_NT.flatten().nonzero()[:, 0]
     chosen = torch.zeros_like(mask_NT).flatten()
     chosen[place[torch.randperm(len(place), generator=generator)[:limit].to(place.device)]] = True

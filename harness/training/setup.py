@@ -132,19 +132,20 @@ def prepare(config: RunConfig) -> PreparedRun:
     agree(config, record)
     if config.resume:
         current().on_first(lambda: check_same(folder, record))
-    notices = [
-        *variables.notices(os.environ),
-        *defaults_notice(config.model, config.sources),
-        *loaded,
-        *filter(None, [checked.notice]),
-        *task.notices(),
-        *left_out,
-        *unused_settings(config, "steps" in experiment.algo.needs),
-    ]
-    if trainer.round_sizer.groups(trainer.spend) == 0:
-        notices.append(f"the budget {config.budget} does not pay for one group: nothing will be trained")
+    said = [*loaded, *filter(None, [checked.notice]), *task.notices(), *left_out]
+    notices = _notices(experiment, said, trainer)
     record["notices"] = notices
     return PreparedRun(config, folder, trainer, loop, evaluator, eval_sets, record, notices, longest)
+
+
+def _notices(experiment: Experiment, said: Sequence[str], trainer: Trainer) -> list[str]:
+    """What the user should know: of the environment, of defaults, what loading said, and of what is never used."""
+    config = experiment.config
+    notices = [*variables.notices(os.environ), *defaults_notice(config.model, config.sources), *said]
+    notices += unused_settings(config, "steps" in experiment.algo.needs)
+    if trainer.round_sizer.groups(trainer.spend) == 0:
+        notices.append(f"the budget {config.budget} does not pay for one group: nothing will be trained")
+    return notices
 
 
 def build_trainer(
