@@ -26,7 +26,7 @@ def table(name: str) -> dict[str, Preset]:
 
 def _preset(name: str, row: dict[str, Any], file: str) -> Preset:
     texts = {key: value.strip("\n") for key, value in row.items() if isinstance(value, str)}
-    fields = {key: (value, why) for key, (value, why) in row.get("fields", {}).items()}
+    fields = {key: (None if value == [] else value, why) for key, (value, why) in row.get("fields", {}).items()}
     values: dict[str, Any] = {"name": name, "base": "", "file": file, **texts, "fields": fields}
     return Preset(**values)
 

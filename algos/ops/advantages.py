@@ -212,16 +212,18 @@ def _from_the_end(x_NT: Tensor) -> Tensor:
     return x_NT.flip(1).cumsum(1).flip(1)
 
 
-def whiten(x_NT: Tensor, mask_NT: Tensor, ddof: int = 0, eps: float = 0.0) -> Tensor:
+def whiten(x_NT: Tensor, mask_NT: Tensor, ddof: int = 0, eps: float = 0.0, variance_eps: float = 0.0) -> Tensor:
     """z = (x - mean x) / (std x + eps) over every token at mask 1; 0 at mask 0.  Shape (N, T).
 
     PPO's advantage whitening (Huang et al. 2023, detail 9; ddof 0, the biased variance), over whatever it is given:
-    give it the whole update.  Degenerate case: where all are *equal* the result is 0, as in `scale`.
+    give it the whole update.  std is sqrt(var + variance_eps).  Degenerate case: where all are *equal* the result is 0,
+    as in `scale`.
     """
     x = x_NT[mask_NT]
     if len(x) == 0 or bool((x == x[0]).all()):
         return torch.zeros_like(x_NT)
-    return torch.where(mask_NT, (x_NT - x.mean()) / (x.std(correction=ddof) + eps), 0)
+    std = (x.var(correction=ddof) + variance_eps).sqrt() if variance_eps else x.std(correction=ddof)
+    return torch.where(mask_NT, (x_NT - x.mean()) / (std + eps), 0)
 
 
 def reward_to_go(x_NT: Tensor, mask_NT: Tensor) -> Tensor:

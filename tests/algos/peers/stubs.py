@@ -78,6 +78,18 @@ def function_of(repository: str, file: str, names: Sequence[str], scope: dict[st
     path = Path(root or "", repository, file)
     if not root or not path.is_file():
         pytest.skip(f"no {repository}/{file} under PEER_SOURCES")
+    return _compiled(path, names, scope)
+
+
+def function_of_wheel(package: str, file: str, names: Sequence[str], scope: dict[str, Any]) -> list[Any]:
+    """The same of an installed package whose import asks for more than can be mocked."""
+    spec = importlib.util.find_spec(package)  # finds a folder, and runs nothing
+    if spec is None or spec.origin is None:
+        pytest.skip(f"{package} is not installed")
+    return _compiled(Path(spec.origin).parent / file, names, scope)
+
+
+def _compiled(path: Path, names: Sequence[str], scope: dict[str, Any]) -> list[Any]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     chosen = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.ClassDef) and n.name in names]
     for node in chosen:
@@ -85,5 +97,9 @@ def function_of(repository: str, file: str, names: Sequence[str], scope: dict[st
             function.decorator_list, function.returns = [], None
             for argument in [*function.args.args, *function.args.kwonlyargs]:
                 argument.annotation = None
+            static = function.args.args[:1] and function.args.args[0].arg != "self" and isinstance(node, ast.ClassDef)
+            function.decorator_list = [ast.Name("staticmethod", ast.Load())] if static else []
+    for node in chosen:
+        ast.fix_missing_locations(node)
     exec(compile(ast.Module(chosen, []), str(path), "exec"), scope)
     return [scope[name] for name in names]

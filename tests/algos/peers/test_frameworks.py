@@ -8,6 +8,7 @@ the transcription of `test_dialects.py` stands in for that part, and the record 
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from pathlib import Path
@@ -21,20 +22,24 @@ from torch import Tensor
 
 from algos import Rollouts
 from tests.algos.dialect_rounds import STEPS, Theirs, differences
-from tests.algos.peers.stubs import function_of, module_of
-from tests.algos.test_dialects import BOUND, grouped, tokens
+from tests.algos.peers.stubs import function_of, function_of_wheel, module_of
+from tests.algos.test_dialects import BOUND, at_end, grouped, tokens, whitened
 
 pytestmark = pytest.mark.peers
 
 
+class Config(SimpleNamespace):
+    def get(self, name: str, default: Any = None) -> Any:
+        return getattr(self, name, default)
+
+
+def verl_config() -> Config:
+    """verl's actor, as far as its policy loss reads it."""
+    return Config(clip_ratio=0.2, clip_ratio_low=0.2, clip_ratio_high=0.2, clip_ratio_c=3.0, global_batch_info={})
+
+
 def verl() -> tuple[Theirs, str]:
-    core = module_of("verl.trainer.ppo.core_algos")
-
-    class Config(SimpleNamespace):
-        def get(self, name: str, default: Any = None) -> Any:
-            return getattr(self, name, default)
-
-    config = Config(clip_ratio=0.2, clip_ratio_low=0.2, clip_ratio_high=0.2, clip_ratio_c=3.0, global_batch_info={})
+    core, config = module_of("verl.trainer.ppo.core_algos"), verl_config()
 
     def loss(r: Rollouts, logp_NT: Tensor) -> Tensor:
         mask = r.completion_mask_NT
@@ -63,17 +68,52 @@ def openrlhf() -> tuple[Theirs, str]:
     return loss, "functions of the wheel (reward, loss); z-score and returns transcribed"
 
 
+def ppo_verl() -> tuple[Theirs, str]:
+    core, config = module_of("verl.trainer.ppo.core_algos"), verl_config()
+
+    def loss(r: Rollouts, logp_NT: Tensor, value_NT: Tensor) -> Tensor:
+        mask = r.completion_mask_NT.to(logp_NT.dtype)
+        rewards = at_end(r, 0.0)
+        a, returns = core.compute_gae_advantage_return(rewards, r.value_NT, mask, gamma=1.0, lam=1.0)
+        policy, _ = core.compute_policy_loss_vanilla(r.logp_NT, logp_NT, a, mask, "token-mean", config)
+        value, _ = core.compute_value_loss(value_NT, returns, r.value_NT, mask, cliprange_value=0.5)
+        return policy + value
+
+    return loss, "functions of the wheel (GAE and whitening, policy loss, value loss)"
+
+
+def ppo_openrlhf() -> tuple[Theirs, str]:
+    losses, utils = module_of("openrlhf.models.loss"), module_of("openrlhf.models.utils")
+    names = ["get_advantages_and_returns"]
+    [gae_of] = function_of_wheel("openrlhf", "trainer/ppo_utils/experience_maker.py", names, {"torch": torch})
+    policy_loss = losses.PolicyLoss(clip_eps_low=0.2, clip_eps_high=0.2, token_level_loss=True)
+    of_value = losses.ValueLoss(clip_eps=0.5, token_level_loss=True)
+
+    def loss(r: Rollouts, logp_NT: Tensor, value_NT: Tensor) -> Tensor:
+        mask = r.completion_mask_NT
+        kl = torch.where(mask, r.logp_NT - r.ref_logp_NT, 0)
+        reward = utils.compute_reward(r.reward_N, 0.01, kl, action_mask=mask)
+        a, returns = gae_of(None, r.value_NT, reward, mask, 1.0, 1.0)
+        policy = policy_loss(logp_NT, r.logp_NT, whitened(a, r, False, 0.0), action_mask=mask.to(a.dtype))
+        policy = policy[0] if isinstance(policy, tuple) else policy
+        return policy + of_value(value_NT, r.value_NT, returns, action_mask=mask.to(a.dtype))
+
+    return loss, "functions of the wheel (reward, GAE, policy loss, value loss); the whitening transcribed"
+
+
 def areal() -> tuple[Theirs, str]:
-    functional, data = module_of("areal.utils.functional.functional"), module_of("areal.utils.data")
+    scope = {"torch": torch, "np": np, "dist": torch.distributed}
+    [normalization] = function_of_wheel("areal", "utils/data.py", ["Normalization"], dict(scope))
+    [actor_loss] = function_of_wheel("areal", "utils/functional/functional.py", ["ppo_actor_loss_fn"], dict(scope))
     norm = SimpleNamespace(mean_leave1out=False, std_unbiased=True, eps=1e-5)
-    by_group = data.Normalization(SimpleNamespace(**vars(norm), mean_level="group", std_level="group", group_size=8))
-    by_batch = data.Normalization(SimpleNamespace(**vars(norm), mean_level="batch", std_level="batch", group_size=1))
+    by_group = normalization(SimpleNamespace(**vars(norm), mean_level="group", std_level="group", group_size=8))
+    by_batch = normalization(SimpleNamespace(**vars(norm), mean_level="batch", std_level="batch", group_size=1))
 
     def loss(r: Rollouts, logp_NT: Tensor) -> Tensor:
         mask = r.completion_mask_NT
         z = by_group((r.reward_N - 0.5) * 10)  # type: ignore[operator]
         a = by_batch(z[:, None] * mask, mask.float()).to(logp_NT.dtype)
-        value, _ = functional.ppo_actor_loss_fn(
+        value, _ = actor_loss(
             logprobs=logp_NT,
             proximal_logprobs=r.logp_NT,
             old_logprobs=r.logp_NT,
@@ -84,6 +124,38 @@ def areal() -> tuple[Theirs, str]:
         return value
 
     return loss, "functions of the wheel (advantage, in fp32 there, and loss)"
+
+
+def ppo_areal() -> tuple[Theirs, str]:
+    scope = {"torch": torch, "functools": functools}
+    [estimator] = function_of_wheel("areal", "utils/data.py", ["KLEstimator"], dict(scope))
+    [advantages] = function_of_wheel("areal", "trainer/ppo/actor.py", ["_compute_advantages"], dict(scope))
+    names = ["ppo_actor_loss_fn", "ppo_critic_loss_fn", "_mse_loss"]
+    actor_loss, critic_loss, _ = function_of_wheel("areal", "utils/functional/functional.py", names, dict(scope))
+    config = SimpleNamespace(overlong_reward_penalty=False, use_decoupled_loss=False, recompute_logprob=False)
+    own = SimpleNamespace(
+        config=config, reward_bias=0.0, reward_scaling=1.0, reward_clip=20.0, reward_norm=None, adv_norm=None,
+        kl_ctl=0.1, kl_estimator=estimator("k1"), mask_no_eos_with_zero=False, discount=1.0, gae_lambda=1.0,
+    )  # fmt: skip
+
+    def loss(r: Rollouts, logp_NT: Tensor, value_NT: Tensor) -> Tensor:
+        mask = r.completion_mask_NT
+        zero = torch.zeros(len(mask), 1)  # a prompt of one token; what a token gets stands at the token before it
+        shifted = torch.cat([mask, zero.bool()], 1)
+        data = {
+            "input_ids": shifted.long(), "rewards": r.reward_N.float(),
+            "attention_mask": torch.cat([~zero.bool(), mask], 1),
+            "loss_mask": torch.cat([zero.bool(), mask], 1), "logprobs": torch.cat([zero, r.logp_NT.float()], 1),
+            "ref_logp": torch.cat([r.ref_logp_NT.float(), zero], 1), "values": torch.cat([r.value_NT.float(), zero], 1),
+        }  # fmt: skip
+        data = advantages(own, data)
+        a, returns = data["advantages"][:, :-1], data["returns"][:, :-1]
+        old = r.logp_NT.float()
+        policy, _ = actor_loss(logp_NT.float(), old, old, a, eps_clip=0.2, loss_mask=mask)
+        value, _ = critic_loss(value_NT.float(), r.value_NT.float(), returns, 0.5, loss_mask=mask)
+        return policy + value
+
+    return loss, "functions of the wheel (advantage, policy loss, value loss), which compute in fp32"
 
 
 def tinker() -> tuple[Theirs, str]:
@@ -153,7 +225,10 @@ def nemo_rl() -> tuple[Theirs, str]:
         clipped = torch.max(-a * ratio, -a * ratio.clamp(0.8, 1.2))
         return mean(clipped + kl, mask)
 
-    return loss, "the repository's functions (statistics, KL, mean); the clipped term transcribed"
+    return (
+        loss,
+        "the repository's functions (statistics, with a factor in fp32; KL, mean); the clipped term transcribed",
+    )
 
 
 def prime_rl() -> tuple[Theirs, str]:
@@ -203,8 +278,16 @@ THEIRS = {
     "grpo_open_instruct": open_instruct,
     "grpo_areal": areal,
     "grpo_openrlhf": openrlhf,
+    "ppo_verl": ppo_verl,
+    "ppo_openrlhf": ppo_openrlhf,
+    "ppo_areal": ppo_areal,
 }
-IN_FP32 = {"grpo_areal", "grpo_tinker", "grpo_nemo_rl"}  # whose advantages, or a factor of them, are always float32
+IN_FP32 = {
+    "ppo_areal",
+    "grpo_areal",
+    "grpo_tinker",
+    "grpo_nemo_rl",
+}  # whose advantages, or a factor of them, are always float32
 
 
 @pytest.mark.parametrize("name", THEIRS)
