@@ -213,6 +213,10 @@ class GRPO(Algorithm):
     def flops(self, rollouts: Rollouts) -> float:
         return self._baseline.flops(rollouts, self.state().get("baseline", {}))
 
+    @property
+    def remembers_prompts(self) -> bool:
+        return self._baseline.remembers
+
     def live_groups(self, rollouts: Rollouts) -> int:
         r = rollouts
         assert r.reward_N is not None and r.valid_N is not None

@@ -45,6 +45,11 @@ class Algorithm(ABC):
         charged besides, and not trained on."""
         return [0] * len(problems)
 
+    @property
+    def remembers_prompts(self) -> bool:
+        """Is what it keeps of a prompt nothing until that prompt is met again?"""
+        return False
+
     def live_groups(self, rollouts: Rollouts) -> int:
         """How many groups of a round have something to teach: what dynamic sampling counts (`Schedule.draws`)."""
         return int(rollouts.group_N.max()) + 1

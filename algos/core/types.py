@@ -29,7 +29,10 @@ __all__ = [
     "Totals",
 ]
 
-Requirement = Literal["reference", "values", "entropy", "steps", "metadata", "greedy", "probes", "embedding"]
+Requirement = Literal[
+    "reference", "values", "entropy", "steps", "metadata", "greedy", "probes",
+    "embedding", "text", "completion_embedding",
+]  # fmt: skip
 Critic = Literal["none", "shared", "separate"]
 Source = Literal["live", "initial", "dataset"]  # of completions
 Likelihood = Literal["sampler", "plain"]  # at the temperature that was sampled at, or at 1
@@ -70,9 +73,10 @@ class Rollouts:
     ref_logp_NT: Tensor | None = None  # annotate, where an algorithm needs "reference"
     value_NT: Tensor | None = None  # V of the state in which each token was chosen; annotate, for "values"
     # What is known of a completion's prompt, a row per completion.  For "metadata": `problem` (int64, equal for equal
-    # problems), `round`, and `difficulty`, `features` (N, F) and `source` as the task declares them; for "embedding":
-    # `embedding` (N, E); for "greedy" and "probes", judged and not trained on: `probe_reward` (their mean) and
-    # `probe_count`.
+    # problems), `round`, and `difficulty`, `features` (N, F) and `source` as the task declares them; for "embedding",
+    # "text", "completion_embedding": `embedding` by the policy's states, `text` by words, `completion_embedding` of the
+    # completion itself, each (N, E); for "greedy" and "probes", judged and not trained on: `probe_reward` (their mean)
+    # and `probe_count`.
     metadata: Mapping[str, Tensor] = field(default_factory=dict)
 
     def take(self, index: Tensor) -> Rollouts:

@@ -73,6 +73,7 @@ class Difficulty(GroupKey):
 
     def __post_init__(self) -> None:
         _check_bins(self.bins, "difficulty")
+        _check_word("difficulty", "boundaries", self.boundaries, ("moving", "frozen"))
 
     def _levels(self, r: Rollouts) -> list[str]:
         if "difficulty" not in r.metadata:
@@ -119,20 +120,23 @@ class Difficulty(GroupKey):
 
 @dataclass(frozen=True, kw_only=True)
 class Cluster(GroupKey):
-    """Prompts that are near in meaning: k-means over the policy's own states, averaged over the prompt's tokens.
+    """Prompts that are near in meaning: k-means over the policy's own states, averaged over the prompt's tokens; or,
+    `of=text`, over the counts of a prompt's words and pairs of words, which no model reads.
 
     The first centre is the round's first prompt, each next one the prompt farthest from all centres: nothing is drawn.
     `permuted` deals the embeddings to other prompts of the round: the control.
     """
 
-    formula = "k-means of mean-pooled prompt states"
+    formula = "k-means of mean-pooled prompt states, or of counts of words"
     source = "after VIP, 2601.01601, which has a kernel over prompt embeddings"
 
+    of: Literal["states", "text"] = "states"  # what is near
     k: int = 4  # clusters
     steps: int = 10  # of Lloyd's algorithm
     permuted: bool = False  # the control
 
     def __post_init__(self) -> None:
+        _check_word("cluster", "of", self.of, ("states", "text"))
         if self.k == 1:
             raise ValueError("algo.group_by: cluster(k=1) is one cluster for all, which is baseline=batch; k from 2")
         if self.k < 1 or self.steps < 1:
@@ -140,10 +144,11 @@ class Cluster(GroupKey):
 
     @property
     def needs(self) -> frozenset[Requirement]:
-        return frozenset({"metadata", "embedding"})
+        return frozenset({"metadata", "text" if self.of == "text" else "embedding"})
 
     def groups(self, r: Rollouts, valid_N: Tensor, memory: Memory) -> Tensor:
-        embedding_PE = per_prompt(metadata(r, "embedding", "group_by"), r.group_N).double()
+        embedding_PE = per_prompt(metadata(r, "text" if self.of == "text" else "embedding", "group_by"), r.group_N)
+        embedding_PE = embedding_PE.double()
         if self.k > len(embedding_PE):
             raise ValueError(
                 f"algo.group_by: cluster: {self.k} clusters, and the round has {len(embedding_PE)} prompts"
@@ -192,6 +197,11 @@ class LengthStrata(GroupKey):
             member = (r.group_N == g).nonzero()[:, 0]
             bin_N[member] = _ranked(length_N[member].cpu(), self.bins).to(bin_N.device)
         return (r.group_N * self.bins + bin_N).unique(return_inverse=True)[1]
+
+
+def _check_word(name: str, option: str, word: str, valid: tuple[str, ...]) -> None:
+    if word not in valid:
+        raise ValueError(f"algo.group_by: {name}: {option} must be {' or '.join(valid)}, not {word}")
 
 
 def _check_bins(bins: int, name: str) -> None:

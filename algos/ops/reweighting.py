@@ -1,4 +1,7 @@
-"""Advantages that weigh a group by how hard its prompt is.  Shapes: N completions in P groups; see `advantages`."""
+"""Weights by how hard a group's prompt is, and by how unlike the others a completion is.
+
+Shapes: N completions in P groups, E the width of an embedding; see `advantages`.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +30,19 @@ def difficulty_balanced(reward_N: Tensor, group_N: Tensor, valid_N: Tensor, temp
         weight_P[~equal_P] = torch.softmax(-mean_P[~equal_P] / temperature, 0) * int((~equal_P).sum())
     advantage_N = (reward_N - mean_P[group_N]) / torch.where(equal_P, 1, apart_P)[group_N] * weight_P[group_N]
     return torch.where(valid_N & ~equal_P[group_N], advantage_N, 0)
+
+
+def diversity_share(embedding_NE: Tensor, group_N: Tensor, valid_N: Tensor, eps: float = 1e-6) -> Tensor:
+    """w_i = 1 / (sum_{j in g} cos(e_i, e_j) + eps), i among them: 1/n where all say the same, 1 where all differ.
+
+    Shape (N,).  DRA-GRPO (2505.09655; 0882661 grpo_trainer.py:662) multiplies rewards by it.  Degenerate cases: an
+    embedding of 0 is like nothing, itself neither, and counts as alone, w = 1; so does a sum below 1, which embeddings
+    that point away from each other have.
+    """
+    unit_NE = torch.nn.functional.normalize(embedding_NE.double(), dim=1)
+    same_NN = (group_N[:, None] == group_N[None, :]) & valid_N[None, :]
+    alike_N = torch.where(same_NN, unit_NE @ unit_NE.T, 0).sum(1)
+    return 1 / (alike_N.clamp(min=1) + eps)
 
 
 def difficulty_weight(

@@ -5,6 +5,7 @@ dialects.toml   what frameworks compute by default under the name of GRPO: `--pr
 clip_cov        Clip-Cov: a few tokens leave the gradient (2505.22617)
 kl_cov          KL-Cov: a few tokens are held to the sampler (2505.22617)
 dgpo            the mean absolute deviation, and a weight for hard prompts (MathForge)
+dra             rewards shared out among completions that are alike (2505.09655)
 lead            a weight by difficulty and sign (2504.09696)
 pass_at_k       the analytic advantages of pass@k (2508.10751)
 

@@ -8,6 +8,10 @@ themselves.
 from __future__ import annotations
 
 import hashlib
+import itertools
+import math
+import re
+import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -47,6 +51,39 @@ def with_metadata(rollouts: Rollouts, owners: Sequence[Problem], task: Task, num
     if all("source" in m for m in declared.values()):
         known["source"] = torch.tensor([hashed(str(declared[p.id]["source"])) for p in owners], device=device)
     return replace(rollouts, metadata={**known, **rollouts.metadata})
+
+
+WORDS = 256  # places that words and pairs of words are hashed to
+
+
+def text_embedding(text: str) -> list[float]:
+    """Counts of a text's words and pairs of neighbours, hashed to WORDS places, of length 1 (0 for a text without)."""
+    words = re.findall(r"[^\W\d_]+|\d", text.lower())
+    counts = [0.0] * WORDS
+    for piece in [*words, *map(" ".join, itertools.pairwise(words))]:
+        counts[zlib.crc32(piece.encode()) % WORDS] += 1
+    length = math.sqrt(sum(x * x for x in counts)) or 1.0
+    return [x / length for x in counts]
+
+
+def with_text(rollouts: Rollouts, owners: Sequence[Problem]) -> Rollouts:
+    """Rollouts with the text embedding of each completion's prompt."""
+    known = {p.id: text_embedding(p.prompt) for p in owners}
+    rows = torch.tensor([known[p.id] for p in owners], dtype=torch.float64, device=rollouts.tokens_NS.device)
+    return replace(rollouts, metadata={**rollouts.metadata, "text": rows})
+
+
+@torch.inference_mode()
+def completion_embeddings(lm: CausalLM, rollouts: Rollouts) -> Tensor:
+    """The last layer's states that foresaw a completion's tokens, averaged over them.  (N, E); without a token 0.
+
+    One completion at a time, so that an embedding does not depend on which others there are.
+    """
+    means: list[Tensor] = []
+    for i in range(len(rollouts.group_N)):
+        states_MH = lm.hidden_states(rollouts.take(torch.tensor([i], device=rollouts.group_N.device))).state_MH
+        means.append(states_MH.float().mean(0) if len(states_MH) else states_MH.float().sum(0))
+    return torch.stack(means).clone()
 
 
 @torch.inference_mode()

@@ -164,13 +164,17 @@ def seeds_of(value: Any, name: str) -> list[int]:
 
 
 def _with_files_from(fields: Fields, folder: Path | None) -> Fields:
-    """The fields, with names of FILE.py (algorithm, task, reward) in `folder` relative to the working directory."""
+    """The fields, with names of FILE.py (algorithm, task, reward, a choice of the algorithm's) in `folder` relative to
+    the working directory."""
     out = merge_overrides(fields)
     if folder is not None:
         for group in NAMED:
             table = out.get(group, {})
             if str(table.get("name", "")).endswith((".py", ".yaml", ".yml")):
-                out[group] = {**table, "name": _relative(folder / table["name"])}
+                out[group] = table = {**table, "name": _relative(folder / table["name"])}
+            own = {field: x for field, x in table.items() if isinstance(x, str) and ".py:" in x}
+            if own:
+                out[group] = {**table, **{field: _relative(folder / x) for field, x in own.items()}}
         reward = out.get("reward")
         if isinstance(reward, str) and ".py:" in reward:
             out["reward"] = _relative(folder / reward)

@@ -28,6 +28,7 @@ from harness.records.sharing.trackers import Trackers
 from harness.training import checkpoint
 from harness.training.distributed.rounds import RoundBegun, check_together
 from harness.training.interrupt import Interrupt
+from harness.training.loop.prompt_knowledge import never_again
 from harness.training.memory_check import probe
 from harness.training.metrics import warnings
 from harness.training.resume.logs import logged_rounds
@@ -232,6 +233,7 @@ def _rounds(run: PreparedRun, recorder: Recorder, listener: RunListener, interru
             recorder.round(done.number, metrics, done.samples())
             check_together(trainer)
             listener.round(metrics, warnings(history, exact))
+            _say_once(run, done.number, listener)
             sittings.count(run.record, done.number)
             _settle(run)
             recorder.save()
@@ -241,6 +243,15 @@ def _rounds(run: PreparedRun, recorder: Recorder, listener: RunListener, interru
             _look_at_threads(run, threads)
     while waiting:  # the end, and what lies between it and the last round that the budget paid for
         evaluate(waiting.pop(0))
+
+
+def _say_once(run: PreparedRun, number: int, listener: RunListener) -> None:
+    """What only the first round tells."""
+    trainer = run.trainer
+    problems = len(trainer.prompt_stream.problems)
+    for notice in never_again(trainer.algo, trainer.ordinal, trainer.progress, problems) if number == 1 else []:
+        run.notices.append(notice)
+        listener.message(notice)
 
 
 def _look_at_threads(run: PreparedRun, threads: ThreadCount) -> None:

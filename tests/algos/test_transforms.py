@@ -32,9 +32,8 @@ def slope(name: str, p: float, size: int, **fields: Any) -> float:
         log_weight = math.lgamma(size + 1) - math.lgamma(right + 1) - math.lgamma(size - right + 1)
         log_weight += right * math.log(p) + (size - right) * math.log(1 - p)
         r = simple_round(rewards, [0] * size)
-        r = replace(
-            r, metadata={"probe_reward": torch.full((size,), p, dtype=torch.float64)}
-        )  # E r(greedy) is any number
+        greedy_N = torch.full((size,), p, dtype=torch.float64)  # E r(greedy) is any number
+        r = replace(r, metadata={"probe_reward": greedy_N, "completion_embedding": torch.ones(size, 2)})
         r = replace(r, ref_logp_NT=torch.zeros_like(r.logp_NT))
         if not bool(algo.credit(r).keep_N.any()):
             continue
@@ -54,7 +53,7 @@ def weight(x: float) -> float:
 
 LIMITS: dict[str, Callable[[float], float]] = {
     **dict.fromkeys(
-        ("dapo", "dapo_dynamic", "gspo", "gmpo", "cispo", "sapo", "dppo", "clip_cov", "kl_cov", "rgra"), arcsin
+        ("dapo", "dapo_dynamic", "gspo", "gmpo", "cispo", "sapo", "dppo", "clip_cov", "kl_cov", "rgra", "dra"), arcsin
     ),
     **dict.fromkeys(("rloo", "remax", "opo"), lambda p: 1.0),
     "dr_grpo": lambda p: 1 / 9,  # 1/T_max, which is 9 in these tests

@@ -37,6 +37,7 @@ def a_round(rewards: list[float], lengths: list[int]) -> Rollouts:
         "features": f64([[3.0], [3.0], [4.0], [4.0]]),
         "source": integers([5, 5, 6, 6]),
         "embedding": f64([[0.0, 1.0]] * 2 + [[1.0, 0.0]] * 2),
+        "text": f64([[0.0, 1.0]] * 2 + [[1.0, 0.0]] * 2),
     }
     return replace(r, metadata=known)
 
@@ -87,7 +88,9 @@ def test_the_groups_mean_takes_just_one_gth() -> None:
     close(expected_pull(plain("group"), with_reward=True), [1.0, 1.0])  # (G-1)/G of 2
 
 
-@pytest.mark.parametrize("key", ["prompt", "source", "difficulty(bins=2)", "cluster(k=2)", "random(bins=2)"])
+@pytest.mark.parametrize(
+    "key", ["prompt", "source", "difficulty(bins=2)", "cluster(k=2)", "cluster(of=text, k=2)", "random(bins=2)"]
+)
 def test_a_safe_key_keeps_leave_one_out_unbiased(key: str) -> None:
     assert catalog.group_key(key).safe
     close(expected_pull(plain("leave_one_out", group_by=key), with_reward=True), [2.0, 2.0])
@@ -123,6 +126,8 @@ WRONG = {
     "no number": ({"baseline": "window(rounds=x)"}, "must be a number"),
     "no such key": ({"group_by": "clusters"}, "unknown 'clusters'; valid: prompt, source"),
     "one cluster for all": ({"group_by": "cluster(k=1)"}, "one cluster for all"),
+    "no such space": ({"group_by": "cluster(of=meaning)"}, "cluster: of must be states or text, not meaning"),
+    "no such boundaries": ({"group_by": "difficulty(boundaries=x)"}, "boundaries must be moving or frozen, not x"),
     "one bin for all": ({"group_by": "difficulty(bins=1)"}, "one group for all"),
     "a key that means nothing": (
         {"baseline": "history", "group_by": "source"},

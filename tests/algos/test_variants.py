@@ -38,6 +38,7 @@ class Row:
     old: list[float]
     ref: list[float]
     greedy: float = 0.0  # what the prompt's greedy completion got
+    embedding: tuple[float, ...] = ()  # of the completion
 
 
 Advantage = Callable[[Row, list[Row]], Any]  # a number, or one per token
@@ -147,6 +148,22 @@ def led(row: Row, rows: list[Row]) -> float:
     z, p = (row.reward - statistics.fmean(group)) / (statistics.stdev(group) or 1), statistics.fmean(group)
     x = p if z > 0 else 1 - p
     return z * (0.4 + 1.1 / (1 + math.exp(10 * (x - 0.75))))
+
+
+def diverse(row: Row, rows: list[Row]) -> float:
+    """DRA: the reward over the sum of cosines with the group, and z of that."""
+
+    def cosine(a: Row, b: Row) -> float:
+        return (
+            sum(x * y for x, y in zip(a.embedding, b.embedding, strict=True))
+            / math.hypot(*a.embedding)
+            / (math.hypot(*b.embedding))
+        )
+
+    group = [o for o in rows if o.group == row.group]
+    worth = [o.reward / (max(1.0, sum(cosine(o, p) for p in group)) + 1e-6) for o in group]
+    own = next(w for o, w in zip(group, worth, strict=True) if o is row)
+    return (own - statistics.fmean(worth)) / (statistics.pstdev(worth) or 1)
 
 
 def best_of_four(row: Row, rows: list[Row]) -> float:
@@ -314,6 +331,7 @@ ORACLES: dict[str, tuple[Any, Any, Any, Any]] = {  # advantage, J and slope per 
     "cppo": (standardised, with_k3(by_token(0.2, 0.2)), mean_of_means, among_the_half),
     "pods": (extreme, with_k3(by_token(0.2, 0.2)), mean_of_means, farthest),
     "dgpo": (balanced, by_token(0.2, 0.2), mean_of_tokens, with_a_difference),
+    "dra": (diverse, with_k3(by_token(0.2, 0.2)), mean_of_means, everyone),
     "lead": (led, by_token(0.2, 0.2), mean_of_means, everyone),
     "pass_at_k": (best_of_four, by_token(0.2, 0.2), mean_of_means, everyone),
 }
@@ -328,7 +346,8 @@ def rows_of(rollouts: Rollouts, fresh: PolicyOutputs) -> list[Row]:
     for i, mask_T in enumerate(rollouts.completion_mask_NT):
         tokens = [x_NT[i][mask_T].tolist() for x_NT in (fresh.logp_NT, rollouts.logp_NT, rollouts.ref_logp_NT)]
         greedy = float(rollouts.metadata["probe_reward"][i])
-        rows.append(Row(float(rollouts.reward_N[i]), int(rollouts.group_N[i]), *tokens, greedy=greedy))
+        embedding = tuple(rollouts.metadata["completion_embedding"][i].tolist())
+        rows.append(Row(float(rollouts.reward_N[i]), int(rollouts.group_N[i]), *tokens, greedy, embedding))
     return rows
 
 
@@ -347,6 +366,10 @@ def expected(name: str, rollouts: Rollouts, fresh: PolicyOutputs) -> tuple[float
     return loss, slope_NT
 
 
+# of every pair of a group another cosine; one group's point away from each other
+EMBEDDING_NE = f64([[1, 0.1 * i, (i % 3) - 0.5] if i < 8 else [(-1.0) ** i, 0.2 * (i - 8), 0.3] for i in range(12)])
+
+
 def a_round(seed: int, step: float, name: str = "") -> tuple[Rollouts, PolicyOutputs]:
     """Three groups of four, rewards 0 and 1, the last group all alike; the policy `step` away from the sampler.
 
@@ -354,7 +377,7 @@ def a_round(seed: int, step: float, name: str = "") -> tuple[Rollouts, PolicyOut
     """
     rollouts = random_round(seed)
     reward_N = f64([1, 0, 0, 1, 0, 0, 0, 1, 1, 1, 1, 1])
-    known = {"probe_reward": f64([0.0] * 4 + [1.0] * 8)}
+    known = {"probe_reward": f64([0.0] * 4 + [1.0] * 8), "completion_embedding": EMBEDDING_NE}
     reward_N = rollouts.reward_N if name == "pods" else reward_N
     return replace(rollouts, reward_N=reward_N, metadata=known), moved(rollouts, step, seed)
 
@@ -382,7 +405,9 @@ def test_every_variant_has_an_oracle_and_every_oracle_acts() -> None:
 
 @pytest.mark.parametrize("name", ORACLES)
 def test_micro_batches_change_nothing(name: str) -> None:
-    check_shares(algos.load(name)(**SETTINGS.get(name, {})), *a_round(1, 0.4, name))
+    algo, (rollouts, fresh) = algos.load(name)(**SETTINGS.get(name, {})), a_round(1, 0.4, name)
+    check_shares(algo, rollouts, fresh)
+    assert gradient_of(algo, rollouts, fresh).abs().max() > 1e-4, "shares of nothing"
 
 
 # --- what a name stands for ----------------------------------------------------------------------------------
@@ -404,10 +429,11 @@ def test_a_row_is_its_base_with_the_fields_that_it_says(name: str) -> None:
 # --- laws ----------------------------------------------------------------------------------------------------
 
 
-def same_gradient(one: GRPO, other: GRPO, rollouts: Rollouts, fresh: PolicyOutputs, factor: float = 1.0) -> None:
+def same_gradient(one: GRPO, other: GRPO, rollouts: Rollouts, fresh: PolicyOutputs, factor: float = 1.0) -> bool:
+    """Is the gradient of one `factor` times the other's, and more than nothing?  `close` says where it is not."""
     slope_NT = gradient_of(one, rollouts, fresh)
-    assert slope_NT.abs().max() > 1e-3
     close(slope_NT, factor * gradient_of(other, rollouts, fresh))
+    return bool(slope_NT.abs().max() > 1e-3)
 
 
 def variant(name: str, **fields: Any) -> GRPO:
@@ -419,7 +445,7 @@ def variant(name: str, **fields: Any) -> GRPO:
 def test_dr_grpo_is_rloo_without_kl_times_a_constant() -> None:
     # r - mean_g = (G-1)/G (r - mean of the others), G = 4; 1/T_max is the average's.
     rollouts, fresh = a_round(0, 0.0)
-    same_gradient(variant("dr_grpo"), variant("rloo", kl_coef=0), rollouts, fresh, 3 / 4 / HORIZON)
+    assert same_gradient(variant("dr_grpo"), variant("rloo", kl_coef=0), rollouts, fresh, 3 / 4 / HORIZON)
 
 
 def test_dr_grpo_weighs_groups_by_their_deviation() -> None:
@@ -435,7 +461,7 @@ def test_gspo_with_one_token_is_grpo_with_its_bounds() -> None:
     first_NT = torch.zeros_like(rollouts.completion_mask_NT)
     first_NT[:, 0] = True
     single = replace(rollouts, completion_mask_NT=first_NT)
-    same_gradient(variant("gspo"), GRPO(clip_low=3e-4, clip_high=4e-4, kl_coef=0), single, fresh)
+    assert same_gradient(variant("gspo"), GRPO(clip_low=3e-4, clip_high=4e-4, kl_coef=0), single, fresh)
 
 
 @pytest.mark.parametrize("step", [0.0, 0.4])
@@ -456,7 +482,7 @@ def test_dapo_takes_its_denominator_without_the_groups_that_it_leaves_out() -> N
     rollouts, fresh = a_round(0, 0.0)
     tokens = rollouts.completion_mask_NT.sum(1)
     factor = float(tokens.sum() / tokens[:8].sum())
-    same_gradient(variant("dapo"), variant("dapo", filter_groups="none"), rollouts, fresh, factor)
+    assert same_gradient(variant("dapo"), variant("dapo", filter_groups="none"), rollouts, fresh, factor)
 
 
 def test_lite_ppo_is_token_averaged_dr_grpo_over_one_deviation() -> None:
@@ -464,13 +490,13 @@ def test_lite_ppo_is_token_averaged_dr_grpo_over_one_deviation() -> None:
     assert rollouts.reward_N is not None
     deviation = float(rollouts.reward_N.std(unbiased=False))
     by_tokens = variant("dr_grpo", loss_aggregation="token")
-    same_gradient(variant("lite_ppo"), by_tokens, rollouts, fresh, 1 / deviation)
+    assert same_gradient(variant("lite_ppo"), by_tokens, rollouts, fresh, 1 / deviation)
 
 
 def test_rloo_has_the_same_gradient_wherever_the_policy_is() -> None:
     # REINFORCE: d(A log pi)/d log pi = A, whatever the ratio.
     rollouts, fresh = a_round(0, 0.0)
-    same_gradient(variant("rloo"), variant("rloo"), rollouts, fresh)
+    assert same_gradient(variant("rloo"), variant("rloo"), rollouts, fresh)
     close(gradient_of(variant("rloo"), rollouts, fresh), gradient_of(variant("rloo"), rollouts, moved(rollouts, 2.0)))
 
 
@@ -479,7 +505,7 @@ def test_with_one_update_no_clip_acts(name: str) -> None:
     """What the docstrings say: at rho = 1 bounds are nothing, and only baseline, scale and average are left."""
     rollouts, fresh = a_round(0, 0.0)
     wide = variant(name, clip_low=1.0, clip_high=100.0)
-    same_gradient(variant(name), wide, rollouts, fresh)
+    assert same_gradient(variant(name), wide, rollouts, fresh)
 
 
 # --- identities (each ties a member to another) ----------------------------------------------------------------
@@ -487,24 +513,24 @@ def test_with_one_update_no_clip_acts(name: str) -> None:
 
 def test_gmpo_without_bounds_is_gspo_without_its_clip() -> None:
     rollouts, fresh = a_round(0, 0.4)
-    same_gradient(variant("gmpo", clip_low=1e9, clip_high=1e9), variant("gspo", clip="none"), rollouts, fresh)
+    assert same_gradient(variant("gmpo", clip_low=1e9, clip_high=1e9), variant("gspo", clip="none"), rollouts, fresh)
 
 
 @pytest.mark.parametrize("name", ["gmpo", "sapo", "gspo"])
 def test_on_the_sampler_the_sequence_methods_are_grpo_without_kl(name: str) -> None:
     rollouts, fresh = a_round(0, 0.0)
-    same_gradient(variant(name), GRPO(kl_coef=0), rollouts, fresh)
+    assert same_gradient(variant(name), GRPO(kl_coef=0), rollouts, fresh)
 
 
 @pytest.mark.parametrize("name", ["cispo", "dppo"])
 def test_on_the_sampler_the_token_methods_are_dapo_without_its_filter(name: str) -> None:
     rollouts, fresh = a_round(0, 0.0)
-    same_gradient(variant(name), variant("dapo", filter_groups="none"), rollouts, fresh)
+    assert same_gradient(variant(name), variant("dapo", filter_groups="none"), rollouts, fresh)
 
 
 def test_rgra_is_grpo_on_the_sampler_and_away_from_it_is_not() -> None:
     rollouts, fresh = a_round(0, 0.0)
-    same_gradient(variant("rgra"), GRPO(), rollouts, fresh)
+    assert same_gradient(variant("rgra"), GRPO(), rollouts, fresh)
     away = moved(rollouts, 0.4)
     assert (gradient_of(variant("rgra"), rollouts, away) - gradient_of(GRPO(), rollouts, away)).abs().max() > 1e-3
 
@@ -513,7 +539,7 @@ def test_opo_with_equal_lengths_is_dr_grpo_by_token() -> None:
     rollouts = random_round(0)
     rollouts = replace(rollouts, completion_mask_NT=torch.ones_like(rollouts.completion_mask_NT))
     fresh = moved(rollouts, 0.0)
-    same_gradient(variant("opo"), variant("dr_grpo", loss_aggregation="token"), rollouts, fresh)
+    assert same_gradient(variant("opo"), variant("dr_grpo", loss_aggregation="token"), rollouts, fresh)
 
 
 def test_remax_with_the_others_mean_as_greedy_reward_is_rloo() -> None:
@@ -521,7 +547,7 @@ def test_remax_with_the_others_mean_as_greedy_reward_is_rloo() -> None:
     assert rollouts.reward_N is not None
     total_N = rollouts.reward_N.view(-1, 4).sum(1).repeat_interleave(4)
     rollouts = replace(rollouts, metadata={"probe_reward": (total_N - rollouts.reward_N) / 3})
-    same_gradient(variant("remax", kl_coef=0), variant("rloo", kl_coef=0), rollouts, fresh)
+    assert same_gradient(variant("remax", kl_coef=0), variant("rloo", kl_coef=0), rollouts, fresh)
 
 
 def test_reinforce_pp_baseline_is_lite_ppo_times_the_ratio_of_two_deviations() -> None:
@@ -534,7 +560,7 @@ def test_reinforce_pp_baseline_is_lite_ppo_times_the_ratio_of_two_deviations() -
     assert reward_N is not None
     centred_N = reward_N - reward_N.view(-1, 4).mean(1).repeat_interleave(4)
     factor = float(reward_N.std(unbiased=False) / centred_N.std())
-    same_gradient(variant("reinforce_pp_baseline", kl_coef=0), variant("lite_ppo"), single, fresh, factor)
+    assert same_gradient(variant("reinforce_pp_baseline", kl_coef=0), variant("lite_ppo"), single, fresh, factor)
 
 
 def test_maxrl_is_dr_grpo_by_token_over_each_groups_mean() -> None:
@@ -564,13 +590,13 @@ def test_reinforce_rej_pulls_on_what_is_right_and_pushes_what_is_wrong_alike() -
 
 def test_pass_at_one_is_grpo() -> None:
     rollouts, fresh = a_round(0, 0.4)
-    same_gradient(variant("pass_at_k", k=1), GRPO(kl_coef=0), rollouts, fresh)
+    assert same_gradient(variant("pass_at_k", k=1), GRPO(kl_coef=0), rollouts, fresh)
 
 
 def test_cppo_and_pods_that_keep_all_are_grpo() -> None:
     for name in ("cppo", "pods"):
         rollouts, fresh = a_round(0, 0.4, name)
-        same_gradient(variant(name, select_share=1.0), GRPO(), rollouts, fresh)
+        assert same_gradient(variant(name, select_share=1.0), GRPO(), rollouts, fresh)
 
 
 def test_a_beta_of_one_and_one_scales_nothing_and_of_three_halves_is_grpo() -> None:
@@ -586,6 +612,18 @@ def test_a_beta_of_one_and_one_scales_nothing_and_of_three_halves_is_grpo() -> N
 def by_beta_density(means: list[float], rewards: list[float]) -> Tensor:
     group_N = torch.arange(len(means)).repeat_interleave(4)
     return advantages.beta_density(f64(rewards), group_N, torch.ones(len(rewards), dtype=torch.bool))
+
+
+def test_dra_of_completions_that_are_alike_is_grpo_and_of_copies_pays_the_original_more() -> None:
+    rollouts, fresh = a_round(0, 0.0)
+    alike = replace(rollouts, metadata={**rollouts.metadata, "completion_embedding": torch.ones(12, 3).double()})
+    assert same_gradient(variant("dra"), GRPO(), alike, fresh)
+    # one group of four right ones, three of them copies: cosines 1 + 1 + 1 + 0 for a copy, 1 for the other
+    points_NE = f64([[1.0, 0], [1, 0], [1, 0], [0, 1]] * 3)
+    r = replace(rollouts, reward_N=torch.ones(12).double(), metadata={"completion_embedding": points_NE})
+    advantage_N = variant("dra").credit(r).advantage_NT[:, 0]
+    z = 3**0.5  # worths 1/3, 1/3, 1/3, 1: mean 1/2, deviation 1/sqrt 12: -1/sqrt 3 and sqrt 3
+    close(advantage_N[:4], [-1 / z, -1 / z, -1 / z, z], rtol=1e-5)
 
 
 # --- degenerate rounds -----------------------------------------------------------------------------------------

@@ -14,8 +14,8 @@ from harness.processes.group import current
 def check_shared(algo: Algorithm) -> None:
     """Raises ValueError where a run of several processes asks for embeddings: each would read them for itself, and
     machines that round otherwise would cluster otherwise."""
-    if current().size > 1 and "embedding" in algo.needs:
+    if current().size > 1 and algo.needs & {"embedding", "completion_embedding"}:
         raise ValueError(
-            f"algo: embeddings of prompts (group_by=cluster) need one process, not {current().size}; "
-            "choose another algo.group_by"
+            f"algo: embeddings (group_by=cluster, dra) need one process, not {current().size}; "
+            "choose another, or group_by=cluster(of=text)"
         )

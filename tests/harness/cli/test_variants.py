@@ -106,6 +106,6 @@ def test_embeddings_over_several_processes_are_refused(monkeypatch: pytest.Monke
     clustered = GRPO(baseline="leave_one_out", group_by="cluster")
     check_shared(clustered)
     monkeypatch.setattr("harness.training.loop.processes.current", lambda: SimpleNamespace(size=2))
-    check_shared(GRPO())
-    with pytest.raises(ValueError, match="group_by=cluster. need one process, not 2"):
+    check_shared(GRPO(baseline="leave_one_out", group_by="cluster(of=text)"))
+    with pytest.raises(ValueError, match="group_by=cluster, dra. need one process, not 2.*of=text"):
         check_shared(clustered)
