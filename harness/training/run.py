@@ -86,16 +86,10 @@ def execute(run: PreparedRun, listener: RunListener) -> Record:
         finally:
             _settle(run)  # no rank is asked anything here: it may be gone
             run.record["ended"] = utc_now()
-            sittings.end(run.record, _why(run.record))
+            sittings.end(run.record, sittings.why(run.record))
             recorder.save()
             recorder.close()
     return run.record
-
-
-def _why(record: Record) -> str:
-    """Why a sitting has ended."""
-    reason = str(record.get("reason") or "")
-    return {"finished": "finished", "interrupted": reason}.get(record["status"], f"failed: {reason}")
 
 
 @contextmanager

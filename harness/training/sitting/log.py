@@ -53,6 +53,12 @@ def count(record: Record, rounds: int) -> None:
     now["rounds"] = max(0, rounds - now["first_round"] + 1)
 
 
+def why(record: Record) -> str:
+    """Why a sitting has ended."""
+    reason = str(record.get("reason") or "")
+    return {"finished": "finished", "interrupted": reason}.get(record["status"], f"failed: {reason}")
+
+
 def end(record: Record, why: str) -> None:
     record["sittings"][-1] |= {"ended": utc_now(), "end": why}
 
