@@ -103,7 +103,11 @@ def sample(policy: BanditPolicy, schedule: Schedule, rng: torch.Generator) -> Ro
         solution_id_N=(torch.where(mask_NT, token_NT, 0) * torch.tensor([1, ARMS])).sum(1),
         step_end_NT=last_NT,
         step_reward_NT=torch.where(last_NT, right_N[:, None].double(), 0),
-        metadata={"problem": context_N, "probe_reward": _greedy_reward(policy)[context_N]},
+        metadata={
+            "problem": context_N,
+            "probe_reward": _greedy_reward(policy)[context_N],
+            "completion_embedding": torch.ones(len(context_N), 1),  # all alike
+        },
     )
     return replace(rollouts, logp_NT=_chosen(logp_NTV, rollouts))
 

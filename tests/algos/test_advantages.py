@@ -370,3 +370,10 @@ def test_whitened_tokens_have_mean_0_and_population_deviation_1(junk: float) -> 
 @pytest.mark.parametrize("x", [0.0, 0.1, -1 / 3])
 def test_what_is_all_equal_is_whitened_to_exactly_nothing(mask: list[int], x: float) -> None:
     assert advantages.whiten(f64([[x, x, x, 5.0]]), booleans([mask])).tolist() == [[0.0] * 4]
+
+
+def test_a_variance_eps_stands_under_the_root() -> None:
+    # x = 0, 2: mean 1, variance 1 (population), 2 (sample); 1 / sqrt(1 + 3) = 1/2, 1 / sqrt(2 + 2) = 1/2
+    x_NT, mask_NT = f64([[0, 2, 9]]), booleans([[1, 1, 0]])
+    close(advantages.whiten(x_NT, mask_NT, variance_eps=3.0), [[-0.5, 0.5, 0]])
+    close(advantages.whiten(x_NT, mask_NT, ddof=1, variance_eps=2.0), [[-0.5, 0.5, 0]])

@@ -510,6 +510,8 @@ KNOBS: dict[str, tuple[list[Any], set[str], dict[str, Any]]] = {
     "critic_gae_lambda": ([1.0, 0.95], {"return", "loss", "value_loss"}, {}),
     "gae_lambda_alpha": ([None, 0.5, 0.9], {"advantage", "loss"}, {}),
     "whiten": ([True, False], {"advantage", "loss"}, {}),
+    "whiten_ddof": ([0, 1], {"advantage", "loss"}, {}),
+    "whiten_variance_eps": ([0.0, 0.1], {"advantage", "loss"}, {}),
     "value_coef": ([0.1, 0.5], {"loss"}, {}),
     "value_clip": ([None, 0.2, 0.1], {"loss", "value_loss"}, {}),
     "clip_low": ([0.1, 0.2], {"loss"}, {}),
