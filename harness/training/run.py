@@ -30,8 +30,10 @@ from harness.training.distributed.rounds import RoundBegun, check_together
 from harness.training.interrupt import Interrupt
 from harness.training.memory_check import probe
 from harness.training.metrics import warnings
+from harness.training.offline import OfflineLoop
 from harness.training.resume.same import earlier_notices
 from harness.training.setup import PreparedRun
+from harness.training.supervised.accepted import write_accepted
 from harness.training.trainer import Trainer
 
 
@@ -171,6 +173,8 @@ def _export(run: PreparedRun) -> None:
         if not current().first:
             return
         _export_policy(run, final, tokenizer, generation, weights)
+        if isinstance(run.loop, OfflineLoop) and trainer.schedule.epochs == 0:
+            write_accepted(run.loop, run.folder)
         for name, module in trainer.reward_source.modules().items():
             save_model(module, trainer.tokenizer.tokenizer, run.folder / "checkpoints" / name)
         if profile := defaults_file(run.config.model):  # its scale settings hold for what became of it

@@ -12,6 +12,7 @@ from typing import Any, cast
 import torch
 
 from evals.tasks import EvalSet, Problem, train_problems
+from evals.tasks.traces import read_traces
 from harness.accounting.budget import Spend, sampling_budget
 from harness.accounting.flops import FlopsModel, RunFlops
 from harness.accounting.profiler import PhaseProfiler
@@ -93,8 +94,12 @@ def prepare(config: RunConfig) -> PreparedRun:
         raise ValueError(f"model: the tokenizer of '{config.model}' has no end token")
     tokenizer = PromptTokenizer.of(hf_tokenizer, context_of(model), config)
     problems, eval_sets, left_out = train_problems(task, config.seed), sets_of(task, config), list[str]()
+    if config.data:
+        tested = [p for s in eval_sets for p in s.problems]
+        problems, left_out = read_traces(config.data, config.data_completion, task.name, problems, tested)
     if schedule.source == "dataset":
-        problems, left_out = with_solutions(task, problems, tokenizer)
+        problems, unused = with_solutions(task, problems, tokenizer)
+        left_out += unused
     if experiment.reward_model:
         check_problem_count(config, experiment.reward_model, len(problems))
     read = {"the training problems": read_prompts(tokenizer, task.name, problems)}
