@@ -53,7 +53,11 @@ def check_reward(config: RunConfig, task: Task, steps: bool) -> None:
         load_function(name)
     checked = name == "process-rule" or (name == "process-model" and config.reward_model.get("labels") == "rule")
     declared = ("steps",) if checked else ("steps", "step_ends") if name == "process-model" else ()
-    if declared and not config.data and all(getattr(type(task), method) is getattr(Task, method) for method in declared):
+    if (
+        declared
+        and not config.data
+        and all(getattr(type(task), method) is getattr(Task, method) for method in declared)
+    ):
         what, requested = "checks" if checked else "declares", name
         if checked and name == "process-model":
             requested = "process-model with reward_model.labels=rule"

@@ -1,0 +1,1 @@
+"""`harness pipeline`: stages as one file, and `harness plan --pipeline`."""
