@@ -41,8 +41,7 @@ class RFT(Algorithm):
     top_k: int | None = None  # instead, so many per prompt of the highest reward: best of K; wants distinct=false
     distinct: bool = True  # 2308.01825: one completion of each distinct solution of a prompt
     max_per_prompt: int | None = None  # at most so many per prompt, the first ones; 2308.01825 keeps every distinct one
-    # 2308.01825's script; not binding where training is paid in the budget's unit; 0: all is sampled, nothing trained on
-    epochs: int = 3
+    epochs: int = 3  # 2308.01825's script; not binding where training is paid in the budget's unit; 0: sample alone
     sampling_fraction: float = 0.5  # of a budget that sampling and training both draw on (FLOPs, seconds); chosen
     loss_aggregation: aggregate.Aggregation = "token"  # 2308.01825: cross-entropy; sequence: 2402.03300 eq. 10
 

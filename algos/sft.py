@@ -4,8 +4,10 @@
 
 The coefficient is 1 and there is no reward: what is in the set counts as right.  Nothing is sampled, so a budget in
 generated tokens means nothing here.  The likelihood is the model's own, at temperature 1, whatever the temperature that
-others sample at.  Traces with annotated steps may have wrong ones: `wrong_steps=mask` gives their tokens the
-coefficient 0, 1{step right} in the place of 1; what follows them is learned with them before it.  With a set that is the initial policy's own correct completions this is RFT.
+others sample at.  With a set that is the initial policy's own correct completions this is RFT.
+
+Traces whose steps are annotated may have wrong ones: `wrong_steps=mask` gives their tokens the coefficient 0, which is
+1{step right} in the place of 1; the steps after them are learned with them in front.
 """
 
 from __future__ import annotations

@@ -8,7 +8,8 @@ from evals.statistics.comparison import Comparison, Paired, compare_pairs, cross
 from harness.pipelines.results import PipelineResults
 
 START = "start"
-WORDS = {"A better": "better", "A ahead": "ahead, within the margin", "B better": "worse", "B ahead": "behind, within the margin"}  # fmt: skip
+AHEAD, BEHIND = "ahead, within the margin", "behind, within the margin"
+WORDS = {"A better": "better", "A ahead": AHEAD, "B better": "worse", "B ahead": BEHIND}
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ class PipelineResults:
         return np.array([self.runs[stage][seed].values().get(key, np.nan) for seed in self.seeds])
 
     def hit_SI(self, stage: str, task: str, fraction: float = 1.0) -> np.ndarray:
-        """Correct (1) or not (0) of each problem, strict; of the accuracies alone, (S, 0), where no outcomes are kept."""
+        """Correct (1) or not (0) of each problem, strict; (0, 0) where no outcomes are kept."""
         rows = [
             [outcome["strict"] == "correct" for outcome in self.runs[stage][seed].outcomes(task, fraction)]
             for seed in self.seeds

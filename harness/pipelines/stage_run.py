@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from evals.tasks.traces import ACCEPTED
 from harness.config.overrides import Fields, merge_overrides
@@ -82,23 +82,18 @@ def experiment_of(pipeline: Pipeline, stage: Stage, out: str = "results") -> Exp
     schedule, wanted = experiment.schedule, KINDS[stage.kind][1]
     if schedule.source != wanted or (stage.kind == "rejection_sample" and schedule.epochs):
         kinds = {source: kind for kind, (_, source) in KINDS.items()}
-        fits = (
-            kinds[schedule.source] if schedule.source != "initial" or not schedule.epochs else "none (it trains, too)"
-        )
+        fits = "none (it trains, too)" if schedule.source == "initial" and schedule.epochs else kinds[schedule.source]
         raise ValueError(f"{place}algo.name: {config.algo_name} is of kind {fits}, and the stage of {stage.kind}")
     return experiment
 
 
 def _fields(pipeline: Pipeline, stage: Stage) -> Fields:
-    """All that the file says of a stage's run.  A model is measured before its stage only where no stage has made it:
-    what an earlier one ended with, its own record has measured; and sampling alone changes no model."""
-    points: dict[str, Any] = {"rejection_sample": []}
-    measured = points.get(stage.kind, [1.0] if stage.model else [0.0, 1.0])
-    lowest: Fields = (
-        {"eval_fractions": measured} if stage.kind in points or "eval_fractions" not in pipeline.base else {}
-    )
-    fields = merge_overrides(pipeline.base, KINDS[stage.kind][0], lowest, stage.fields)
-    return fields
+    """All that the file says of a stage's run.  A model is measured where it is made, and the one that all begin with
+    before the first stage; sampling alone changes no model."""
+    sampling, first = stage.kind == "rejection_sample", stage is pipeline.stages[0]
+    measured: Fields = {"eval_fractions": [] if sampling else [0.0, 1.0] if first else [1.0]}
+    below = {name: x for name, x in pipeline.base.items() if not (sampling and name == "eval_fractions")}
+    return merge_overrides(measured, below, KINDS[stage.kind][0], stage.fields)
 
 
 def check_made(pipeline: Pipeline, stage: Stage, seed: int, out: str) -> None:

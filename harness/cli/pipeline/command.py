@@ -36,10 +36,8 @@ def pipeline(
     if file is None:
         raise ValueError("pipeline: which one?  `harness pipeline --list` names them")
     out = out or "results"
-    if Path(file).name == storage.FILE:
-        asked = storage.stored(Path(file).parent)
-    else:
-        asked = loading.load(file)
+    begun = Path(file).name == storage.FILE
+    asked = storage.stored(Path(file).parent) if begun else loading.load(file)
     asked = loading.override(asked, seeds, set_ or [], budget, name)
     if dry_run:
         from harness.pipelines.cost import dry_run_lines

@@ -1,4 +1,4 @@
-"""accepted.jsonl: what rejection sampling has kept, a line per completion, as `harness.config.run_config` `data` takes it.
+"""accepted.jsonl: what rejection sampling has kept, a line per completion, as a run's field `data` takes it.
 
     {"id": "3f2a", "prompt": "12-(5-3)+4=", "gold": "14", "completion": "<think>5-3=2,...</think>#### 14"}
 
