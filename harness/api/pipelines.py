@@ -23,8 +23,13 @@ def run_pipeline(pipeline: Pipeline, out: str, workers: int = 1, retry: bool = F
 
     tell, folder = say or (lambda _: None), Path(out, pipeline.name)
     failures = launcher.launch(pipeline, out, workers, retry, tell, run_stage)
-    for line in write_report(folder):
-        tell(line)
+    try:
+        for line in write_report(folder):
+            tell(line)
+    except ValueError as error:  # where no seed has come to its end the failures say more
+        if not failures:
+            raise
+        tell(str(error))
     if failures:
         raise RunFailed(f"{len(failures)} of its runs did not finish: {'; '.join(failures)}")
     fold(folder)

@@ -47,6 +47,8 @@ def parse(name: str, table: Fields, folder: Path | None = None) -> Pipeline:
     table["seeds"] = seeds_of(table["seeds"], "seeds")
     made = [_stage(own, f"stages.{i}.", folder) for i, own in enumerate(stages)]
     beside = [_stage({**own, "name": control}, f"controls.{control}.", folder) for control, own in controls.items()]
+    if folder is not None and isinstance(table.get("architecture"), str):
+        table["architecture"] = str(folder / table["architecture"])
     pipeline = build(Pipeline, {**table, "stages": [], "controls": []}, "")
     return check(dataclasses.replace(pipeline, stages=made, controls=beside))
 

@@ -90,6 +90,7 @@ class Pipeline:
     prediction: str = ""
     endpoint: str = "in"  # an evaluation set; "in": the task's own, greedy
     margin: float = 100 * MARGIN  # points of accuracy within which ends are equivalent
+    architecture: str = ""  # a config.json that costs are predicted from, where the model's own is not at hand
 
     @property
     def whole(self) -> Budget | None:

@@ -50,3 +50,23 @@ def pipeline(
         run_part(asked, out, retry, say)
     else:
         run_pipeline(asked, out, workers, retry, None if quiet else say)
+
+
+def plan_pipeline(
+    file: str,
+    others: list[str],
+    model: str | None,
+    budget: str | None,
+    out: str | None,
+    settings: list[str],
+    prompt_tokens: int,
+) -> None:
+    """`harness plan --pipeline`.  `others`: options that are a run's alone."""
+    from harness.pipelines import loading
+    from harness.pipelines.cost import cost_lines
+
+    if others:
+        raise ValueError(f"--pipeline: {others[0]} is a stage's own; give --set STAGE.{others[0]}=VALUE")
+    words = [*settings, *([f"model={model}"] if model else [])]
+    asked = loading.override(loading.load(file), None, words, budget, None)
+    say("\n".join(cost_lines(asked, out or "results", prompt_tokens)))
