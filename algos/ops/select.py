@@ -104,7 +104,7 @@ def distinct(keep_N: Tensor, group_N: Tensor, solution_id_N: Tensor) -> Tensor:
 
 
 def in_right_steps(step_end_NT: Tensor, step_reward_NT: Tensor) -> Tensor:
-    """1 where a token lies in a step of reward above 0: the step that ends at it, or first after it.  bool, (N, T).
+    """c_t = 1{r_k > 0}, k the first step with end_k >= t: does a token lie in a right step?  bool, (N, T).
 
     Ends [0, 1, 0, 1] with rewards [0, 1, 0, 0]: tokens 0 and 1 are in the first step, which is right, 2 and 3 in the
     second, which is not: [1, 1, 0, 0].  Degenerate case: tokens after the last step, and rows without one, are in no

@@ -5,6 +5,7 @@ pretrain        the command pretrain, and a prepared run carried out
 study           the commands compare, ablate, report, fold, rescore and calibrate
 outputs         the commands eval, show and push
 plan            the command plan
+pipeline        the command pipeline, and `plan --pipeline`
 bench           the commands bench algos, limit, scale and peers
 options         options that several commands share
 catalog         the text of `harness list`

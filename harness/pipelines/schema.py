@@ -178,7 +178,7 @@ def _check_kind(pipeline: Pipeline, stage: Stage) -> None:
     place = place_of(pipeline, stage)
     if stage.kind not in KINDS:
         raise ValueError(f"{place}kind: unknown kind '{stage.kind}'; valid: {', '.join(KINDS)}")
-    if "data" in stage.fields and stage.kind != "sft":
+    if "data" in stage.fields and KINDS[stage.kind][1] != "dataset":
         raise ValueError(f"{place}data: a stage of kind {stage.kind} samples its completions; sft trains on data")
     if stage in pipeline.controls and (stage.needs or stage.share is not None or stage.updates is not None):
         wrong = next(iter(stage.needs), "share" if stage.share is not None else "updates")

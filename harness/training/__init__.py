@@ -5,6 +5,7 @@ run            `execute`: from the first evaluation to the record; `RunListener`
 trainer        `Trainer`: rounds of rollout, reward, credit and update
 offline        `OfflineLoop`: sampling first, training afterwards
 completions    where completions come from: the sampler, or written solutions
+supervised     what a run that samples alone leaves for another to be fine-tuned on
 batching       a round's updates and their micro-batches
 iterations     resetting the reference and refreshing the reward during a run
 metrics        `Round`: one line of metrics.jsonl; warnings

@@ -93,13 +93,8 @@ def prepare(config: RunConfig) -> PreparedRun:
     if hf_tokenizer.eos_token_id is None:
         raise ValueError(f"model: the tokenizer of '{config.model}' has no end token")
     tokenizer = PromptTokenizer.of(hf_tokenizer, context_of(model), config)
-    problems, eval_sets, left_out = train_problems(task, config.seed), sets_of(task, config), list[str]()
-    if config.data:
-        tested = [p for s in eval_sets for p in s.problems]
-        problems, left_out = read_traces(config.data, config.data_completion, task.name, problems, tested)
-    if schedule.source == "dataset":
-        problems, unused = with_solutions(task, problems, tokenizer)
-        left_out += unused
+    eval_sets = sets_of(task, config)
+    problems, left_out = training_problems(experiment, tokenizer, eval_sets)
     if experiment.reward_model:
         check_problem_count(config, experiment.reward_model, len(problems))
     read = {"the training problems": read_prompts(tokenizer, task.name, problems)}
@@ -143,6 +138,21 @@ def prepare(config: RunConfig) -> PreparedRun:
         notices.append(f"the budget {config.budget} does not pay for one group: nothing will be trained")
     record["notices"] = notices
     return PreparedRun(config, folder, trainer, loop, evaluator, eval_sets, record, notices, longest)
+
+
+def training_problems(
+    experiment: Experiment, tokenizer: PromptTokenizer, eval_sets: Sequence[EvalSet]
+) -> tuple[Sequence[Problem], list[str]]:
+    """Those of the task or of a file of traces, and notices of what is left out.  Raises ValueError."""
+    config, task, left_out = experiment.config, experiment.task, list[str]()
+    problems = train_problems(task, config.seed)
+    if config.data:
+        tested = [p for s in eval_sets for p in s.problems]
+        problems, left_out = read_traces(config.data, config.data_completion, task.name, problems, tested)
+    if experiment.schedule.source == "dataset":
+        problems, unused = with_solutions(task, problems, tokenizer)
+        left_out += unused
+    return problems, left_out
 
 
 def build_trainer(
