@@ -110,6 +110,9 @@ def _run(pipeline: Pipeline, stage: Stage, run: StageRun, out: str, run_stage: R
     except ValueError:
         if not busy(folder):
             raise
+        return
+    if (status := status_of(folder)) != "finished":  # nothing is tried for ever
+        raise RunFailed(f"its record says {status or 'nothing'}")
 
 
 def _told(folder: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -151,15 +152,19 @@ def in_round(number: int, call: int) -> Callable[[], None]:
     return prepare
 
 
-def between() -> None:
-    """Dies when the third stage has ended, before the fourth begins."""
-    told, seen = launcher._told, [0]
+def after(stages: int) -> Callable[[], None]:
+    """Dies between two stages, when so many have ended."""
 
-    def tell_or_die(folder: Path) -> str:
-        seen[0] += 1
-        return str(die()) if seen[0] == 3 else told(folder)
+    def prepare() -> None:
+        told, seen = launcher._told, [0]
 
-    launcher._told = tell_or_die
+        def tell_or_die(folder: Path) -> str:
+            seen[0] += 1
+            return str(die()) if seen[0] == stages else told(folder)
+
+        launcher._told = tell_or_die
+
+    return prepare
 
 
 def in_export() -> None:
@@ -172,7 +177,7 @@ def in_export() -> None:
     training_run.write_accepted = half  # type: ignore[assignment]
 
 
-MOMENTS = {"within rl": in_round(2, 2), "between": between, "while accepted.jsonl is written": in_export}
+MOMENTS = {"within rl": in_round(2, 2), "between two": after(3), "while accepted.jsonl is written": in_export}
 
 
 def killed(pipeline: Pipeline, out: Path, prepare: Callable[[], None]) -> None:
@@ -188,13 +193,23 @@ def killed(pipeline: Pipeline, out: Path, prepare: Callable[[], None]) -> None:
     assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
-def test_after_kill_9_the_same_command_ends_with_the_same_bits(
-    moment: str, pipeline: Pipeline, whole: Path, tmp_path: Path
+def test_after_kill_9_the_same_command_goes_on_and_ends_with_the_same_bits(
+    pipeline: Pipeline, whole: Path, tmp_path: Path
 ) -> None:
-    killed(pipeline, tmp_path, MOMENTS[moment])
+    """Within a stage, then between that stage and the next, then while the next one's completions are written."""
+    for prepare in (in_round(2, 2), after(1), in_export):
+        killed(pipeline, tmp_path, prepare)
     left = launcher.left_of(pipeline, 0, str(tmp_path), False)
-    assert 0 < len(left.stages) < len(pipeline.all), "it was killed on its way"
+    assert [stage.name for stage in left.stages] == ["draw", "refit", "alone"]
+    assert launcher.launch(pipeline, str(tmp_path), 1, False, lambda _: None, api.run_stage) == []
+    assert bits(tmp_path / "small") == bits(whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_after_one_kill_9_too(moment: str, pipeline: Pipeline, whole: Path, tmp_path: Path) -> None:
+    killed(pipeline, tmp_path, MOMENTS[moment])
+    assert 0 < len(launcher.left_of(pipeline, 0, str(tmp_path), False).stages) < len(pipeline.all)
     assert launcher.launch(pipeline, str(tmp_path), 1, False, lambda _: None, api.run_stage) == []
     assert bits(tmp_path / "small") == bits(whole)
 
@@ -224,11 +239,13 @@ def test_kill_9_at_any_moment_of_the_command(pipeline: Pipeline, whole: Path, tm
 # --- what goes wrong ---------------------------------------------------------------------------------------------
 
 
-def test_a_stage_that_fails_ends_its_chain_and_is_tried_again_on_request(pipeline: Pipeline, tmp_path: Path) -> None:
+def test_a_stage_that_fails_ends_its_chain_and_controls_are_run(
+    pipeline: Pipeline, whole: Path, tmp_path: Path
+) -> None:
     def fails(config: Any) -> None:
         if config.name == "rl":
             raise RunFailed("broken")
-        api.run_stage(config)
+        shutil.copytree(whole / "seed0" / config.name, Path(config.out, config.name), dirs_exist_ok=True)
 
     said: list[str] = []
     failures = launcher.launch(pipeline, str(tmp_path), 1, False, said.append, fails)
@@ -236,6 +253,11 @@ def test_a_stage_that_fails_ends_its_chain_and_is_tried_again_on_request(pipelin
     assert [line.partition(":")[0] for line in said[1:]] == [f"small/seed0/{name}" for name in ("cold", "rl", "alone")]
     left = launcher.left_of(pipeline, 0, str(tmp_path), False)
     assert [stage.name for stage in left.stages] == ["rl", "draw", "refit"]
+
+
+def test_a_run_that_ends_without_a_word_is_not_tried_for_ever(pipeline: Pipeline, tmp_path: Path) -> None:
+    failures = launcher.launch(pipeline, str(tmp_path), 1, False, lambda _: None, lambda _: None)
+    assert failures == [f"small/seed0/{name}: its record says nothing" for name in ("cold", "alone")]
 
 
 def test_a_stage_that_needs_what_is_gone(pipeline: Pipeline, whole: Path, tmp_path: Path) -> None:
