@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from harness.config.errors import RunFailed
 from harness.config.run_config import RunConfig
@@ -135,12 +136,15 @@ def _in_processes(pipeline: Pipeline, todo: Sequence[Left], out: str, workers: i
     def run(left: Left) -> int:
         words = [sys.executable, "-m", "harness.cli", "pipeline", str(file), "--seeds", f"{left.seed},", "--out", out]
         words += ["--part", *(["--retry"] if retry else [])]
-        process = subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        assert process.stdout is not None and process.stderr is not None
-        for line in process.stdout:
-            say(line.rstrip("\n"))
-        message = (process.stderr.read().strip().splitlines() or [""])[-1].removeprefix("error: ")
-        code = process.wait()
+        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        with subprocess.Popen(words, env=environment, **pipes) as process:
+            message = ""
+            for line in process.stdout or ():
+                if line.startswith("error: "):
+                    message = line.removeprefix("error: ").strip()
+                else:
+                    say(line.rstrip("\n"))
+        code = process.returncode
         if code == 2:
             raise ValueError(message)
         if code not in (0, 130):
