@@ -9,9 +9,12 @@ import csv
 import io
 from pathlib import Path
 
+import numpy as np
+
 from evals.statistics.estimates import t_interval
 from harness.accounting.budget import UNITS
 from harness.accounting.format import percent, without_controls
+from harness.config.overrides import Fields
 from harness.config.paths import check_targets
 from harness.pipelines.contrasts import START, Contrast, contrasts
 from harness.pipelines.results import PipelineResults, load
@@ -27,9 +30,9 @@ FILES = ("report.md", "stages.csv")
 
 
 def write_report(folder: Path) -> list[str]:
-    """Write it; returns the headline.  Where no seed has finished there is nothing to report: no lines.
+    """Write it; returns the headline, and the report's file.
 
-    Raises ValueError, one line, where the records do not fit together.
+    Raises ValueError, one line, where of no seed all stages have finished, or the records do not fit together.
     """
     results = load(folder)
     check_targets(folder, FILES)
@@ -44,13 +47,13 @@ def headline(r: PipelineResults, found: list[Contrast]) -> str:
     last, whole = r.trained[-1].name, r.pipeline.budget or "no common budget"
     value = points(float(r.value_S(last, r.endpoint).mean()))
     ends = f"At {whole}, {_seeds(r)}: {r.pipeline.name} ends at {value} % on {r.endpoint}"
-    against = [f"{_word(c)} than {c.b} ({_effect(c)})" if _word(c) in ("better", "worse") else
-               f"{c.verdict} against {c.b} ({_effect(c)})" for c in found if not c.brought]  # fmt: skip
+    against = [_against(c) for c in found if not c.brought]
     return f"{ends}{', ' * bool(against)}{join_words(against)}."
 
 
-def _word(c: Contrast) -> str:
-    return c.verdict
+def _against(c: Contrast) -> str:
+    """For example "better than rl_only (+5.0 [2.1, 7.9])"."""
+    return f"{c.verdict} {'than' if c.verdict in ('better', 'worse') else 'against'} {c.b} ({_effect(c)})"
 
 
 def markdown(r: PipelineResults, found: list[Contrast]) -> str:
@@ -154,7 +157,7 @@ def by_seed(r: PipelineResults) -> Table:
 
 def _versions(r: PipelineResults) -> Table:
     runs = {name: {s: run for s, run in by_seed.items() if s in r.seeds} for name, by_seed in r.runs.items()}
-    arms = {name: {} for name in runs}
+    arms: dict[str, Fields] = {name: {} for name in runs}
     return versions(Results(Study(name=r.pipeline.name, arms=arms, seeds=r.seeds), runs))
 
 
@@ -177,11 +180,8 @@ def _used(r: PipelineResults, stage: Stage) -> str:
     return percent(r.mean_spent(stage.name)[budget["unit"]] / budget["limit"])
 
 
-def _accuracy(value_S: object) -> tuple[str, str]:
-    import numpy as np
-
-    values = np.asarray(value_S, dtype=np.float64)
-    return points(float(values.mean())), bracket(t_interval(values) if np.isfinite(values).all() else None)
+def _accuracy(value_S: np.ndarray) -> tuple[str, str]:
+    return points(float(value_S.mean())), bracket(t_interval(value_S) if np.isfinite(value_S).all() else None)
 
 
 def _effect(c: Contrast) -> str:
