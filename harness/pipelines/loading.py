@@ -11,6 +11,7 @@ from harness.config.coercion import build
 from harness.config.overrides import NAMED, TABLES, Fields, merge_overrides, nest_names, parse_setting, set_field
 from harness.config.start_models import load_toml
 from harness.pipelines.schema import Pipeline, Stage, check, place_of
+from harness.studies.ad_hoc import parse_seeds
 from harness.studies.study import seeds_of
 
 LIBRARY = Path(__file__).parent / "library"
@@ -90,15 +91,6 @@ def override(
     changes: dict[str, Any] = {"base": merge_overrides(pipeline.base, nest_names(base)), "name": name or pipeline.name}
     changes |= {"budget": pipeline.budget if budget is None else budget}
     if seeds is not None:
-        changes["seeds"] = seeds_of(_seeds(seeds), "seeds")
+        changes["seeds"] = seeds_of(parse_seeds(seeds), "seeds")
     stages, controls = [*map(changed, pipeline.stages)], [*map(changed, pipeline.controls)]
     return check(dataclasses.replace(pipeline, **changes, stages=stages, controls=controls))
-
-
-def _seeds(text: str) -> Any:
-    """ "5" is five seeds, "0,1,7" are these, and "5," is this one."""
-    try:
-        numbers = [int(x) for x in text.removesuffix(",").split(",")]
-    except ValueError:
-        raise ValueError(f"seeds: '{text}' is neither a count nor a list such as 0,1,7") from None
-    return numbers if "," in text else numbers[0]
