@@ -6,6 +6,7 @@ study           the commands compare, ablate, report, fold, rescore and calibrat
 outputs         the commands eval, show and push
 plan            the command plan
 bench           the commands bench algos, limit, scale and peers
+foreign         the commands import csv, import trl and import verl
 options         options that several commands share
 catalog         the text of `harness list`
 reference       the page of `harness list --markdown`

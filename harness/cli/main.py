@@ -16,6 +16,7 @@ import typer
 from typer import Option as Opt
 
 from harness.cli.bench import bench
+from harness.cli.foreign import imports
 from harness.cli.options import (
     Algo,
     BudgetText,
@@ -167,6 +168,7 @@ app.command()(calibrate)
 app.command(epilog="Example: harness plan --model Qwen/Qwen2.5-0.5B --algo ppo --device cuda --limit-gib 80")(plan)
 app.command()(pretrain)
 app.add_typer(bench, name="bench")
+app.add_typer(imports, name="import")
 
 
 @app.command("list")
