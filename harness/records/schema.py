@@ -72,6 +72,19 @@ class EnvironmentTable(TypedDict):
     inputs: NotRequired[dict[str, str]]  # what the run was given -> its sha256: harness/training/resume/inputs.py
 
 
+class Sitting(TypedDict):
+    """From where a run is started, or goes on with another number of threads, to where that ends."""
+
+    started: str  # UTC
+    ended: str | None  # None while it goes on, and for ever where the process was killed
+    first_round: int  # that it made, or would have made
+    rounds: int  # that it made; some may have been made again by the next, from the last checkpoint
+    device: str
+    threads: int
+    machine: str  # the same word for the same machine: a hash of its name
+    end: str | None  # why it ended: finished, interrupted by ..., failed: ..., fewer threads: ...
+
+
 class Record(TypedDict):
     """record.json."""
 
@@ -93,6 +106,7 @@ class Record(TypedDict):
     split: NotRequired[dict[str, Any]]  # of a run that samples first and trains after
     reward_model: NotRequired[list[dict[str, Any]]]  # its trainings
     notices: NotRequired[list[str]]
+    sittings: NotRequired[list[Sitting]]  # in their order
     environment: EnvironmentTable
     imported: NotRequired[dict[str, Any]]  # of a run of another trainer: from where, and what its user said of it
 

@@ -184,6 +184,6 @@ def _variety(findings: Findings) -> dict[str, set[object]]:
         e = run.record["environment"]
         values["commit"].add(f"{str(e['commit'])[:10]}{' with local changes' if e['dirty'] else ''}")
         values["device"].add(f"{e['device']} ({e.get('cpu', '')})")
-        values["threads"].add(e["threads"])
-        values["torch"].add(e["packages"].get("torch"))
+        values["threads"].update([e["threads"], *(s["threads"] for s in run.record.get("sittings", []))])
+        values["torch"].add(e["packages"]["torch"])
     return values

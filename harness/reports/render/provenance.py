@@ -11,7 +11,7 @@ from harness.reports.loading import Results, RunRecord
 from harness.reports.render.table import Table
 from harness.studies.planned_run import PlannedRun
 
-OWN = ("name", "out", "seed", "sources", "schedule", "resume", "keep_checkpoints", "checkpoint_every")
+OWN = ("name", "out", "seed", "sources", "schedule", "resume", "keep_checkpoints", "checkpoint_every", "threads")
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from harness.accounting.format import count, flops, percent, point, size
-from harness.cli.summary import Tables, heading, rows
+from harness.cli.console.summary import Tables, heading, rows
 
 NAMES = ("arithmetic", "arithmetic_t1", "arithmetic_longer", "arithmetic_larger", "arithmetic_worded", "sorting")
 
@@ -240,7 +240,7 @@ def test_every_cell_is_printed() -> None:
 
 def test_no_model_stack_is_imported() -> None:
     code = (
-        "import sys, harness.cli.summary, harness.cli.progress; "
+        "import sys, harness.cli.console.summary, harness.cli.console.progress; "
         "print({'torch', 'transformers', 'lm_eval'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

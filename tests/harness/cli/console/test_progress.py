@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 
 from harness.accounting.format import clock
-from harness.cli.progress import Progress, cells, rate, small
-from tests.harness.cli.test_summary import a_record
+from harness.cli.console.progress import Progress, cells, rate, small
+from tests.harness.cli.console.test_summary import a_record
 
 METRICS = {
     "budget/fraction": 0.375, "reward": 0.512, "accuracy/strict": 0.512, "completions/mean_length": 17.3,
@@ -93,7 +93,10 @@ def test_a_plain_run_from_start_to_end() -> None:
     for part in ("grpo on arithmetic\n", "evaluating the start model\n", "a [red]message\n", "+21.2"):
         assert part in text
     assert re.search(r"eval start +arithmetic_larger +strict +30.0 % +26.1-34.2 +lenient +32.0 %", text)
-    assert text.endswith("record: results/x/record.json\n")
+    last = (
+        "next: harness report results/x draws its page; harness compare --algos A,B --seeds 3 tells algorithms apart\n"
+    )
+    assert text.endswith(f"record: results/x/record.json\n{last}")
 
 
 def test_a_warning_is_told_once_whatever_its_numbers() -> None:

@@ -17,7 +17,8 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.accounting.format import clock, percent, point, size, visible
-from harness.cli.summary import WIDE, Tables, eval_rows
+from harness.cli.console.curve import curve, next_step, read_rounds
+from harness.cli.console.summary import WIDE, Tables, eval_rows
 from harness.records.schema import EvaluationRow
 
 POINTS = 5  # evaluations in the live view: the first and the latest
@@ -79,7 +80,7 @@ def split_line(split: dict[str, Any]) -> str:
 
 
 class Progress:
-    """The console as a run's listener (`harness.training.run.RunListener`).
+    """The console as a run's listener (`harness.training.sitting.listener.RunListener`).
 
     `with Progress() as progress: ...`: start, then phases, rounds and evaluations, then finish.  On a terminal it is a
     view that is redrawn twice per second, elsewhere one line per event.  A warning is logged once, when it is new
@@ -130,6 +131,17 @@ class Progress:
     def message(self, text: str) -> None:
         self._print(text)
 
+    def resumed(self, rounds: int, warnings: Mapping[int, Sequence[str]]) -> None:
+        """Rounds go on counting, and what was warned of is remembered: it is told as of an earlier round."""
+        self.rounds = rounds
+        for number, texts in warnings.items():
+            for text in texts:
+                self.logged.setdefault(NUMBER.sub("#", text), (number, text))
+        self._print(f"resumed after round {rounds}")
+        if not self.interactive:
+            for number, text in self.logged.values():
+                self._print(f"warning (from round {number}): {text}")
+
     def round(self, metrics: dict[str, float], warnings: Sequence[str]) -> None:
         self.metrics = {name: x for name, x in metrics.items() if x is not None}
         self.rounds, self.warnings = int(self.metrics.get("round", self.rounds + 1)), list(warnings)
@@ -161,7 +173,7 @@ class Progress:
             )
 
     def finish(self, record: Mapping[str, Any], folder: Path | str) -> None:
-        """Replace the live view by the summary, and print the path of the record."""
+        """Replace the live view by the summary and the curve; print the path of the record, and what to do next."""
         self._stop(keep=False)
         if not self.quiet:
             self.console.print()
@@ -169,7 +181,16 @@ class Progress:
             self.console.print()
             if split := record.get("split"):
                 self._print(split_line(split) + "\n")
+            rounds = read_rounds(Path(folder))
+            for line in curve(rounds, self.console.width, not self._draws()):
+                self._print(line)
+            self.console.print()
         self._print(f"record: {Path(folder) / 'record.json'}")
+        if not self.quiet:
+            self.console.print(Text(visible(next_step(record, Path(folder), rounds))), soft_wrap=not self.interactive)
+
+    def _draws(self) -> bool:
+        return (self.console.encoding or "").lower().startswith("utf")
 
     def _estimate(self, fraction: float | None) -> None:
         """Estimate the seconds left, from the time since the first round (in it: since the phase began)."""
