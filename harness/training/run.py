@@ -31,12 +31,14 @@ from harness.training.interrupt import Interrupt
 from harness.training.loop.prompt_knowledge import never_again
 from harness.training.memory_check import probe
 from harness.training.metrics import warnings
+from harness.training.offline import OfflineLoop
 from harness.training.resume.logs import logged_rounds
 from harness.training.resume.same import earlier_record
 from harness.training.setup import PreparedRun
 from harness.training.sitting import log as sittings
 from harness.training.sitting.listener import RunListener
 from harness.training.sitting.threads import ThreadCount
+from harness.training.supervised.accepted import write_accepted
 from harness.training.trainer import Trainer
 
 
@@ -155,6 +157,8 @@ def _export(run: PreparedRun) -> None:
         if not current().first:
             return
         _export_policy(run, final, tokenizer, generation, weights)
+        if isinstance(run.loop, OfflineLoop) and trainer.schedule.epochs == 0:
+            write_accepted(run.loop, run.folder)
         for name, module in trainer.reward_source.modules().items():
             save_model(module, trainer.tokenizer.tokenizer, run.folder / "checkpoints" / name)
         if profile := defaults_file(run.config.model):  # its scale settings hold for what became of it

@@ -12,6 +12,7 @@ from typing import Any, cast
 import torch
 
 from evals.tasks import EvalSet, Problem, train_problems
+from evals.tasks.traces import read_traces
 from harness.accounting.budget import Spend, sampling_budget
 from harness.accounting.flops import FlopsModel, RunFlops
 from harness.accounting.profiler import PhaseProfiler
@@ -99,9 +100,8 @@ def prepare(config: RunConfig) -> PreparedRun:
     if hf_tokenizer.eos_token_id is None:
         raise ValueError(f"model: the tokenizer of '{config.model}' has no end token")
     tokenizer = PromptTokenizer.of(hf_tokenizer, context_of(model), config)
-    problems, eval_sets, left_out = train_problems(task, config.seed), sets_of(task, config), list[str]()
-    if schedule.source == "dataset":
-        problems, left_out = with_solutions(task, problems, tokenizer)
+    eval_sets = sets_of(task, config)
+    problems, left_out = training_problems(experiment, tokenizer, eval_sets)
     if experiment.reward_model:
         check_problem_count(config, experiment.reward_model, len(problems))
     read = {"the training problems": read_prompts(tokenizer, task.name, problems)}
@@ -146,6 +146,21 @@ def _notices(experiment: Experiment, said: Sequence[str], trainer: Trainer) -> l
     if trainer.round_sizer.groups(trainer.spend) == 0:
         notices.append(f"the budget {config.budget} does not pay for one group: nothing will be trained")
     return notices
+
+
+def training_problems(
+    experiment: Experiment, tokenizer: PromptTokenizer, eval_sets: Sequence[EvalSet]
+) -> tuple[Sequence[Problem], list[str]]:
+    """Those of the task or of a file of traces, and notices of what is left out.  Raises ValueError."""
+    config, task, left_out = experiment.config, experiment.task, list[str]()
+    problems = train_problems(task, config.seed)
+    if config.data:
+        tested = [p for s in eval_sets for p in s.problems]
+        problems, left_out = read_traces(config.data, config.data_completion, task.name, problems, tested)
+    if experiment.schedule.source == "dataset":
+        problems, unused = with_solutions(task, problems, tokenizer)
+        left_out += unused
+    return problems, left_out
 
 
 def build_trainer(
