@@ -11,8 +11,7 @@ from typing import Any, cast
 
 import torch
 
-from evals.tasks import EvalSet, Problem, train_problems
-from evals.tasks.traces import read_traces
+from evals.tasks import EvalSet, Problem
 from harness.accounting.budget import Spend, sampling_budget
 from harness.accounting.flops import FlopsModel, RunFlops
 from harness.accounting.profiler import PhaseProfiler
@@ -48,7 +47,6 @@ from harness.training.completions import (
     SampledCompletions,
     WrittenSolutions,
     group_bound,
-    with_solutions,
 )
 from harness.training.distributed.rounds import RoundBegun
 from harness.training.distributed.start import agree, processes
@@ -62,6 +60,7 @@ from harness.training.resume.folder import run_folder
 from harness.training.resume.inputs import hash_inputs
 from harness.training.resume.same import check_same
 from harness.training.sitting.threads import set_threads
+from harness.training.supervised.problems import training_problems
 from harness.training.trainer import Trainer
 
 CHECKED = 64  # training prompts among which the self-check finds a short, a middling and a long one
@@ -146,21 +145,6 @@ def _notices(experiment: Experiment, said: Sequence[str], trainer: Trainer) -> l
     if trainer.round_sizer.groups(trainer.spend) == 0:
         notices.append(f"the budget {config.budget} does not pay for one group: nothing will be trained")
     return notices
-
-
-def training_problems(
-    experiment: Experiment, tokenizer: PromptTokenizer, eval_sets: Sequence[EvalSet]
-) -> tuple[Sequence[Problem], list[str]]:
-    """Those of the task or of a file of traces, and notices of what is left out.  Raises ValueError."""
-    config, task, left_out = experiment.config, experiment.task, list[str]()
-    problems = train_problems(task, config.seed)
-    if config.data:
-        tested = [p for s in eval_sets for p in s.problems]
-        problems, left_out = read_traces(config.data, config.data_completion, task.name, problems, tested)
-    if experiment.schedule.source == "dataset":
-        problems, unused = with_solutions(task, problems, tokenizer)
-        left_out += unused
-    return problems, left_out
 
 
 def build_trainer(
