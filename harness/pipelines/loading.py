@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.config.coercion import build
+from harness.config.files import load_table
 from harness.config.overrides import NAMED, TABLES, Fields, merge_overrides, nest_names, parse_setting, set_field
-from harness.config.start_models import load_toml
 from harness.pipelines.schema import Pipeline, Stage, check, place_of
 from harness.studies.ad_hoc import parse_seeds
 from harness.studies.study import seeds_of
@@ -31,7 +31,7 @@ def load(name: str) -> Pipeline:
             raise ValueError(f"pipeline: unknown pipeline '{name}'; valid: {', '.join(names())}, or a FILE.toml")
         file = LIBRARY / f"{name}.toml"
     try:
-        return parse(file.stem, load_toml(file), file.parent)
+        return parse(file.stem, load_table(file), file.parent)
     except ValueError as error:
         message = str(error)
         raise ValueError(message if str(file) in message else f"{file}: {message}") from error

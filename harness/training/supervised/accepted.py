@@ -13,11 +13,15 @@ from pathlib import Path
 from evals.tasks.traces import ACCEPTED
 from harness.records.io import write_text
 from harness.rollout.decoding import decode, with_opening_tag
+from harness.training.loop.protocol import TrainingLoop
 from harness.training.offline import OfflineLoop
 
 
-def write_accepted(loop: OfflineLoop, folder: Path) -> Path:
-    """Write them, in the order in which they were sampled; no lines where nothing was kept."""
+def write_accepted(loop: TrainingLoop, folder: Path) -> Path | None:
+    """Write them, in the order in which they were sampled; no lines where nothing was kept.  A run that trains on what
+    it accepts leaves none."""
+    if not isinstance(loop, OfflineLoop) or loop.trainer.schedule.epochs:
+        return None
     kept, tokenizer = loop.accepted(), loop.trainer.tokenizer.tokenizer
     texts = decode(tokenizer, [tokens for _, tokens in kept]) if kept else []
     for stop in loop.trainer.sampling.stop:
