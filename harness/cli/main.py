@@ -15,10 +15,12 @@ from typer import Option as Opt
 
 from harness.cli import mistakes
 from harness.cli.bench import bench
+from harness.cli.foreign import imports
 from harness.cli.options import say
 from harness.cli.outputs.evaluate import evaluate
 from harness.cli.outputs.push import push
 from harness.cli.outputs.show import show
+from harness.cli.pipeline.command import pipeline
 from harness.cli.plan import plan
 from harness.cli.pretrain import pretrain
 from harness.cli.run import run
@@ -66,6 +68,7 @@ def _harness(
 app.command(epilog="Example: harness run --algo grpo --group-size 16 --set algo.kl_coef=0.01")(run)
 app.command(epilog="Example: harness compare --algos grpo,ppo,rft --seeds 5 --budget generated_tokens=200000")(compare)
 app.command(epilog="Example: harness ablate compare_nano --workers 2 --dry-run")(ablate)
+app.command(epilog="Example: harness pipeline r1_nano --dry-run")(pipeline)
 app.command(epilog="Example: harness power compare_nano")(power)
 app.command(epilog="Example: harness report results/compare_nano")(report)
 app.command(epilog="Example: harness fold results/my_study")(fold)
@@ -74,6 +77,7 @@ app.command()(calibrate)
 app.command(epilog="Example: harness plan --model Qwen/Qwen2.5-0.5B --algo ppo --device cuda --limit-gib 80")(plan)
 app.command()(pretrain)
 app.add_typer(bench, name="bench")
+app.add_typer(imports, name="import")
 
 
 @app.command("list")

@@ -208,7 +208,8 @@ def power(
 
 def report(
     folders: Annotated[
-        list[Path], typer.Argument(help="A study's folder, one run's, or one of several studies; or several runs'.")
+        list[Path],
+        typer.Argument(help="A study's folder, a pipeline's, one run's, or one of several studies; or several runs'."),
     ],
     out: Annotated[Path, Opt(help="Where the report of several runs goes.  [report]")] = Path("report"),
     into: Annotated[Path | None, Opt(help="A document whose parts marked `<!-- report DIR PART -->` to renew.")] = None,
@@ -218,6 +219,7 @@ def report(
 ) -> None:
     """Tables and figures from the records in a folder, written into it; runs that have ended are folded.  Several runs
     are grouped by configuration, and left as they are."""
+    from harness.pipelines.storage import is_pipeline
     from harness.records.runs import has_record
     from harness.reports.collection import is_collection, study_folders
     from harness.studies.storage import fold_study
@@ -232,6 +234,10 @@ def report(
         results = load_runs(folders, out.name)
         out.mkdir(parents=True, exist_ok=True)
         lines = [*report_lines(out, results), str(out / "report.html")]
+    elif is_pipeline(folder):
+        from harness.pipelines.report import write_report
+
+        lines = write_report(folder)
     elif is_collection(folder):
         from harness.reports.collection_page import write_overview
 
