@@ -193,13 +193,20 @@ def load_results(folder: Path) -> Results:
         raise ValueError(f"{folder}: no such folder")
     alone = checked_record(folder)
     if alone is not None:
-        arm, seed = Path(alone["algo"]).stem, alone["seed"]
-        runs = {arm: {seed: RunRecord(arm, seed, folder, alone)}}
+        run = RunRecord(Path(alone["algo"]).stem, alone["seed"], folder, alone)
+        runs = {run.arm: {run.seed: run}}
         results = Results(bare_study(folder.name, runs), runs)
     else:
         results = _study(folder)
     check(results, folder)
     return results
+
+
+def load_single(folder: Path) -> RunRecord:
+    """The record of one run, checked; it need not have finished."""
+    record = checked_record(folder)
+    assert record is not None, f"{folder} has no record"
+    return RunRecord(Path(record["algo"]).stem, record["seed"], folder, record)
 
 
 def checked_record(folder: Path) -> Record | None:

@@ -84,7 +84,7 @@ def test_the_parts_may_stand_in_another_document(full: Path) -> None:
     text = "x\n<!-- report collection studies -->\n<!-- /report -->\n"
     assert "[two](collection/two/report.md)" in update_includes(text, full.parent)
     message = refused(lambda: update_includes(text.replace("studies", "speed"), full.parent))
-    assert message == "report: no part 'speed' of collection; valid: hypotheses, claims, studies"
+    assert message == "report: no part 'speed' of collection; valid: hypotheses, claims, studies, runs"
 
 
 def test_one_row_per_claim(full: Path) -> None:

@@ -290,8 +290,8 @@ def notes_of(folder: Path, **table: Any) -> list[str]:
     if table:
         write_study(folder, {"a": {}, "b": {}}, **{"seeds": [0, 1, 2], **table})
     findings = summarize(load_results(folder))
-    locked = [note for note in notes(findings) if "locked" not in note]
-    return [*cautions(findings), *locked]
+    others = [note for note in notes(findings) if "locked" not in note and "trials are not here" not in note]
+    return [*cautions(findings), *others]
 
 
 def check_notes(notes: list[str], *fragments: list[str]) -> None:
