@@ -18,6 +18,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from harness.records import runs
 from harness.studies import launcher
 from scripts import gpu_queue
 from scripts.gpu_queue import Row

@@ -93,7 +93,7 @@ def main_table(findings: Findings, block: Block, number: int) -> str:
     text += (
         f"{f' ({block.name})' if block.name else ''}, means over {over}; {f.endpoint.name} with its 95 % t-interval."
     )
-    if block.pairs:
+    if best:
         text += f"  Bold: better than another arm, and no arm better than it, {scope_text(block)}."
     label = f"tab:{f.results.study.name}{f'-{number}' if number > 1 else ''}"
     return _float(f, block, columns, text, label, "table", COLUMN)

@@ -54,8 +54,8 @@ def write_paper(
         (out / name).write_text(text, encoding="utf-8")
     for name, drawing in drawings.items():
         for size, wide in sizes.items():
-            font = 7.0 if wide < 5 else 9.0
-            shape = (wide, max(0.75 * wide, 2.2) if wide < 5 else 0.55 * wide)
+            font = 7.0 if wide < figures.NARROW else 9.0
+            shape = (wide, max(0.75 * wide, 2.2) if wide < figures.NARROW else 0.55 * wide)
             figures.save(drawing, out / f"{name}-{size}", shape, font, DPI, pdf, legend_below=True)
     return [out / name for name in names]
 

@@ -19,6 +19,7 @@ from harness.reports.render.text import bracket, points, unit
 
 Drawing = Callable[[Any], None]  # into matplotlib's axes
 SIZE = (6.4, 4.0)  # inches
+NARROW = 5.0  # inches: a column's figure
 TITLE = "title: "
 CAPTIONS = {
     "curves": "Accuracy against the budget; bands are 95 % t-intervals over seeds.",
@@ -78,6 +79,7 @@ def save(
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import MaxNLocator
 
     style: Any = {"svg.hashsalt": "harness", "svg.fonttype": "none", "pdf.fonttype": 42, "font.size": font}
     style |= {"axes.grid": True, "grid.alpha": 0.25, "axes.linewidth": 0.6, "font.family": "DejaVu Sans"}
@@ -87,6 +89,8 @@ def save(
     with plt.rc_context(style):
         figure, axes = plt.subplots(figsize=size, layout="constrained")
         drawing(axes)
+        if size[0] < NARROW and isinstance(axes.xaxis.get_major_locator(), MaxNLocator):
+            axes.locator_params(axis="x", nbins=4)  # long numbers would run into each other
         _legend(figure, axes, font - 1, legend_below)
         figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
         figure.savefig(_beside(stem, ".png"), dpi=dpi, metadata={"Software": None})

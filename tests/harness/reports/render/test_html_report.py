@@ -313,6 +313,43 @@ class TestInABrowser:
         ]
         assert (findings["title"], findings["pwned"], findings["requests"]) == ("study", None, 0)
 
+    @pytest.mark.parametrize("width", [390, 1400])
+    def test_no_column_is_cut_off(self, html: str, tmp_path: Path, width: int) -> None:
+        """No table has a part beyond its frame, folded ones neither."""
+        script = """onload = () => {
+            const page = document.querySelector("iframe").contentDocument;
+            page.querySelectorAll("details").forEach((details) => (details.open = true));
+            const tables = [...page.querySelectorAll(".scroll")];
+            const cut = tables.filter((frame) => frame.scrollWidth > frame.clientWidth + 1);
+            document.title = [tables.length, ...cut.map((frame) => frame.getAttribute("aria-label"))];
+        }"""
+        frame = f'<iframe width="{width}" height="900" frameborder="0" srcdoc="{escape(html)}"></iframe>'
+        dom, _ = opened(f"<!doctype html>{frame}<script>{script}</script>", tmp_path)
+        number, *cut = re.findall(r"<title>([^<]*)</title>", dom)[0].split(",")
+        assert int(number) > 9 and cut == []
+
+    def test_the_legend_and_the_pointer_say_what_an_arm_is(self, html: str, tmp_path: Path) -> None:
+        """The text of a line of a curve, where the pointer is on it, is that of its <title>."""
+        findings = driven(
+            html,
+            tmp_path,
+            """
+            const titles = [...document.querySelectorAll("#curves svg title")];
+            const path = titles.find((title) => title.textContent.startsWith("mid")).parentNode.querySelector("path");
+            path.scrollIntoView({ block: "center" });
+            const at = path.getPointAtLength(path.getTotalLength() / 2).matrixTransform(path.getScreenCTM());
+            const hit = document.elementFromPoint(at.x, at.y)?.closest("g:has(> title)");
+            findings.hit = hit?.querySelector("title").textContent ?? "nothing";
+            const items = [...document.querySelectorAll("ul.legend li")];
+            findings.legend = items.map((item) => item.textContent.trim());
+            const dots = items.map((item) => getComputedStyle(item.querySelector(".dot")).backgroundColor);
+            findings.colours = new Set(dots).size;
+            """,
+        )
+        assert findings["hit"].startswith("mid") and "end: 62.3" in findings["hit"]
+        assert [text.split(":")[0] for text in findings["legend"]] == ["low", "mid", "high"]
+        assert findings["colours"] == 3
+
     @pytest.mark.parametrize("width", [360, 1280])
     def test_nothing_is_wider_than_the_screen(self, html: str, tmp_path: Path, width: int) -> None:
         """In a frame, for a window has a least width."""

@@ -110,6 +110,18 @@ def test_table_csv_has_full_precision(folder: Path, findings: Findings) -> None:
         assert set(row) == {"arm", "seeds", "collapsed", *ENDED, *expected}
 
 
+def test_curves_csv_has_every_point_of_every_seed(folder: Path, findings: Findings) -> None:
+    with (folder / "curves.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if (row["arm"], row["set"]) == ("up_1", "arithmetic")]
+    curve = findings.arms["up_1"].curves["arithmetic"]
+    assert [float(row["fraction"]) for row in rows] == findings.results.fractions
+    assert [float(row["completions"]) for row in rows] == findings.arms["up_1"].spend_F["completions"]
+    assert [float(row["mean"]) for row in rows] == curve.mean_F
+    assert [(float(row["low"]), float(row["high"])) for row in rows] == curve.interval_F
+    seeds = [[float(row[f"seed{seed}"]) for row in rows] for seed in (0, 1, 2)]
+    assert seeds == [[0.3, 0.5, 0.9], [0.3, 0.5, 0.8], [0.3, 0.5, 0.85]]
+
+
 def test_missing_values_are_empty_in_table_csv(tmp_path: Path) -> None:
     one = write(tmp_path / "one", a_record("a", 0, [0.3, 0.5, 0.9]), rounds=[])
     (row,) = csv.DictReader(csv_files.table(summarize(load_results(one))).splitlines())
