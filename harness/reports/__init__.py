@@ -4,6 +4,7 @@ report            `write_report`: `harness report` on a study
 loading           the records of a study as arrays
 runs              single runs, grouped by configuration, as a study
 csv_files         table.csv and curves.csv
+palette           how an arm looks: one colour per algorithm (palette.toml)
 consistency       does a record agree with itself and with its outcomes?
 analysis          numbers: comparisons, hypotheses, learning curves
 render            numbers -> text, tables, figures, pages

@@ -14,7 +14,7 @@ from typing import Any
 
 from harness.accounting.format import point, visible, without_controls
 from harness.reports.analysis.summary import ArmSummary, Block, Findings, Interval
-from harness.reports.render.palette import styles_of
+from harness.reports.palette import styles_of
 from harness.reports.render.text import bracket, points, unit
 
 Drawing = Callable[[Any], None]  # into matplotlib's axes

@@ -22,11 +22,11 @@ from evals.statistics.comparison import AHEAD, BETTER
 from evals.statistics.estimates import MIN_SEEDS
 from harness.accounting.format import point, visible, without_controls
 from harness.reports.analysis.summary import Block, Findings
+from harness.reports.palette import styles_of
 from harness.reports.render import arms as arm_tables
 from harness.reports.render import caveats, figures, provenance, tables
 from harness.reports.render import text as wording
 from harness.reports.render.coverage import repeated_tables
-from harness.reports.render.palette import styles_of
 from harness.reports.render.reward_models import reward_model_table
 from harness.reports.render.table import Table
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from algos.core.registry import names
-from harness.reports.render.palette import palette, styles
+from harness.reports.palette import palette, styles
 
 DEFICIENT = {  # Machado, Oliveira and Fernandes 2009, severity 1.0, on linear RGB
     "none": np.eye(3),
