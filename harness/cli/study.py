@@ -257,8 +257,8 @@ def report(
 def _paper(folder: Path, arms: str | None, labels: str | None, pdf: bool, width: str | None) -> str:
     from harness.reports.paper.write import write_paper
 
-    words = [None if x is None else [word.strip() for word in x.split(",")] for x in (arms, labels)]
-    files = write_paper(folder, *words, pdf=pdf, width=width)
+    shown, called = ([word.strip() for word in x.split(",")] if x is not None else None for x in (arms, labels))
+    files = write_paper(folder, shown, called, pdf=pdf, width=width)
     return f"{len(files)} files in {files[0].parent}: {', '.join(file.name for file in files[:2])}, figures"
 
 

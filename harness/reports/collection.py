@@ -11,7 +11,7 @@ from evals.statistics.comparison import compare_pairs
 from harness.records.runs import run_folders, status_of
 from harness.reports.analysis.hypotheses import HypothesisResult, claim_verdict, evaluate_hypotheses, progress
 from harness.reports.analysis.summary import Findings, summarize
-from harness.reports.loading import Results, load_results, load_single
+from harness.reports.loading import Results, RunRecord, checked_record, load_results
 from harness.reports.render.escape import inert, literal
 from harness.reports.render.table import Table
 from harness.reports.render.text import amount, bracket, comparison_text, headline, points, unit
@@ -158,14 +158,15 @@ def runs(folder: Path, link: str) -> Table:
     """One row per run that belongs to no study: `harness run`, in a folder of its own."""
     rows = []
     for place in single_runs(folder):
-        run = load_single(place)
-        record = run.record
+        record = checked_record(place)
+        assert record is not None, f"{place} has no record"
+        run = RunRecord(Path(record["algo"]).stem, record["seed"], place, record)
         ends = [r for r in record["evals"] if r["fraction"] == 1 and r["filter"] == "strict"]
         ends = [r for r in ends if r["metric"] == "exact_match" and r["domain"] == "in" and not r["temperature"]]
         address = quote(f"{'' if link == '.' else f'{link}/'}{place.name}")
         accuracy = f"{points(ends[0]['value'])} ({ends[0]['task']}, {ends[0]['n']:,} problems)" if ends else "-"
         budget, config = record["budget"], record["config"]
-        cells = [Path(record["algo"]).stem, config["task_name"], config["model"], str(record["seed"])]
+        cells = [run.arm, config["task_name"], config["model"], str(record["seed"])]
         cells += [f"{amount(budget['limit'])} {unit(budget['unit'])}", accuracy]
         rows.append([f"[{inert(place.name)}]({address})", *map(inert, cells), literal(run.status)])
     columns = ["run", "algorithm", "task", "model", "seed", "budget", "strict, greedy, at the end", "status"]

@@ -202,13 +202,6 @@ def load_results(folder: Path) -> Results:
     return results
 
 
-def load_single(folder: Path) -> RunRecord:
-    """The record of one run, checked; it need not have finished."""
-    record = checked_record(folder)
-    assert record is not None, f"{folder} has no record"
-    return RunRecord(Path(record["algo"]).stem, record["seed"], folder, record)
-
-
 def checked_record(folder: Path) -> Record | None:
     """`read_record`, with a check of every field that a report reads, and of whether they agree."""
     record = run_store.read_record(folder, check_hash)
