@@ -22,7 +22,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from algos.core.algorithm import Algorithm, check_top_k
+from algos.core.algorithm import Algorithm
+from algos.core.checks import check_top_k
 from algos.core.paradigm import Row
 from algos.core.types import Batch, Credit, Metrics, PolicyOutputs, Rollouts, Schedule
 from algos.ops import aggregate, select
@@ -32,7 +33,7 @@ from algos.ops import aggregate, select
 class RFT(Algorithm):
     """Sample once, keep what is right and new, fine-tune on it."""
 
-    paradigm = Row(reward="rule", coefficient="1{o correct}", equation="10")
+    paradigm = Row(reward="rule", coefficient="1{o correct}", equation="10", transform="log p")
 
     reward_threshold: float = 1.0  # correct is a completion whose reward, all terms included, reaches this: eq. 10
     top_k: int | None = None  # instead, so many per prompt of the highest reward: best of K; wants distinct=false

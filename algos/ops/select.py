@@ -10,6 +10,7 @@ from torch import Tensor
 from algos.ops.advantages import zero_variance_groups
 
 GroupFilter = Literal["none", "zero_variance", "all_wrong", "all_right"]
+Selection = Literal["all", "positive", "largest", "extremes"]
 
 
 def keep_groups(reward_N: Tensor, group_N: Tensor, valid_N: Tensor, filter_groups: GroupFilter) -> Tensor:
@@ -61,6 +62,64 @@ def best(keep_N: Tensor, group_N: Tensor, value_N: Tensor, limit: int) -> Tensor
     best_N = torch.empty_like(keep_N)
     best_N[order] = first(keep_N[order], group_N[order], limit)
     return best_N
+
+
+def largest(keep_N: Tensor, value_N: Tensor, share: float) -> Tensor:
+    """The `share` of the kept completions, over the whole round, with the largest |value|; of equals the first ones.
+
+    keep_i and #{j : keep_j, |v_j| > |v_i| or (|v_j| = |v_i| and j <= i)} <= max(1, floor(share #keep)).  Shape (N,),
+    bool.  CPPO (2503.22342): of advantages, which say how much a completion will move.  No completion: none.
+    """
+    limit = max(1, int(share * int(keep_N.sum()) + 1e-9))
+    return best(keep_N, torch.zeros(len(keep_N), dtype=torch.int64, device=keep_N.device), value_N.abs(), limit)
+
+
+def extremes(keep_N: Tensor, group_N: Tensor, value_N: Tensor, share: float) -> Tensor:
+    """Of each group the m = max(2, floor(share #keep)) kept completions whose values have the largest variance.
+
+    Shape (N,), bool.  PODS (2504.13818): they are the m - k lowest and the k highest for some k, so that of the m + 1
+    splits the best is taken, of equals the one with fewest of the highest; equal values are taken in their order.
+    Degenerate cases: a group with m or fewer keeps all it has; equal values keep the first m.
+    """
+    chosen_N = torch.zeros_like(keep_N)
+    for g in group_N.unique():
+        member = (keep_N & (group_N == g)).nonzero()[:, 0]
+        member = member[torch.argsort(value_N[member], stable=True)]
+        m = max(2, int(share * len(member) + 1e-9))
+        if len(member) <= m:
+            chosen_N[member] = True
+            continue
+        splits = [torch.cat([member[: m - k], member[len(member) - k :]]) for k in range(m + 1)]
+        variance = torch.stack([value_N[split].var(unbiased=False) for split in splits])
+        chosen_N[splits[int((variance >= variance.max() * (1 - 1e-12)).nonzero()[0, 0])]] = True
+    return chosen_N
+
+
+def covariance(advantage_NT: Tensor, logp_NT: Tensor, mask_NT: Tensor) -> Tensor:
+    """c_it = (A_it - mean A)(log pi_it - mean log pi) over the tokens at mask 1; 0 at mask 0.  Shape (N, T).
+
+    A token's part of the covariance that entropy falls by (2505.22617).
+    """
+    count = mask_NT.sum().clamp(min=1)
+    apart = [torch.where(mask_NT, x - torch.where(mask_NT, x, 0).sum() / count, 0) for x in (advantage_NT, logp_NT)]
+    return apart[0] * apart[1]
+
+
+def top(value_NT: Tensor, mask_NT: Tensor, limit: int) -> Tensor:
+    """The `limit` tokens at mask 1 with the highest values; of equals the first.  #{u : v_u > v_t} < limit.  (N, T)."""
+    value, keep = value_NT.flatten(), mask_NT.flatten()
+    return best(keep, torch.zeros(len(keep), dtype=torch.int64, device=keep.device), value, limit).view_as(mask_NT)
+
+
+def drawn(mask_NT: Tensor, limit: int, generator: torch.Generator) -> Tensor:
+    """min(limit, #mask) of the tokens at mask 1, drawn without replacement: each with P = min(1, limit / #mask).
+
+    Shape (N, T), bool.  Clip-Cov (2505.22617) draws those that leave the gradient.  Degenerate case: no token, none.
+    """
+    place = mask_NT.flatten().nonzero()[:, 0]
+    chosen = torch.zeros_like(mask_NT).flatten()
+    chosen[place[torch.randperm(len(place), generator=generator)[:limit].to(place.device)]] = True
+    return chosen.view_as(mask_NT)
 
 
 def _counted(keep_N: Tensor, group_N: Tensor) -> Tensor:

@@ -114,7 +114,7 @@ def compare(
     study = tuned_study(study, grid or []) if tune else study
     study = with_placebo(study, placebo) if placebo is not None else study
     study = with_equal_updates(study, out or "results", updates) if updates is not None else study
-    _launch(study, out, workers, retry, dry_run, quiet)
+    _launch(study, out, workers, retry, dry_run, quiet, None)
 
 
 def ablate(
@@ -153,11 +153,14 @@ def ablate(
     asked = override_study(load(study), seeds, settings, name, profile, named(eval_file, "--eval-file"))
     asked = with_placebo(asked, placebo) if placebo is not None else asked
     asked = with_equal_updates(asked, out or "results", updates) if updates is not None else asked
-    _launch(asked, out, workers, retry, dry_run, quiet)
+    _launch(asked, out, workers, retry, dry_run, quiet, study)
 
 
-def _launch(study: Study, out: str | None, workers: int, retry: bool, dry_run: bool, quiet: bool) -> None:
-    """Start the runs that are left, and report those that have finished.  Raises RunFailed where one did not finish."""
+def _launch(
+    study: Study, out: str | None, workers: int, retry: bool, dry_run: bool, quiet: bool, typed: str | None
+) -> None:
+    """Start the runs that are left, and report those that have finished.  Raises RunFailed where one did not finish.
+    `typed`: the study's name or file."""
     out = out or "results"
     if dry_run:
         from harness.reports.analysis.power import prospects
@@ -166,12 +169,20 @@ def _launch(study: Study, out: str | None, workers: int, retry: bool, dry_run: b
 
         lines = launcher.dry_run(study, out, workers)
         if len(study.arms) > 1:
-            lines.append(f"# {power_sentence(study, prospects(study, Path(out)))}")
+            lines.append(f"# {power_sentence(study, prospects(study, Path(out)), typed)}")
         say("\n".join(lines))
         return
     from harness.api.studies import launch_study
+    from harness.cli.console.study import StudyView
+    from harness.studies.fairness.tuning import planned_runs
 
-    launch_study(study, out, workers, retry, (lambda _: None) if quiet else say)
+    try:
+        with StudyView(planned_runs(study, out), out, workers, quiet=quiet) as view:
+            launch_study(study, out, workers, retry, (lambda _: None) if quiet else view.say)
+    except KeyboardInterrupt:
+        if not quiet:
+            say("to go on: the same command again; runs go on from their checkpoints")
+        raise
 
 
 def power(
@@ -189,10 +200,10 @@ def power(
 
     if sd is not None and not sd > 0:
         raise ValueError(f"--sd: must be positive, in points, not {sd:g}")
-    asked = override_study(load(study), seeds, set_ or [], None)
+    typed, asked = study, override_study(load(study), seeds, set_ or [], None)
     rows = prospects(asked, Path(out or "results"), None if sd is None else sd / 100)
     table = power_table(asked, rows)
-    say("\n\n".join([table.markdown(), table.note, power_sentence(asked, rows)]))
+    say("\n\n".join([table.markdown(), table.note, power_sentence(asked, rows, typed)]))
 
 
 def report(
@@ -205,19 +216,12 @@ def report(
         bool, Opt("--keep-folders", help="Leave runs that have ended in folders of their own.")
     ] = False,
     arms: Annotated[str | None, Opt(help="For a paper, in DIR/paper: these arms alone, comma-separated.")] = None,
-    labels: Annotated[
-        str | None, Opt(help="For a paper: what figures and tables call the arms, in their order.")
-    ] = None,
+    labels: Annotated[str | None, Opt(help="For a paper: what its figures and tables call the arms.")] = None,
     pdf: Annotated[bool, Opt("--pdf", help="For a paper: figures as PDF too.")] = False,
-    width: Annotated[
-        str | None, Opt(help="For a paper: the figures' width, 3.3in or 84mm. [a column and a page]")
-    ] = None,
+    width: Annotated[str | None, Opt(help="For a paper: its figures' width, as 3.3in. [a column and a page]")] = None,
 ) -> None:
     """Tables and figures from the records in a folder, written into it; runs that have ended are folded.  Several runs
-    are grouped by configuration, and left as they are.
-
-    With --arms, --labels, --pdf or --width: figures and table.tex in DIR/paper instead, and nothing else is written.
-    """
+    are grouped by configuration, and left as they are.  --arms, --labels, --pdf, --width: DIR/paper/ alone."""
     from harness.records.runs import has_record
     from harness.reports.collection import is_collection, study_folders
     from harness.reports.includes import read_document, update_includes

@@ -19,6 +19,8 @@ from harness.config.lora import LoraFields, lora_of
 from harness.config.rewards import LEARNED, RewardModelFields, check_reward, reward_model_of
 from harness.config.run_config import RunConfig
 
+FILES = ("train_file", "test_file", "eval_files")  # fields of every task that reads any
+
 
 @dataclass(frozen=True)
 class Experiment:
@@ -66,6 +68,11 @@ def resolve_experiment(config: RunConfig) -> Experiment:
 def task_of(config: RunConfig) -> Task:
     """The task that a configuration names, with its fields.  Raises ValueError, one line."""
     cls = tasks.load(config.task_name)
+    known: set[str] = {f.name for f in dataclasses.fields(cls)} if dataclasses.is_dataclass(cls) else set()
+    if files := [name for name in FILES if name in config.task and name not in known]:
+        raise ValueError(
+            f"task.{files[0]}: task '{config.task_name}' reads no files (unknown field); for your own: --task qa"
+        )
     with tasks.named_errors(cls):
         return build(cls, _with_benchmarks(config, cls), "task.")
 

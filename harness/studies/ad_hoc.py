@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from harness.config.files import load_table
 from harness.config.overrides import Fields, check_groups, merge_overrides, nest_names, parse_setting, set_field
-from harness.config.start_models import load_toml
 from harness.studies import scale_profiles
 from harness.studies.schema import Tune
 from harness.studies.study import Study, check, parse, seeds_of
@@ -27,7 +27,7 @@ def study_from_flags(
     arms: dict[str, Fields] = {Path(word).stem: {"algo": {"name": word}} for word in words}
     if len(arms) < len(words):
         raise ValueError(f"algos: '{algos}' names an algorithm twice; its arms would be one")
-    base: Fields = {"eval_fractions": FRACTIONS, **(load_toml(Path(config)) if config else {})}
+    base: Fields = {"eval_fractions": FRACTIONS, **(load_table(Path(config)) if config else {})}
     check_groups(base)
     base.pop("algo_name", None)  # the file may name an algorithm; the arms are named by `algos`
     if "algo" in base:

@@ -9,8 +9,7 @@
     [arms.wide]
     algo.name = "grpo"
     algo.clip_high = 0.4
-    label = "GRPO, wide clip"                # optional: its name in figures and in a paper's tables
-    about = "the upper end of the clip at 0.4"   # optional: what it is, in one line
+    label = "GRPO, wide clip"                # optional: its name in figures; `about`: what it is, in one line
     scale.lr = 1e-4                          # optional: fields that belong to the model; a profile overrides them
     [tune]                                   # optional: as many trials for every arm
     grid.lr = [1e-4, 2e-4, 4e-4]
@@ -36,10 +35,10 @@ from pathlib import Path
 from typing import Any
 
 from harness.config.coercion import build
+from harness.config.files import ENDS, load_table
 from harness.config.overrides import NAMED, Fields, check_groups, merge_overrides
 from harness.config.paths import check_name
 from harness.config.run_config import RunConfig
-from harness.config.start_models import load_toml
 from harness.studies.planned_run import PlannedRun, label
 from harness.studies.schema import ALONE, START, Hypothesis, Report, ScaleProfile, Tune
 
@@ -135,14 +134,14 @@ def names() -> list[str]:
 
 
 def load(name: str) -> Study:
-    """A study by name, or a FILE.toml.  Raises ValueError naming the file and the field, and what is valid."""
+    """A study by name, or a FILE.toml or FILE.yaml.  Raises ValueError naming file and field, and what is valid."""
     file = Path(name)
-    if not name.endswith(".toml"):
+    if not name.endswith(ENDS):
         if name not in names():
-            raise ValueError(f"study: unknown study '{name}'; valid: {', '.join(names())}, or a FILE.toml")
+            raise ValueError(f"study: unknown study '{name}'; valid: {', '.join(names())}, or a FILE.toml, FILE.yaml")
         file = STUDIES / f"{name}.toml"
     try:
-        return parse(file.stem, load_toml(file), file.parent)
+        return parse(file.stem, load_table(file), file.parent)
     except ValueError as error:
         message = str(error)
         raise ValueError(message if str(file) in message else f"{file}: {message}") from error
@@ -175,13 +174,17 @@ def seeds_of(value: Any, name: str) -> list[int]:
 
 
 def _with_files_from(fields: Fields, folder: Path | None) -> Fields:
-    """The fields, with names of FILE.py (algorithm, task, reward) in `folder` relative to the working directory."""
+    """The fields, with names of FILE.py (algorithm, task, reward, a choice of the algorithm's) in `folder` relative to
+    the working directory."""
     out = merge_overrides(fields)
     if folder is not None:
         for group in NAMED:
             table = out.get(group, {})
             if str(table.get("name", "")).endswith((".py", ".yaml", ".yml")):
-                out[group] = {**table, "name": _relative(folder / table["name"])}
+                out[group] = table = {**table, "name": _relative(folder / table["name"])}
+            own = {field: x for field, x in table.items() if isinstance(x, str) and ".py:" in x}
+            if own:
+                out[group] = {**table, **{field: _relative(folder / x) for field, x in own.items()}}
         reward = out.get("reward")
         if isinstance(reward, str) and ".py:" in reward:
             out["reward"] = _relative(folder / reward)
@@ -203,12 +206,11 @@ def check(study: Study) -> Study:
             raise ValueError(
                 f"arms.{arm}: letters, digits, - and _ only; 'tune' names a folder, '{START}' the start model"
             )
-        for word in ("label", "about"):
-            if not isinstance(own.get(word, arm), str) or not str(own.get(word, arm)).strip():
-                raise ValueError(f"arms.{arm}.{word}: must be a text, not {own[word]!r}")
+        if wrong := [w for w in ("label", "about") if not isinstance(x := own.get(w, arm), str) or not x.strip()]:
+            raise ValueError(f"arms.{arm}.{wrong[0]}: must be a text, not {own[wrong[0]]!r}")
         if study.tuned_as(arm) not in study.arms or study.tuned_as(study.tuned_as(arm)) != study.tuned_as(arm):
             raise ValueError(f"arms.{arm}.tuned_as: no arm '{own['tuned_as']}' with trials of its own")
-    if twice := [label for label, n in Counter(map(study.label, study.arms)).items() if n > 1]:
+    if twice := [name for name, n in Counter(map(study.label, study.arms)).items() if n > 1]:
         raise ValueError(f"arms: two arms are called '{twice[0]}' in figures: a label belongs to one arm")
     _check_tables(study)
     mentioned = [

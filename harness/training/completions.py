@@ -164,6 +164,17 @@ class RewardSampling:
         self._charge(rollouts, 0, count)
         return rollouts, self._whole_texts(rollouts, written)
 
+    def probe(
+        self, problems: Sequence[Problem], count: int, greedy: bool, ordinals: list[int]
+    ) -> tuple[Rollouts, list[str]]:
+        temperature = 0.0 if greedy else self.sampling.temperature
+        sampling = replace(self.sampling, temperature=temperature, stream="greedy" if greedy else "probes")
+        rollouts, texts = sample(self.sampler, self.tokenizer, problems, count, sampling, ordinals)
+        self._charge(rollouts, 0, count)
+        if self.flops.reward_model is not None:
+            self.spend.flops += self.flops.reward_model.read(rollouts.attention_mask_NS.sum(1).tolist())
+        return rollouts, texts
+
     def _charge(self, rollouts: Rollouts, prompts: int, count: int) -> None:
         """The policy's FLOPs alone: no reference and no value model reads these."""
         before, completions = lengths_by_group(rollouts, count)
@@ -182,10 +193,12 @@ class RewardSampling:
         return texts
 
 
-def group_bound(unit: str, schedule: Schedule, new: int, flops: RunFlops, longest: int) -> float | None:
+def group_bound(
+    unit: str, schedule: Schedule, new: int, flops: RunFlops, longest: int, probes: int = 0
+) -> float | None:
     """The most that one group can cost, in the budget's unit (for `updates`: what a round costs).
 
-    `longest` prompt and `new` tokens of a completion, at the most.
+    `longest` prompt and `new` tokens of a completion, at the most; `probes` more completions of it, at the most.
     """
     tokens = schedule.group_size * new
     lengths = [longest + new] * schedule.group_size
@@ -194,10 +207,10 @@ def group_bound(unit: str, schedule: Schedule, new: int, flops: RunFlops, longes
     trained = flops.update(lengths) if schedule.source != "initial" else 0.0
     bounds = {
         "prompts": 1.0,
-        "completions": float(schedule.group_size),
+        "completions": float(schedule.group_size + probes),
         "updates": float(schedule.updates),
-        "generated_tokens": float(tokens),
+        "generated_tokens": float(tokens + probes * new),
         "trained_tokens": float(tokens * schedule.epochs),
-        "flops": explored + schedule.epochs * trained,
+        "flops": explored + schedule.epochs * trained + flops.policy.rollout([longest], [[new] * probes]),
     }
     return bounds.get(unit)  # seconds: unknown in advance

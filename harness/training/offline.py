@@ -57,7 +57,8 @@ class OfflineLoop:
         started, before, ordinal = time.perf_counter(), t.round_sizer.budget.used(t.spend), t.ordinal
         collected = t.collect_rollouts(groups)
         places = torch.tensor(t.prompt_stream.places(ordinal, t.ordinal - ordinal))
-        on_cpu = {name: x.cpu() for name, x in vars(collected.rollouts).items() if isinstance(x, Tensor)}
+        columns = vars(collected.rollouts).items()
+        on_cpu: dict[str, Any] = {name: x.cpu() for name, x in columns if isinstance(x, Tensor)}
         on_cpu["group_N"] = places.repeat_interleave(t.schedule.group_size)
         self.replay.append(Rollouts(**on_cpu))
         credit = t.algo.credit(collected.rollouts)
@@ -187,10 +188,10 @@ class OfflineLoop:
         self.passes, self.closed, self.kept_count = state["passes"], state["closed"], state["kept_count"]
         self.sampled = Spend(**state["sampled"]) if state["sampled"] else None
         places = sorted({place for name in tensors if (place := name.partition(".")[0]).isdecimal()})
-        self.replay = [
-            Rollouts(**{name[6:]: x.cpu() for name, x in tensors.items() if name.startswith(f"{place}.")})
-            for place in places
-        ]
+        self.replay = []
+        for place in places:
+            kept: dict[str, Any] = {name[6:]: x.cpu() for name, x in tensors.items() if name.startswith(f"{place}.")}
+            self.replay.append(Rollouts(**kept))
 
 
 def _to(batch: Batch, device: torch.device) -> Batch:

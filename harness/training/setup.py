@@ -53,11 +53,15 @@ from harness.training.distributed.rounds import RoundBegun
 from harness.training.distributed.start import agree, processes
 from harness.training.evaluation import Evaluator, eval_names, repeats_of, sets_of
 from harness.training.iterations import Iterations
+from harness.training.loop.processes import check_shared
+from harness.training.loop.protocol import TrainingLoop
+from harness.training.loop.redrawing import check_draws
 from harness.training.offline import OfflineLoop
 from harness.training.resume.folder import run_folder
 from harness.training.resume.inputs import hash_inputs
 from harness.training.resume.same import check_same
-from harness.training.trainer import Trainer, TrainingLoop
+from harness.training.sitting.threads import set_threads
+from harness.training.trainer import Trainer
 
 CHECKED = 64  # training prompts among which the self-check finds a short, a middling and a long one
 
@@ -84,7 +88,10 @@ def prepare(config: RunConfig) -> PreparedRun:
     experiment = resolve_experiment(config)
     schedule, task = experiment.schedule, experiment.task
     folder = current().on_first(lambda: run_folder(config, task.name))
+    check_draws(schedule, experiment.budget)
+    check_shared(experiment.algo)
     device = pick_device(config.device)
+    set_threads(config.threads)
     loaded: list[str] = []
     options = loading_options(experiment.lora, device)
     adapted = experiment.lora is not None and is_adapter(config.model)  # an adapter that is trained on
@@ -125,19 +132,20 @@ def prepare(config: RunConfig) -> PreparedRun:
     agree(config, record)
     if config.resume:
         current().on_first(lambda: check_same(folder, record))
-    notices = [
-        *variables.notices(os.environ),
-        *defaults_notice(config.model, config.sources),
-        *loaded,
-        *filter(None, [checked.notice]),
-        *task.notices(),
-        *left_out,
-        *unused_settings(config, "steps" in experiment.algo.needs),
-    ]
-    if trainer.round_sizer.groups(trainer.spend) == 0:
-        notices.append(f"the budget {config.budget} does not pay for one group: nothing will be trained")
+    said = [*loaded, *filter(None, [checked.notice]), *task.notices(), *left_out]
+    notices = _notices(experiment, said, trainer)
     record["notices"] = notices
     return PreparedRun(config, folder, trainer, loop, evaluator, eval_sets, record, notices, longest)
+
+
+def _notices(experiment: Experiment, said: Sequence[str], trainer: Trainer) -> list[str]:
+    """What the user should know: of the environment, of defaults, what loading said, and of what is never used."""
+    config = experiment.config
+    notices = [*variables.notices(os.environ), *defaults_notice(config.model, config.sources), *said]
+    notices += unused_settings(config, "steps" in experiment.algo.needs)
+    if trainer.round_sizer.groups(trainer.spend) == 0:
+        notices.append(f"the budget {config.budget} does not pay for one group: nothing will be trained")
+    return notices
 
 
 def build_trainer(
@@ -155,7 +163,8 @@ def build_trainer(
     budget, spend, profiler = experiment.budget, Spend(), PhaseProfiler(str(policy.device), current().at)
     offline = schedule.source == "initial"
     drawn = sampling_budget(budget, schedule.prompts, schedule.sampling_fraction) if offline else budget
-    bound = group_bound(drawn.unit, schedule, config.max_new_tokens, flops, longest)
+    [probes] = algo.probes([0])
+    bound = group_bound(drawn.unit, schedule, config.max_new_tokens, flops, longest, probes)
     plain = schedule.likelihood == "plain"
     sampling = Sampling(config.temperature, config.max_new_tokens, config.seed, "train", task.stop, plain)
     stream = PromptStream(problems, config.seed)

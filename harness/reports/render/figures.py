@@ -6,6 +6,7 @@ An element whose gid begins with TITLE becomes an SVG <title>, which browsers sh
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Callable
 from functools import partial
@@ -40,7 +41,8 @@ def drawings(findings: Findings) -> dict[str, Drawing]:
     out: dict[str, Drawing] = {}
     for i, block in enumerate(findings.blocks, 1):
         for kind, drawing in kinds.items():
-            if i == 1 or block.arms:
+            counted = not any(math.isnan(findings.arms[arm].spend_F["flops"][-1]) for arm in block.arms)
+            if (i == 1 or block.arms) and (kind != "cost" or counted):  # an imported run does not know its FLOPs
                 out[name_of(kind, i)] = partial(drawing, findings=findings, block=block)
     if findings.at_k:
         out["at_k"] = partial(_at_k, findings=findings)

@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from harness.cli import main
-from harness.cli.progress import Progress
+from harness.cli.console.progress import Progress
 from harness.training.run import reward_model_line
 from tests.harness.tiny_models import SETTINGS
 from tests.harness.training.test_run import Done, go
