@@ -10,6 +10,7 @@ rollout      4   prompts -> completions
 planner      4   predicted memory and cost of a run
 reports      4   records -> analysis -> tables, figures and pages
 rewards      5   completions -> rewards
+pipelines    5   several runs as one file: stages, one budget, what each brought
 training     6   the training loop, and a run from start to end
 bench        7   speed and memory, alone and against TRL
 api          7   `run`, `compare`, `load_record`, `load_study`: what this package gives

@@ -160,3 +160,17 @@ def distinct(keep_N: Tensor, group_N: Tensor, solution_id_N: Tensor) -> Tensor:
     """
     _, pair_N = torch.stack([group_N, solution_id_N], 1).unique(dim=0, return_inverse=True)
     return first(keep_N, pair_N, 1)
+
+
+def in_right_steps(step_end_NT: Tensor, step_reward_NT: Tensor) -> Tensor:
+    """c_t = 1{r_k > 0}, k the first step with end_k >= t: does a token lie in a right step?  bool, (N, T).
+
+    Ends [0, 1, 0, 1] with rewards [0, 1, 0, 0]: tokens 0 and 1 are in the first step, which is right, 2 and 3 in the
+    second, which is not: [1, 1, 0, 0].  Degenerate case: tokens after the last step, and rows without one, are in no
+    wrong step: 1.
+    """
+    width = step_end_NT.shape[1]
+    place_T = torch.arange(width, device=step_end_NT.device)
+    end_NT = torch.where(step_end_NT, place_T, width).flip(1).cummin(1).values.flip(1)
+    reward_NT = torch.cat([step_reward_NT, torch.ones_like(step_reward_NT[:, :1])], 1)
+    return reward_NT.gather(1, end_NT) > 0

@@ -10,6 +10,7 @@ qa              questions with a final answer, from files or the hub
 harness_gsm8k   GSM8K, a case of `qa`
 countdown       reach a number from others: an expression is the answer
 benchmarks      MATH-500, AIME and others by name, cases of `qa`: a TOML each
+traces          files of prompts and completions, to be fine-tuned on
 lm_eval_yaml    the task of an lm-eval YAML, a case of `qa` too
 data            generating, reading and checking problems
 

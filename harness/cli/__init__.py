@@ -6,6 +6,7 @@ pretrain        the command pretrain
 study           the commands compare, ablate, report, fold, rescore and calibrate
 outputs         the commands eval, show and push
 plan            the command plan
+pipeline        the command pipeline, and `plan --pipeline`
 bench           the commands bench algos, limit, scale and peers
 foreign         the commands import csv, import trl and import verl
 options         options that several commands share

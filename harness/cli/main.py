@@ -20,6 +20,7 @@ from harness.cli.options import say
 from harness.cli.outputs.evaluate import evaluate
 from harness.cli.outputs.push import push
 from harness.cli.outputs.show import show
+from harness.cli.pipeline.command import pipeline
 from harness.cli.plan import plan
 from harness.cli.pretrain import pretrain
 from harness.cli.run import run
@@ -67,6 +68,7 @@ def _harness(
 app.command(epilog="Example: harness run --algo grpo --group-size 16 --set algo.kl_coef=0.01")(run)
 app.command(epilog="Example: harness compare --algos grpo,ppo,rft --seeds 5 --budget generated_tokens=200000")(compare)
 app.command(epilog="Example: harness ablate compare_nano --workers 2 --dry-run")(ablate)
+app.command(epilog="Example: harness pipeline r1_nano --dry-run")(pipeline)
 app.command(epilog="Example: harness power compare_nano")(power)
 app.command(epilog="Example: harness report results/compare_nano")(report)
 app.command(epilog="Example: harness fold results/my_study")(fold)

@@ -52,6 +52,9 @@ def plan(
         Opt("--measure/--no-measure", help="Make rounds here for five seconds, to tell how long the run will take."),
     ] = True,
     lora: Lora = None,
+    pipeline: Annotated[
+        str | None, Opt(help="Every stage of a pipeline, by name or FILE.toml, in a run's place.")
+    ] = None,
     json_: Annotated[bool, Opt("--json", help="Print JSON: bytes, FLOPs, counts.")] = False,
 ) -> None:
     """Predict memory and cost of a run from its model's config.json alone.  Exit code 1: it does not fit."""
@@ -59,6 +62,13 @@ def plan(
         "algo_name": algo, "group_size": group_size, "model": model, "budget": budget, "out": out,
         "temperature": temperature, "max_new_tokens": max_new_tokens, "device": device, "dtype": dtype,
     }  # fmt: skip
+    if pipeline is not None:
+        from harness.cli.pipeline.command import plan_pipeline
+
+        given = [name for name, value in {**flags, "profile": profile, "config": config, "lora": lora}.items() if value]
+        plan_pipeline(pipeline, [name for name in given if name not in ("model", "budget", "out")], model, budget, out,
+                      set_ or [], prompt_tokens)  # fmt: skip
+        return
     from harness.config.lora import parse_lora
     from harness.config.run_config import RunConfig, resolve
     from harness.planner.command import planned

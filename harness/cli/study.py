@@ -208,7 +208,8 @@ def power(
 
 def report(
     folders: Annotated[
-        list[Path], typer.Argument(help="A study's folder, one run's, or one of several studies; or several runs'.")
+        list[Path],
+        typer.Argument(help="A study's folder, a pipeline's, one run's, or one of several studies; or several runs'."),
     ],
     out: Annotated[Path, Opt(help="Where the report of several runs goes.  [report]")] = Path("report"),
     into: Annotated[Path | None, Opt(help="A document whose parts marked `<!-- report DIR PART -->` to renew.")] = None,
@@ -222,6 +223,7 @@ def report(
 ) -> None:
     """Tables and figures from the records in a folder, written into it; runs that have ended are folded.  Several runs
     are grouped by configuration, and left as they are.  --arms, --labels, --pdf, --width: DIR/paper/ alone."""
+    from harness.pipelines.storage import is_pipeline
     from harness.records.runs import has_record
     from harness.reports.collection import is_collection, study_folders
     from harness.reports.includes import read_document, update_includes
@@ -229,9 +231,11 @@ def report(
 
     folder = folders[0]
     if pdf or any(option is not None for option in (arms, labels, width)):
-        if into is not None or len(folders) > 1 or is_collection(folder):
+        if into is not None or len(folders) > 1 or is_pipeline(folder) or is_collection(folder):
             raise ValueError("--arms, --labels, --pdf, --width: for the folder of one study, and without --into")
-        say(_paper(folder, arms, labels, pdf, width))
+        from harness.reports.paper.write import paper
+
+        say(paper(folder, arms, labels, pdf, width))
         return
     if into is not None:
         read_document(into)  # before anything is written
@@ -242,6 +246,10 @@ def report(
         results = load_runs(folders, out.name)
         out.mkdir(parents=True, exist_ok=True)
         lines = [*report_lines(out, results), str(out / "report.html")]
+    elif is_pipeline(folder):
+        from harness.pipelines.report import write_report
+
+        lines = write_report(folder)
     elif is_collection(folder):
         from harness.reports.collection_page import write_overview
 
@@ -256,14 +264,6 @@ def report(
     if into is not None:
         into.write_text(update_includes(read_document(into), into.parent), encoding="utf-8")
     say("\n".join(lines))
-
-
-def _paper(folder: Path, arms: str | None, labels: str | None, pdf: bool, width: str | None) -> str:
-    from harness.reports.paper.write import write_paper
-
-    shown, called = ([word.strip() for word in x.split(",")] if x is not None else None for x in (arms, labels))
-    files = write_paper(folder, shown, called, pdf=pdf, width=width)
-    return f"{len(files)} files in {files[0].parent}: {', '.join(file.name for file in files[:2])}, figures"
 
 
 def fold(folders: Annotated[list[Path], typer.Argument(help="Folders of studies.")]) -> None:

@@ -119,8 +119,12 @@ def with_defaults(old: Mapping[str, Any], algo: str, task: str) -> dict[str, Any
 
 
 def check_iterations(config: RunConfig, algo: Algorithm, schedule: Schedule, budget: Budget) -> None:
-    """Raises ValueError where there is nothing to iterate, to reset, or to reward."""
+    """Raises ValueError where there is nothing to read, to iterate, to reset, or to reward."""
     source, learned = schedule.source, config.reward in LEARNED
+    if config.data and source != "dataset":
+        raise ValueError(f"data: {config.algo_name} samples its completions; sft trains on those of a file")
+    if config.data_completion and not config.data:
+        raise ValueError("data_completion: it is written from the columns of a file; give data=FILE")
     if source == "dataset" and learned:
         raise ValueError(f"reward: {config.reward} would be trained for nothing: written solutions are not rewarded")
     if config.iterations > 1 and source != "live":

@@ -30,6 +30,10 @@ class RunConfig:
     model: str = "nano"  # nano, smollm2-135m, a hub id, a folder, or FILE.gguf
     algo: dict[str, Any] = field(default_factory=dict)  # fields of the algorithm
     task: dict[str, Any] = field(default_factory=dict)  # fields of the task
+    data: str = (
+        ""  # JSONL, CSV or parquet of prompts and completions that sft trains on; none: the task's own solutions
+    )
+    data_completion: str = ""  # template of its columns, e.g. "<think>{reasoning}</think>{answer}"; none: `completion`
     reward: str = "rule"  # rule, process-rule, outcome-model, process-model, or FILE.py:function
     reward_model: dict[str, Any] = field(default_factory=dict)  # fields of a learned reward model
     reward_weights: dict[str, float] = field(default_factory=dict)  # weight of each term, e.g. format, length

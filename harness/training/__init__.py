@@ -6,6 +6,7 @@ trainer        `Trainer`: rounds of rollout, reward, credit and update
 loop           what stands beside it: its protocol, what is known of prompts, dynamic sampling
 offline        `OfflineLoop`: sampling first, training afterwards
 completions    where completions come from: the sampler, or written solutions
+supervised     what a run that samples alone leaves for another to be fine-tuned on
 batching       a round's updates and their micro-batches
 iterations     resetting the reference and refreshing the reward during a run
 metrics        `Round`: one line of metrics.jsonl; warnings

@@ -17,6 +17,7 @@ import torch
 
 from algos import Rollouts, Schedule
 from evals.tasks import Problem, Task
+from evals.tasks.traces import Trace
 from harness.accounting.budget import Budget, Spend
 from harness.accounting.flops import RunFlops
 from harness.accounting.profiler import PhaseProfiler
@@ -61,7 +62,7 @@ class SampledCompletions:
 
 @dataclass(frozen=True)
 class WrittenSolutions:
-    """The task's solution of each prompt, with the end token.
+    """The task's solution of each prompt, or the completion that a file (`data`) has for it, with the end token.
 
     Nothing is generated, so neither generated tokens nor the FLOPs of a rollout are charged; prompts, completions,
     updates and what is trained are.  The task's verifier reads the solutions like any completion, and is counted: a set
@@ -78,7 +79,7 @@ class WrittenSolutions:
 
     def complete(self, problems: Sequence[Problem], ordinal: int) -> tuple[Rollouts, list[str]]:
         prompts = [self.tokenizer.ids(self.tokenizer.render(p), p.id) for p in problems]
-        texts = [self.task.solution(p) or "" for p in problems]
+        texts = [written_solution(self.task, p) or "" for p in problems]
         rows = [self.tokenizer.solution(text) for text in texts]
         width, device = max(map(len, rows)), self.policy.device
         tokens_NT = torch.tensor([row + [self.pad] * (width - len(row)) for row in rows], device=device)
@@ -92,6 +93,11 @@ class WrittenSolutions:
         spend.charge_rollout(groups, rollouts.completion_mask_NT.sum(1).tolist(), flops, generated=False)
 
 
+def written_solution(task: Task, problem: Problem) -> str | None:
+    """The completion that a file has for it, else the task's own; None where none is written."""
+    return problem.completion if isinstance(problem, Trace) else task.solution(problem)
+
+
 def with_solutions(
     task: Task, problems: Sequence[Problem], tokenizer: PromptTokenizer
 ) -> tuple[list[Problem], list[str]]:
@@ -100,7 +106,7 @@ def with_solutions(
     They are left out and counted: no completion is cut to fit.  Where none is left out, the prompts are every other
     arm's.  Raises ValueError where nothing is left.
     """
-    solutions = [(problem, task.solution(problem)) for problem in problems]
+    solutions = [(problem, written_solution(task, problem)) for problem in problems]
     written = [(problem, text) for problem, text in solutions if text is not None]
     kept = [problem for problem, text in written if len(tokenizer.solution(text)) <= tokenizer.max_new_tokens]
     short = f"fits max_new_tokens={tokenizer.max_new_tokens}"

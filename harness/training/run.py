@@ -22,14 +22,14 @@ from harness.processes.group import current
 from harness.processes.watch import RankLost
 from harness.records.io import utc_now
 from harness.records.recorder import Recorder, Unwritten, hyperparameters
-from harness.records.schema import MemoryPart, MemoryTable, Record
+from harness.records.schema import Record
 from harness.records.sharing.model_card import write_card
 from harness.records.sharing.trackers import Trackers
 from harness.training import checkpoint
 from harness.training.distributed.rounds import RoundBegun, check_together
 from harness.training.interrupt import Interrupt
 from harness.training.loop.prompt_knowledge import never_again
-from harness.training.memory_check import probe
+from harness.training.memory_check import memory_of, probe
 from harness.training.metrics import warnings
 from harness.training.resume.logs import logged_rounds
 from harness.training.resume.same import earlier_record
@@ -37,7 +37,7 @@ from harness.training.setup import PreparedRun
 from harness.training.sitting import log as sittings
 from harness.training.sitting.listener import RunListener
 from harness.training.sitting.threads import ThreadCount
-from harness.training.trainer import Trainer
+from harness.training.supervised.accepted import write_accepted
 
 
 def execute(run: PreparedRun, listener: RunListener) -> Record:
@@ -155,6 +155,7 @@ def _export(run: PreparedRun) -> None:
         if not current().first:
             return
         _export_policy(run, final, tokenizer, generation, weights)
+        write_accepted(run.loop, run.folder)
         for name, module in trainer.reward_source.modules().items():
             save_model(module, trainer.tokenizer.tokenizer, run.folder / "checkpoints" / name)
         if profile := defaults_file(run.config.model):  # its scale settings hold for what became of it
@@ -280,20 +281,3 @@ def _settle(run: PreparedRun) -> None:
     if learned := trainings(run):
         run.record["reward_model"] = learned
     run.record["memory"] = memory_of(trainer)
-
-
-def memory_of(trainer: Trainer) -> MemoryTable:
-    """The peak (on CUDA also of what the allocator had reserved), and the parts that were counted."""
-    parts: dict[str, MemoryPart] = {
-        name: {"bytes": size, "how": "measured"} for name, size in trainer.policy.memory_parts().items()
-    }
-    for name, module in trainer.reward_source.modules().items():
-        parts[name] = {"bytes": sum(p.nbytes for p in module.parameters()), "how": "measured"}
-    if shadow := trainer.sampler.engine.half_precision_bytes:
-        parts["rollout_weights"] = {"bytes": shadow, "how": "measured"}
-    parts["kv_cache"] = {"bytes": trainer.sampler.peak_cache_bytes, "how": "measured"}
-    parts["activations"] = {"bytes": trainer.activation_bytes, "how": "measured"}
-    memory: MemoryTable = {"peak_bytes": trainer.profiler.peak_bytes, "parts": parts}
-    if trainer.profiler.cuda:
-        memory["reserved_bytes"] = trainer.profiler.reserved_bytes
-    return memory

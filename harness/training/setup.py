@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import torch
 
-from evals.tasks import EvalSet, Problem, train_problems
+from evals.tasks import EvalSet, Problem
 from harness.accounting.budget import Spend, sampling_budget
 from harness.accounting.flops import FlopsModel, RunFlops
 from harness.accounting.profiler import PhaseProfiler
@@ -47,7 +47,6 @@ from harness.training.completions import (
     SampledCompletions,
     WrittenSolutions,
     group_bound,
-    with_solutions,
 )
 from harness.training.distributed.rounds import RoundBegun
 from harness.training.distributed.start import agree, processes
@@ -61,6 +60,7 @@ from harness.training.resume.folder import run_folder
 from harness.training.resume.inputs import hash_inputs
 from harness.training.resume.same import check_same
 from harness.training.sitting.threads import set_threads
+from harness.training.supervised.problems import training_problems
 from harness.training.trainer import Trainer
 
 CHECKED = 64  # training prompts among which the self-check finds a short, a middling and a long one
@@ -99,9 +99,8 @@ def prepare(config: RunConfig) -> PreparedRun:
     if hf_tokenizer.eos_token_id is None:
         raise ValueError(f"model: the tokenizer of '{config.model}' has no end token")
     tokenizer = PromptTokenizer.of(hf_tokenizer, context_of(model), config)
-    problems, eval_sets, left_out = train_problems(task, config.seed), sets_of(task, config), list[str]()
-    if schedule.source == "dataset":
-        problems, left_out = with_solutions(task, problems, tokenizer)
+    eval_sets = sets_of(task, config)
+    problems, left_out = training_problems(experiment, tokenizer, eval_sets)
     if experiment.reward_model:
         check_problem_count(config, experiment.reward_model, len(problems))
     read = {"the training problems": read_prompts(tokenizer, task.name, problems)}

@@ -278,6 +278,7 @@ def test_needs_nothing_but_the_samples() -> None:
 def test_rft_samples_its_start_model_once_and_trains_it() -> None:
     wanted = replace(BASE, source="initial", likelihood="plain", rounds=1, epochs=3, sampling_fraction=0.5)
     assert RFT().schedule(BASE) == wanted
+    assert RFT(epochs=0).schedule(BASE) == replace(wanted, epochs=0, sampling_fraction=1.0), "all of it is sampled"
     algo = RFT(epochs=2, sampling_fraction=0.25)
     assert algo.schedule(BASE) == replace(wanted, epochs=2, sampling_fraction=0.25)
 
@@ -343,7 +344,7 @@ BAD: list[tuple[type[Algorithm], str, list[float]]] = [
     (RFT, "top_k", [0, -1]),
     (OnlineRFT, "top_k", [0, -1]),
     (RFT, "max_per_prompt", [0, -1]),
-    (RFT, "epochs", [0, -1]),
+    (RFT, "epochs", [-1]),
     (OnlineRFT, "max_positives", [0, -1]),
     (OnlineRFT, "epochs", [0]),
     (OnlineRFT, "minibatches", [0]),

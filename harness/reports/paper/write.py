@@ -60,6 +60,13 @@ def write_paper(
     return [out / name for name in names]
 
 
+def paper(folder: Path, arms: str | None, labels: str | None, pdf: bool, width: str | None) -> str:
+    """`write_paper` with comma-separated words; a line on what was written."""
+    shown, called = ([word.strip() for word in x.split(",")] if x is not None else None for x in (arms, labels))
+    files = write_paper(folder, shown, called, pdf=pdf, width=width)
+    return f"{len(files)} files in {files[0].parent}: {', '.join(file.name for file in files[:2])}, figures"
+
+
 def inches(text: str) -> float:
     """A width with its unit, in inches.
 

@@ -18,6 +18,7 @@ from evals.tasks import EvalSet, Problem
 from harness.config.experiment import Experiment
 from harness.config.lora import base_of, is_adapter
 from harness.models.files import packaged
+from harness.records.checksums import file_sha256
 from harness.records.io import sha256
 
 OURS = ("algos", "evals", "harness")  # the record's commit and versions say what these are
@@ -35,6 +36,8 @@ def hash_inputs(
     config, inputs = experiment.config, {"training problems": problems_sha256(problems)}
     inputs |= {f"evaluation set {s.name}": problems_sha256(s.problems) for s in eval_sets}
     inputs |= {f"prompts of {name}, as the model reads them": digest for name, digest in prompts.items()}
+    if config.data:
+        inputs["data"] = file_sha256(Path(config.data))
     if (reward := config.reward.rpartition(":")[0]).endswith(".py") and (rows := rows_sha256(problems, Path(reward))):
         inputs["columns of the training problems"] = rows
     own = {"algorithm": config.algo_name, "task": config.task_name, "reward": config.reward.rpartition(":")[0]}

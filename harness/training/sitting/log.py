@@ -27,7 +27,7 @@ def _add(record: Record, rounds: int, threads: int) -> None:
         "ended": None,
         "first_round": rounds + 1,
         "rounds": 0,
-        "device": record["environment"]["device"],
+        "device": str(record["environment"]["device"]),
         "threads": threads,
         "machine": machine(),
         "end": None,

@@ -223,7 +223,7 @@ WRONG: dict[str, tuple[list[str], str]] = {
     ),
     "process supervision of an outcome": (
         ["--set", "algo.supervision=process"],
-        "algo.supervision=process needs rewards of steps, which rule has not; process-rule or process-model",
+        "this algorithm needs rewards of steps, which rule has not; process-rule or process-model",
     ),
     "unknown": (["--reward", "oracle"], "'oracle' is none of rule, process-rule, outcome-model, process-model"),
     "an unknown field": (
