@@ -50,7 +50,7 @@ def test_report_says_the_verdicts_and_where(call: Call, tmp_path: Path, no_figur
 
 def test_report_for_a_paper_writes_its_folder_alone(call: Call, tmp_path: Path) -> None:
     path = full_study(tmp_path / "s")
-    before = {file for file in path.rglob("*")}
+    before = set(path.rglob("*"))
     code, out, error = call("report", str(path), "--arms", "up_1, flat", "--labels", "Up,Flat", "--width", "84mm")
     assert (code, error) == (0, "") and f"files in {path / 'paper'}: table.tex, curves.csv, figures" in out
     assert {file.parent for file in path.rglob("*")} - {file.parent for file in before} == {path / "paper"}
