@@ -8,6 +8,8 @@ word_problems   stories of several steps, generated
 cold_start      the same with their solutions, of a split that RL never sees, and GSM8K's training set
 qa              questions with a final answer, from files or the hub
 harness_gsm8k   GSM8K, a case of `qa`
+lookup          questions about invented facts, with a search tool; generated
+facts           the facts of `lookup`, and questions about them
 countdown       reach a number from others: an expression is the answer
 benchmarks      MATH-500, AIME and others by name, cases of `qa`: a TOML each
 lm_eval_yaml    the task of an lm-eval YAML, a case of `qa` too

@@ -34,6 +34,8 @@ class RunConfig:
     reward_weights: dict[str, float] = field(default_factory=dict)  # weight of each term, e.g. format, length
     reward_timeout: float = 60.0  # seconds that one call of a FILE.py:function may take; 0: no limit
     reward_failures: float = 0.0  # share of a round's completions that a FILE.py:function may fail on, without a reward
+    tools: tuple[str, ...] = ()  # that the policy may call: search, calculator, FILE.py:name; comma-separated
+    tool: dict[str, Any] = field(default_factory=dict)  # limits of the tools' use, e.g. calls, corpus
     reward_noise: float = 0.0  # share of the rule's labels that are flipped, 0 to 0.5
     iterations: int = 1  # equal shares of the budget, between which the next two act (2402.03300, Algorithm 1)
     reset_reference: bool = False  # between iterations the reference becomes the policy

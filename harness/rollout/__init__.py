@@ -11,4 +11,5 @@ prompts          `PromptStream`: the problems in the order of a run
 tokenization     `PromptTokenizer`: prompt text -> token ids
 decoding         token ids -> the text that tasks read
 collate          problems -> `Rollouts` and texts
+tools            completions of several turns, in which the policy calls tools
 """

@@ -277,7 +277,7 @@ class Trainer:
     def load(self, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         self.algo, self.rounds = build(type(self.algo), state["algo"], "algo."), state["rounds"]
         for f in dataclasses.fields(self.spend):
-            setattr(self.spend, f.name, state["spend"][f.name])
+            setattr(self.spend, f.name, state["spend"].get(f.name, 0))
         self.profiler.load(state["phases"])
         self.checks.update(state["checks"])
         self.round_sizer.costs[:] = [(int(groups), float(cost)) for groups, cost in state["costs"]]
