@@ -5,6 +5,7 @@ aggregate         from per-token numbers to one number per update
 kl                estimates of the KL divergence, adaptive coefficients
 policy_gradient   the objective that GRPO and PPO share
 ratios            importance ratios and clipping
+reasoning         advantages of answer and steps together
 select            which completions are trained on
 values            generalised advantage estimation, value loss, explained variance
 """

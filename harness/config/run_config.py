@@ -32,6 +32,7 @@ class RunConfig:
     reward: str = "rule"  # rule, process-rule, outcome-model, process-model, or FILE.py:function
     reward_model: dict[str, Any] = field(default_factory=dict)  # fields of a learned reward model
     reward_weights: dict[str, float] = field(default_factory=dict)  # weight of each term, e.g. format, length
+    reward_gate: tuple[str, ...] = ()  # format, end: without them a completion earns 0 (2503.19470); comma-separated
     reward_timeout: float = 60.0  # seconds that one call of a FILE.py:function may take; 0: no limit
     reward_failures: float = 0.0  # share of a round's completions that a FILE.py:function may fail on, without a reward
     tools: tuple[str, ...] = ()  # that the policy may call: search, calculator, FILE.py:name; comma-separated

@@ -60,9 +60,7 @@ def tools_of(config: RunConfig, task: Task) -> tuple[tuple[str, ...], ToolFields
         if name not in BUILT_IN:
             load_tool(name)
     if config.reward in LEARNED:
-        raise ValueError(
-            f"reward: {config.reward} does not read what tools answer; valid beside them: rule, FILE.py:f"
-        )
+        raise ValueError(f"reward: {config.reward} does not read what tools answer; valid beside them: rule, FILE.py:f")
     return names, build(ToolFields, {**task.tool_settings, **config.tool}, "tool.")
 
 

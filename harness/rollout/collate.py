@@ -95,3 +95,8 @@ def tool_use(rollouts: Rollouts) -> tuple[int, int]:
 def sampled_tokens(rollouts: Rollouts) -> list[int]:
     """Of each completion, those that the policy chose."""
     return list(rollouts.completion_mask_NT.sum(1).tolist())
+
+
+def last_columns(mask_NT: torch.Tensor) -> torch.Tensor:
+    """The column of each completion's last own token; 0 where it has none.  (N,)."""
+    return (mask_NT * torch.arange(mask_NT.shape[1], device=mask_NT.device)).amax(1)

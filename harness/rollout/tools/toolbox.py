@@ -32,9 +32,7 @@ class Toolbox:
         for tool in tools:
             name = getattr(tool, "name", None)
             if not isinstance(name, str) or not TAG.fullmatch(name) or name in TAKEN:
-                raise ValueError(
-                    f"tools: a name is a tag in small letters, and not {', '.join(TAKEN)}: {name!r}"
-                )
+                raise ValueError(f"tools: a name is a tag in small letters, and not {', '.join(TAKEN)}: {name!r}")
             if name in self.tools:
                 raise ValueError(f"tools: two tools are called '{name}'")
             self.tools[name] = tool
