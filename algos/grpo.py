@@ -7,6 +7,7 @@
 The defaults are the paper's; its relatives are settings of the same fields, and have names (`--algo dr_grpo`):
 
     process supervision      supervision=process, with rewards for steps (§4.1.3; --reward process-rule, process-model)
+    answer and steps         supervision=weighted, apart, min (PURE) or leave_one_out (PRIME): `ops/reasoning.py`
     dr_grpo   (2503.20783)   normalize=none loss_aggregation=horizon kl_coef=0
     dapo      (2503.14476)   clip_high=0.28 loss_aggregation=token kl_coef=0 filter_groups=zero_variance
     gspo      (2507.18071)   ratio=sequence clip_low=3e-4 clip_high=4e-4 kl_coef=0
@@ -32,7 +33,7 @@ from torch import Tensor
 from algos.core.algorithm import Algorithm
 from algos.core.paradigm import Row
 from algos.core.types import Batch, Credit, Metrics, PolicyOutputs, Requirement, Rollouts, Schedule
-from algos.ops import advantages, aggregate, kl, policy_gradient, ratios, select
+from algos.ops import advantages, aggregate, kl, policy_gradient, ratios, reasoning, select
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +42,11 @@ class GRPO(Algorithm):
 
     paradigm = Row(reward="rule or model", coefficient="A_i + beta (pi_ref/pi - 1)", equation="21")
 
-    supervision: Literal["outcome", "process"] = "outcome"  # §4.1.2; process: a reward for each step, §4.1.3
+    supervision: Literal["outcome", "process", "weighted", "apart", "min", "leave_one_out"] = (
+        "outcome"  # §4.1.2; process: a reward for each step, §4.1.3; the others: answer and steps together
+    )
+    step_weight: float = 1.0  # of the steps beside the answer, where they are together
+    step_temperature: float = 0.1  # of supervision=min: towards 0 the worst step counts, towards infinity the mean
     step_reduction: advantages.StepReduction = "sum"  # §4.1.3, of supervision=process; mean: a length-neutral control
     baseline: advantages.Baseline = "group"  # what a reward is compared with: its group's mean, §4.1.2
     normalize: advantages.Normalize = "group"  # what the difference is divided by: its group's std, §4.1.2
@@ -69,7 +74,7 @@ class GRPO(Algorithm):
             needed.add("reference")
         if self.entropy_coef:
             needed.add("entropy")
-        if self.supervision == "process":
+        if self.supervision != "outcome":
             needed.add("steps")
         return frozenset(needed)
 
@@ -85,12 +90,13 @@ class GRPO(Algorithm):
         if self.clip_dual is not None and (self.clip_dual <= 1 or self.clip != "surrogate"):
             raise ValueError(f"algo.clip_dual: must be above 1 and go with clip=surrogate, not {self.clip_dual}")
         pooled = self.baseline == "group" and self.normalize != "batch" and self.kl_placement == "loss"
-        if self.supervision == "process" and not pooled:
-            raise ValueError(
-                "algo.supervision: process goes with baseline=group, normalize=group or none, and kl_placement=loss"
-            )
-        if self.supervision == "process" and self.filter_groups != "none":
-            raise ValueError(f"algo.filter_groups: {self.filter_groups} reads outcomes, and supervision=process steps")
+        by, valid = self.supervision, "baseline=group, normalize=group or none, and kl_placement=loss"
+        if by != "outcome" and not pooled:
+            raise ValueError(f"algo.supervision: {by} goes with {valid}")
+        if by != "outcome" and self.filter_groups != "none":
+            raise ValueError(f"algo.filter_groups: {self.filter_groups} reads outcomes, and supervision={by} steps")
+        if not self.step_temperature > 0:
+            raise ValueError(f"algo.step_temperature: must be positive, not {self.step_temperature}")
 
     def schedule(self, base: Schedule) -> Schedule:
         group_baseline = self.baseline in ("group", "leave_one_out", "length")
@@ -103,7 +109,7 @@ class GRPO(Algorithm):
     def credit(self, rollouts: Rollouts) -> Credit:
         r = rollouts
         assert r.reward_N is not None and r.valid_N is not None and r.finished_N is not None
-        advantage_NT = self._by_step(r) if self.supervision == "process" else self._by_outcome(r)
+        advantage_NT = self._by_outcome(r) if self.supervision == "outcome" else self._by_step(r)
         keep_N = r.valid_N & select.keep_groups(r.reward_N, r.group_N, r.valid_N, self.filter_groups)
         if self.drop_truncated:
             keep_N = keep_N & r.finished_N
@@ -112,7 +118,7 @@ class GRPO(Algorithm):
             advantage_NT=advantage_NT,
             keep_N=keep_N,
             zero_gradient_N=torch.zeros_like(keep_N) if moved else (advantage_NT == 0).all(1),
-            metrics=self._step_metrics(r) if self.supervision == "process" else None,
+            metrics=None if self.supervision == "outcome" else self._step_metrics(r),
         )
 
     def _by_outcome(self, r: Rollouts) -> Tensor:
@@ -129,14 +135,19 @@ class GRPO(Algorithm):
         return torch.where(r.completion_mask_NT, advantage_N[:, None], 0)
 
     def _by_step(self, r: Rollouts) -> Tensor:
-        """§4.1.3: the normalised rewards of the steps to come."""
+        """§4.1.3: the normalised rewards of the steps to come; or answer and steps together."""
         assert r.step_reward_NT is not None and r.step_end_NT is not None and r.valid_N is not None
-        return advantages.process(
+        assert r.reward_N is not None and self.supervision != "outcome"
+        return reasoning.combined(
+            r.reward_N,
             r.step_reward_NT,
             r.step_end_NT,
             r.completion_mask_NT,
             r.group_N,
             r.valid_N,
+            self.supervision,
+            self.step_weight,
+            self.step_temperature,
             self.step_reduction,
             self.normalize,
             self.std_ddof,

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from algos.ops import advantages
 
-Form = Literal["weighted", "apart", "min", "leave_one_out"]
+Form = Literal["process", "weighted", "apart", "min", "leave_one_out"]
 
 
 def combined(
@@ -26,6 +26,7 @@ def combined(
     form: Form,
     step_weight: float = 1.0,
     temperature: float = 0.1,
+    step_reduction: advantages.StepReduction = "sum",
     normalize: advantages.Normalize = "group",
     ddof: int = 0,
 ) -> Tensor:
@@ -33,8 +34,9 @@ def combined(
 
     | form            | A_it                                                             | combined | source           |
     |-----------------|------------------------------------------------------------------|----------|------------------|
+    | `process`       | sum_{end_j >= t} z_G(s_ij), the answer a step like any other     | -        | 2402.03300 §4.1.3|
     | `weighted`      | z_g(r_i + w mean_j s_ij)                                         | before   | the plain sum    |
-    | `apart`         | z_g(r_i) + w sum_{end_j >= t} z_G(s_ij)                          | after    | 2402.03300 §4.1.3|
+    | `apart`         | z_g(r_i) + w sum_{end_j >= t} z_G(s_ij)                          | after    | chosen           |
     | `min`           | LOO(r_i) + w (sum_{end_j >= t} v_ij s_ij - mean_{k != i} R_k)    | after    | PURE, 2504.15275 |
     | `leave_one_out` | LOO(r_i) + w sum_{end_j >= t} (s_ij - mean_{k != i} mean_j s_kj) | after    | PRIME, 2502.01456|
 
@@ -46,6 +48,9 @@ def combined(
     has the mean step 0 and R = 0; in `leave_one_out` and `min` it counts among the others with that.  In a group of one
     `leave_one_out` and `min` have nobody to compare with: the answer is worth 0, the steps themselves.
     """
+    if form == "process":
+        whole = (step_reward_NT, step_end_NT, mask_NT, group_N, valid_N)
+        return advantages.process(*whole, step_reduction, normalize, ddof)
     answer_NT = mask_NT & (mask_NT.cumsum(1) == mask_NT.sum(1, keepdim=True))
     written_NT = step_end_NT & mask_NT & ~answer_NT
     step_NT = torch.where(written_NT, step_reward_NT, 0)
@@ -55,7 +60,7 @@ def combined(
         worth_NT = advantages.group_advantages(both_N, group_N, valid_N, "group", normalize, ddof)[:, None]
     elif form == "apart":
         answer_N = advantages.group_advantages(reward_N, group_N, valid_N, "group", normalize, ddof)
-        towards_NT = advantages.process(step_NT, written_NT, mask_NT, group_N, valid_N, "sum", normalize, ddof)
+        towards_NT = advantages.process(step_NT, written_NT, mask_NT, group_N, valid_N, step_reduction, normalize, ddof)
         worth_NT = answer_N[:, None] + step_weight * towards_NT
     elif form in ("min", "leave_one_out"):
         if form == "min":
@@ -71,7 +76,7 @@ def combined(
         answer_N = advantages.group_advantages(reward_N, group_N, valid_N, "leave_one_out", "none")
         worth_NT = answer_N[:, None] + step_weight * towards_NT
     else:
-        raise ValueError(f"form must be weighted, apart, min or leave_one_out, not {form!r}")
+        raise ValueError(f"form must be process, weighted, apart, min or leave_one_out, not {form!r}")
     return torch.where(mask_NT & valid_N[:, None], worth_NT, 0)
 
 

@@ -65,7 +65,8 @@ def check_reward(config: RunConfig, task: Task, steps: bool) -> None:
         )
     if steps and name not in STEPWISE:
         valid = " or ".join(STEPWISE)
-        raise ValueError(f"reward: algo.supervision=process needs rewards of steps, which {name} has not; {valid}")
+        by = config.algo.get("supervision", "process")
+        raise ValueError(f"reward: algo.supervision={by} needs rewards of steps, which {name} has not; {valid}")
 
 
 ACCURACY = "accuracy"

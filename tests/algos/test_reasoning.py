@@ -32,6 +32,12 @@ def test_the_plain_sum() -> None:
     close(combined("weighted", normalize="none"), [[0.25, 0, 0.25, 0.25], [-0.25, -0.25, -0.25, 0]])
 
 
+def test_process_supervision_has_the_answer_as_its_last_step() -> None:
+    # 1, 0, 1 | 1, 0: mean 3/5, deviation sqrt(6)/5: 2/sqrt6, -3/sqrt6, 2/sqrt6 | 2/sqrt6, -3/sqrt6, in units of 1/sqrt6
+    unit = 1 / math.sqrt(6)
+    close(combined("process"), [[unit, 0, -unit, 2 * unit], [-unit, -unit, -3 * unit, 0]])
+
+
 def test_normalised_apart() -> None:
     # answers: 1 and -1.  Steps 1, 0 | 1: mean 2/3, deviation sqrt(2)/3: 1/sqrt 2, -sqrt 2 | 1/sqrt 2
     #   towards: token 0 of the first 1/sqrt2 - sqrt2 = -1/sqrt2, token 2 -sqrt2, token 3 0; the second 1/sqrt2 up to 1
@@ -111,5 +117,5 @@ def test_softmin_weights() -> None:
 
 
 def test_an_unknown_form() -> None:
-    with pytest.raises(ValueError, match="form must be weighted"):
+    with pytest.raises(ValueError, match="form must be process, weighted"):
         combined("max")

@@ -20,7 +20,7 @@ ARMS = [
     ("grpo", {"kl_coef": 0.1, "entropy_coef": 0.01}),
     ("grpo", {"ratio": "sequence", "kl_coef": 0.1}),
     ("grpo", {"baseline": "length", "normalize": "batch", "kl_placement": "reward"}),
-    ("grpo", {"supervision": "process"}),
+    *(("grpo", {"supervision": form}) for form in ("process", "weighted", "apart", "min", "leave_one_out")),
     ("grpo", {"loss_aggregation": "token", "clip": "weight", "kl_coef": 0.0}),
     ("grpo", {"loss_aggregation": "horizon"}),
     ("ppo", {"kl_coef": 0.1, "gae_lambda": 0.9, "gamma": 0.95}),
