@@ -63,16 +63,8 @@ def combined(
         towards_NT = advantages.process(step_NT, written_NT, mask_NT, group_N, valid_N, step_reduction, normalize, ddof)
         worth_NT = answer_N[:, None] + step_weight * towards_NT
     elif form in ("min", "leave_one_out"):
-        if form == "min":
-            step_NT = step_NT * softmin_weights(step_NT, written_NT, temperature)
-            own_N, centre_N = step_NT.sum(1), None
-        else:
-            own_N = step_NT.sum(1) / count_N
-            centre_N = _others(own_N, group_N, valid_N)
-            step_NT = torch.where(written_NT, step_NT - centre_N[:, None], 0)
-        towards_NT = step_NT.flip(1).cumsum(1).flip(1)
-        if centre_N is None:
-            towards_NT = towards_NT - _others(own_N, group_N, valid_N)[:, None]
+        step_NT = step_NT * softmin_weights(step_NT, written_NT, temperature) if form == "min" else step_NT
+        towards_NT = _against_others(step_NT, written_NT, group_N, valid_N, whole=form == "min")
         answer_N = advantages.group_advantages(reward_N, group_N, valid_N, "leave_one_out", "none")
         worth_NT = answer_N[:, None] + step_weight * towards_NT
     else:
@@ -89,6 +81,16 @@ def softmin_weights(x_NT: Tensor, at_NT: Tensor, temperature: float) -> Tensor:
     highest_N1 = torch.where(at_NT.any(1), logits_NT.amax(1), 0)[:, None]
     e_NT = torch.where(at_NT, (logits_NT - highest_N1).exp(), 0)
     return e_NT / torch.where(at_NT.any(1), e_NT.sum(1), 1)[:, None]
+
+
+def _against_others(step_NT: Tensor, at_NT: Tensor, group_N: Tensor, valid_N: Tensor, whole: bool) -> Tensor:
+    """What is to come of the steps, less the others': their sums once (`whole`), or their mean step at each step."""
+    own_N = step_NT.sum(1)
+    centre_N1 = _others(own_N if whole else own_N / at_NT.sum(1).clamp(min=1), group_N, valid_N)[:, None]
+    if not whole:
+        step_NT = torch.where(at_NT, step_NT - centre_N1, 0)
+    towards_NT = step_NT.flip(1).cumsum(1).flip(1)
+    return towards_NT - centre_N1 if whole else towards_NT
 
 
 def _others(x_N: Tensor, group_N: Tensor, valid_N: Tensor) -> Tensor:

@@ -43,7 +43,7 @@ from evals.scoring.scorer import (
 )
 from evals.scoring.stock_tasks import StockTasks
 from evals.scoring.task_files import TaskFile, Text
-from evals.verification.transcript import Transcript, turns_of
+from evals.verification.transcript import turns_of
 
 Loglikelihood = Callable[[list[tuple[str, str]]], list[tuple[float, bool]]]
 """(context, continuation) pairs -> (log-probability of the continuation, is it the greedy one)."""
@@ -218,8 +218,7 @@ def _evaluate(model: LM, tasks: dict[str, Any], files: dict[str, TaskFile], outc
     by_set: dict[str, list[ProblemOutcome]] = {}
     for name, file in files.items():
         texts: list[Any] = [instance.resps[0] for instance in tasks[name].instances]
-        completions = [Completion(Transcript(str(t), t.turns), t.ended) for t in texts]
-        verdicts = [t.verdict for t in texts]
+        completions, verdicts = [Completion(t.transcript, t.ended) for t in texts], [t.verdict for t in texts]
         by_set[name] = outcomes_of(file, completions, verdicts)
         ours = rows_of(file, by_set[name], "lm_eval", outcomes.format(task=name))
         rows += [_aggregated(row, evaluated["results"][name]) for row in ours]

@@ -35,7 +35,7 @@ import yaml
 
 from evals.tasks.base import Domain, EvalSet, Problem, Task
 from evals.tasks.user_file import import_file, named_errors
-from evals.verification.transcript import Turn
+from evals.verification.transcript import Transcript, Turn
 from evals.verification.verifier import Verdict
 
 Spec = dict[str, Any]  # {"class": "module:Class", "fields": {...}}
@@ -223,6 +223,11 @@ class Text(str):
         self = super().__new__(cls, text)
         self.ended, self.verdict, self.turns = ended, None, turns
         return self
+
+    @property
+    def transcript(self) -> str:
+        """The text as tasks read it."""
+        return Transcript(str(self), self.turns) if self.turns else str(self)
 
 
 def hooks(helper: str) -> tuple[Callable[..., Any], ...]:
