@@ -78,6 +78,7 @@ SHAPING_TERMS = (
     "steps",
     "end",
     "calls",
+    "f1",
     "support",
 )  # what may be added to it: rewards/shaping.py has each
 

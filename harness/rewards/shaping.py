@@ -11,6 +11,7 @@
 | `steps`    | share of its written steps that the task's checker finds right      | chosen; 2402.03300 §4.1.3's  |
 | `end`      | 1 where it has ended by itself, 0 where a limit has cut it          | ReSearch (2503.19470)        |
 | `calls`    | -1 for each call of a tool that was answered                        | chosen                       |
+| `f1`       | F1 of the answer's words (`open_qa`), elsewhere 1 where it is right | ReSearch (2503.19470)        |
 | `support`  | 1 where what the answer rests on was asked or looked up (the task)  | chosen                       |
 
 A term is a pure function of what there is to see.  Weight 0 logs a term and leaves the reward alone; a term that is
@@ -102,6 +103,12 @@ def calls(seen: Seen) -> float:
     return -float(len(turns_of(seen.text)))
 
 
+def f1(seen: Seen) -> float:
+    """The task's measure of that name; of a task without it, 1 where the strict reading is right."""
+    measured = seen.task.measures(seen.problem, seen.text, seen.verdict)
+    return float(measured.get("f1", seen.verdict.strict == "correct"))
+
+
 def support(seen: Seen) -> float:
     """1 where the task finds all that the answer needs in the problem, or in what tools answered."""
     return float(seen.task.supported(seen.problem, seen.text))
@@ -140,6 +147,7 @@ TERMS: Mapping[str, Term] = {
     "steps": steps,
     "end": end,
     "calls": calls,
+    "f1": f1,
     "support": support,
 }
 assert tuple(TERMS) == SHAPING_TERMS, "the names that a configuration may use are those that there are"
