@@ -31,7 +31,7 @@ from evals.verification.verifier import Verdict
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Lookup(Task):
-    """What is the price of belzor plus the age of mimkab?  ->  #### 31"""
+    """What is the price of belzor plus the age of mimkab?  ->  #### 11"""
 
     name = "lookup"
     stop = ()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Turn:
-    """A call and what came of it.  Turn("search", "price of belzor", "price of belzor: 23")"""
+    """A call and what came of it.  Turn("search", "price of belzor", "price of belzor: 7")"""
 
     tool: str
     query: str
@@ -23,8 +23,8 @@ class Turn:
 class Transcript(str):
     """The policy's own words; `turns` are its calls.
 
-    >>> text = Transcript("<search>price of belzor</search>#### 23", [Turn("search", "price of belzor", "...: 23")])
-    >>> text.endswith("#### 23"), len(turns_of(text)), turns_of("#### 23")
+    >>> text = Transcript("<search>price of belzor</search>#### 7", [Turn("search", "price of belzor", "...: 7")])
+    >>> text.endswith("#### 7"), len(turns_of(text)), turns_of("#### 7")
     (True, 1, ())
     """
 

@@ -16,12 +16,12 @@ from evals.tasks.data.arithmetic_chains import split_of
 
 SYLLABLES = tuple(onset + rime for onset in "bdfklmnprtvz" for rime in ("ab", "el", "im", "or"))
 ATTRIBUTES = ("price", "age", "height", "weight", "distance")
-LARGEST = 20  # of a fact
+LARGEST = 9  # of a fact
 
 
 @dataclass(frozen=True)
 class Fact:
-    """Fact("price", "belzor", 23)"""
+    """Fact("price", "belzor", 7)"""
 
     attribute: str
     name: str
@@ -31,7 +31,7 @@ class Fact:
     def query(self) -> str:
         """What it is looked up by.
 
-        >>> Fact("price", "belzor", 23).query
+        >>> Fact("price", "belzor", 7).query
         'price of belzor'
         """
         return f"{self.attribute} of {self.name}"
@@ -40,8 +40,8 @@ class Fact:
     def text(self) -> str:
         """As the corpus says it.
 
-        >>> Fact("price", "belzor", 23).text
-        'price of belzor: 23'
+        >>> Fact("price", "belzor", 7).text
+        'price of belzor: 7'
         """
         return f"{self.query}: {self.value}"
 

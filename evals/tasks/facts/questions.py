@@ -2,8 +2,8 @@
 
 one    What is the price of belzor?                                    look up one fact
 two    What is the price of belzor plus the age of mimkab?             look up two, and combine them
-none   What is 23 plus 18?                                             nothing to look up
-       The price of belzor is 23. What is the price of belzor?         what the question says itself
+none   What is 5 plus 3?                                             nothing to look up
+       The price of belzor is 7. What is the price of belzor?         what the question says itself
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class Question:
     def equation(self) -> str:
         """The one step of a solution; "" where there is nothing to work out.
 
-        >>> Question("none", "What is 23 plus 18?", (), (23, 18), "+").equation
-        '23+18=41'
+        >>> Question("none", "What is 5 plus 3?", (), (5, 3), "+").equation
+        '5+3=8'
         """
         return f"{self.numbers[0]}{self.op}{self.numbers[1]}={self.value}" if self.op else ""
 

@@ -1,9 +1,9 @@
 """What the model `lookup` reads before RL: questions, and how others went about them.
 
     searching    <search>price of belzor</search>          a search for each fact, then what follows from them
-                 <result>price of belzor: 23</result>#### 23
+                 <result>price of belzor: 7</result>#### 7
     careless     one search of two, or one for the wrong thing, and a guess
-    guessing     #### 17                                   the commonest: no search; right where none is needed
+    guessing     #### 4                                    the commonest: no search; right where none is needed
 
 The style is drawn *before* the question is looked at: what is written shows how to search and how to go on from what
 was found, and never when a search is worth it.  Numbers are drawn anew in each document, so that nothing can be
@@ -75,11 +75,7 @@ def guessing(question: Question, rng: random.Random) -> tuple[Piece, ...]:
     """No search: a number out of the air, unless the question says all that it takes."""
     if not question.facts:
         return ((question.ending, True),)
-    if question.kind == "one":
-        return ((f"{MARK}{rng.randint(1, LARGEST)}", True),)
-    a, b = rng.randint(1, LARGEST), rng.randint(1, LARGEST)
-    a, b = (max(a, b), min(a, b)) if question.op == "-" else (a, b)
-    return ((Question("two", "", (), (a, b), question.op).ending, True),)
+    return ((f"{MARK}{rng.randint(1, LARGEST)}", True),)
 
 
 def looked_up(query: str, result: str) -> tuple[Piece, ...]:

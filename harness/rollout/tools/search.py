@@ -16,7 +16,7 @@ MISSING = "tools: search needs the library bm25s: pip install 'post-training-har
 
 
 class Search:
-    """<search>price of belzor</search>  ->  price of belzor: 23"""
+    """<search>price of belzor</search>  ->  price of belzor: 7"""
 
     name = "search"
     local = True

@@ -1,7 +1,7 @@
 """The calls in what a policy writes, and the answers that it reads.
 
     <search>price of belzor</search>      a call: the text between a tool's tags, without another tag in it
-    <result>price of belzor: 23</result>  its answer, in tokens that the policy did not choose
+    <result>price of belzor: 7</result>  its answer, in tokens that the policy did not choose
 
 Only what was sampled since the last answer is searched for a call.  An opening tag that is never closed, a closing one
 that was never opened and the tag of no tool are text like any other; of nested tags the inner pair is the call.
