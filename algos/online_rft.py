@@ -16,7 +16,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from algos.core.algorithm import Algorithm, check_top_k
+from algos.core.algorithm import Algorithm
+from algos.core.checks import check_top_k
 from algos.core.paradigm import Row
 from algos.core.types import Batch, Credit, Metrics, PolicyOutputs, Rollouts, Schedule
 from algos.ops import aggregate, select
@@ -26,7 +27,7 @@ from algos.ops import aggregate, select
 class OnlineRFT(Algorithm):
     """Coefficient 1 for what is correct, 0 for the rest; no deduplication; the denominator is all N."""
 
-    paradigm = Row(reward="rule", coefficient="1{o correct}", equation="10")
+    paradigm = Row(reward="rule", coefficient="1{o correct}", equation="10", transform="p")
 
     reward_threshold: float = 1.0  # correct is a completion whose reward, all terms included, reaches this: eq. 10
     top_k: int | None = None  # instead, so many per prompt of the highest reward: for a learned one, which has no scale

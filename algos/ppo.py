@@ -43,7 +43,7 @@ from algos.ops import advantages, aggregate, kl, policy_gradient, values
 class PPO(Algorithm):
     """A learned value as baseline, a clipped ratio, KL in the reward.  Works with any group size, 1 included."""
 
-    paradigm = Row(reward="rule or model", coefficient="A_t: GAE, by the learned V", equation="18")
+    paradigm = Row(reward="rule or model", coefficient="A_t: GAE, by the learned V", equation="18", transform="p")
 
     supervision: Literal["outcome", "process"] = "outcome"  # eq. 2's r_phi(q, o_<=t): at the last token, or at steps
     critic: Literal["separate", "shared", "none"] = (
@@ -59,6 +59,8 @@ class PPO(Algorithm):
     critic_gae_lambda: float = 1.0  # of the value model's targets; VC-PPO: 1, the return itself
     gae_lambda_alpha: float | None = None  # VAPO's lambda = 1 - 1/(alpha l) instead
     whiten: bool = True  # advantages over the whole round, which is one update by default; Huang et al., detail 9
+    whiten_ddof: int = 0  # of its deviation; Huang et al. have the biased one (1: verl's)
+    whiten_variance_eps: float = 0.0  # added to its variance; none in the papers (1e-8: verl's)
     value_coef: float = 0.1  # c_V; only a shared backbone feels it; chosen
     value_clip: float | None = 0.2  # c, how far the value may move from the old one; Huang et al., detail 10
     clip_low: float = 0.2  # epsilon below 1; 1707.06347's
@@ -86,7 +88,7 @@ class PPO(Algorithm):
         return frozenset(needed)
 
     def __post_init__(self) -> None:
-        for name in ("clip_low", "clip_high", "kl_coef", "value_coef", "critic_warmup"):
+        for name in ("clip_low", "clip_high", "kl_coef", "value_coef", "critic_warmup", "whiten_variance_eps"):
             if getattr(self, name) < 0:
                 raise ValueError(f"algo.{name}: must not be negative, not {getattr(self, name)}")
         for name in ("gamma", "gae_lambda", "critic_gae_lambda"):
@@ -98,6 +100,8 @@ class PPO(Algorithm):
         for name in ("epochs", "minibatches"):
             if getattr(self, name) < 1:
                 raise ValueError(f"algo.{name}: must be at least 1, not {getattr(self, name)}")
+        if self.whiten_ddof not in (0, 1):
+            raise ValueError(f"algo.whiten_ddof: must be 0 or 1, not {self.whiten_ddof}")
         if self.clip_dual is not None and self.clip_dual <= 1:
             raise ValueError(f"algo.clip_dual: must be above 1, not {self.clip_dual}")
         if self.kl_target is not None and not self.kl_coef:
@@ -136,7 +140,8 @@ class PPO(Algorithm):
             return_NT = torch.where(mask_NT, target_NT + value_NT, 0)
             metrics |= values.explained_by_position(value_NT, return_NT, valid_NT)
         if self.whiten:
-            advantage_NT = advantages.whiten(advantage_NT, valid_NT)
+            ddof, added = self.whiten_ddof, self.whiten_variance_eps
+            advantage_NT = advantages.whiten(advantage_NT, valid_NT, ddof, variance_eps=added)
         return Credit(torch.where(valid_NT, advantage_NT, 0), keep_N=r.valid_N, return_NT=return_NT, metrics=metrics)
 
     def adapt(self, rollouts: Rollouts) -> Self:

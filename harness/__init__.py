@@ -10,6 +10,7 @@ rollout      4   prompts -> completions
 planner      4   predicted memory and cost of a run
 reports      4   records -> analysis -> tables, figures and pages
 rewards      5   completions -> rewards
+pipelines    5   several runs as one file: stages, one budget, what each brought
 training     6   the training loop, and a run from start to end
 bench        7   speed and memory, alone and against TRL
 api          7   `run`, `compare`, `load_record`, `load_study`: what this package gives
@@ -28,14 +29,19 @@ Public are the names of `__all__`; everything else may change.
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from harness.accounting.threads import bound_spin
+
+bound_spin(os.environ)  # here, because whatever imports torch for a run has imported this first
 
 if TYPE_CHECKING:
     from harness.api.runs import RunResult, load_record, run
     from harness.api.studies import StudyResult, compare, load_study
     from harness.config.errors import RunFailed
-    from harness.training.run import RunListener
+    from harness.training.sitting.listener import RunListener
 
 __all__ = [
     "RunFailed",
@@ -50,7 +56,7 @@ __all__ = [
 
 _PLACES = {  # imported when first asked for: `import harness` loads nothing
     "RunFailed": "harness.config.errors",
-    "RunListener": "harness.training.run",
+    "RunListener": "harness.training.sitting.listener",
     "RunResult": "harness.api.runs",
     "StudyResult": "harness.api.studies",
     "compare": "harness.api.studies",

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.helpers import ROOT
 
-PAGES = ["README.md", *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").rglob("*.md"))]
+PAGES = ["README.md", *sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md"))]
+GUIDES = sorted(f"docs/guides/{page.name}" for page in (ROOT / "docs/guides").glob("*.md"))
 LINK = re.compile(r"\]\(([^()\s]+)\)|\b(?:href|src)=\"([^\"]+)\"")
 CODE = re.compile(r"^(```.*?^```|(?: {4}.*\n)+)", re.DOTALL | re.MULTILINE)
 ELSEWHERE = ("http://", "https://", "mailto:")
@@ -40,7 +43,7 @@ def broken(page: Path) -> list[str]:
     return wrong
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [*PAGES, *GUIDES])
 def test_every_link_leads_somewhere(page: str) -> None:
     assert broken(ROOT / page) == []
 
@@ -72,6 +75,14 @@ def test_the_front_page_is_short_and_names_every_page() -> None:
     assert len(text.splitlines()) <= 200
     assert [page for page in PAGES[1:] if page.count("/") == 1 and f"({page}" not in text] == []
     assert len([page for page in PAGES[1:] if page.count("/") == 1]) <= 12  # guides have a folder of their own
+
+
+def test_the_screens_are_what_the_console_draws(tmp_path: Path) -> None:
+    """`python scripts/screens.py` again, from the same records."""
+    done = subprocess.run([sys.executable, "scripts/screens.py", "--out", str(tmp_path)], cwd=ROOT, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    for screen in sorted((ROOT / "docs/guides/screens").glob("*.svg")):
+        assert (tmp_path / screen.name).read_bytes() == screen.read_bytes(), f"{screen.name}: run scripts/screens.py"
 
 
 def test_every_page_is_in_the_site() -> None:

@@ -98,7 +98,7 @@ def offenders(files: list[Path], *forbidden: str, at_import_only: bool = False) 
 TABLE: dict[str, tuple[list[str], list[str], bool]] = {
     "ops know no container and no algorithm": (
         ["algos/ops/*.py"],
-        ["algos.core", "algos.variants", *(f"algos.{n}" for n in NAMES)],
+        ["algos.core", "algos.variants", "algos.grouping", *(f"algos.{n}" for n in NAMES)],
         False,
     ),
     "verification and statistics need no model": (
@@ -146,12 +146,12 @@ def test_algorithms_are_peers(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_a_variant_is_one_algorithm_with_other_defaults(name: str) -> None:
-    """It imports its base and ops for types, and defines no function."""
+def test_a_variant_of_its_own_file_builds_on_one_algorithm(name: str) -> None:
+    """And on ops; other variants are none of its business.  What is only other defaults is a row of the table."""
     path = ROOT / f"algos/variants/{name}.py"
     imported = {i.module for i in of(path)} & {f"algos.{n}" for n in NAMES}
-    assert len(imported) == 1 and offenders([path], "algos.variants", "algos.core") == []
-    assert [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.FunctionDef)] == []
+    assert len(imported) == 1 and offenders([path], "algos.variants") == []
+    assert [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.FunctionDef)], "a row would do"
 
 
 def test_only_the_bridge_imports_lm_eval() -> None:

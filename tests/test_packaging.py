@@ -120,7 +120,7 @@ FROM_AN_EMPTY_FOLDER = {  # harness WORDS, and a file that is there afterwards
     "a variant": (f"run --algo dr_grpo {FEW} --name v --quiet", "results/v/record.json"),
     "compare": (f"compare --algos grpo,rloo --seeds 1 {FEW} --name c --quiet", "results/c/report.html"),
     "list": ("list", None),
-    "plan": ("plan --algo ppo", None),
+    "plan": ("plan --algo ppo --no-measure", None),
     "a shipped study": ("ablate calibration --dry-run", None),
 }
 

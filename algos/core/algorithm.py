@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 from torch import Tensor
 
 from algos.core.paradigm import Row
+from algos.core.preset import Preset
 from algos.core.types import Batch, Credit, Metrics, PolicyOutputs, Requirement, Rollouts, Schedule
 
 
@@ -20,10 +22,11 @@ class Algorithm(ABC):
     """
 
     paradigm: ClassVar[Row | None] = None  # its row of Table 10, where it has one
+    preset: ClassVar[Preset | None] = None  # where it is another one with other defaults, by name
 
     @property
     def needs(self) -> frozenset[Requirement]:
-        """What `credit` and `loss` read beyond the sampled tokens: "reference", "values", "entropy", "steps"."""
+        """What `credit` and `loss` read beyond the sampled tokens: see `Requirement`."""
         return frozenset()
 
     def schedule(self, base: Schedule) -> Schedule:
@@ -37,6 +40,32 @@ class Algorithm(ABC):
         """This algorithm for the next round: the place to adapt a coefficient to a target."""
         return self
 
+    def probes(self, problems: list[int]) -> list[int]:
+        """Completions of each prompt of a round, given by their problems' identities, that are sampled, judged and
+        charged besides, and not trained on."""
+        return [0] * len(problems)
+
+    @property
+    def remembers_prompts(self) -> bool:
+        """Is what it keeps of a prompt nothing until that prompt is met again?"""
+        return False
+
+    def live_groups(self, rollouts: Rollouts) -> int:
+        """How many groups of a round have something to teach: what dynamic sampling counts (`Schedule.draws`)."""
+        return int(rollouts.group_N.max()) + 1
+
+    def flops(self, rollouts: Rollouts) -> float:
+        """What `credit` and `adapt` cost beyond the models' passes, charged to the run."""
+        return 0.0
+
+    def state(self) -> Mapping[str, Any]:
+        """What it has learned beside its fields, as plain JSON: a checkpoint keeps it."""
+        return {}
+
+    def with_state(self, state: Mapping[str, Any]) -> Self:
+        """This algorithm, with what `state` gave."""
+        return self
+
     @abstractmethod
     def credit(self, rollouts: Rollouts) -> Credit:
         """Rewards of a whole round -> the worth of each token.  Called without gradient."""
@@ -48,17 +77,3 @@ class Algorithm(ABC):
         Shares of one update add up: everything is divided by `batch.totals`, so that how an update is cut
         into micro-batches changes no gradient and no metric.
         """
-
-
-def check_top_k(top_k: int | None, **others: Any) -> None:
-    """Raises ValueError, naming the field, where `top_k` is below 1, or beside fields that concern correct completions.
-
-    `others` are those fields: each with its value, and the value that it must have beside a top-k.
-    """
-    if top_k is None:
-        return
-    if top_k < 1:
-        raise ValueError(f"algo.top_k: must be at least 1, not {top_k}")
-    for name, (value, off) in others.items():
-        if value != off:
-            raise ValueError(f"algo.top_k: needs algo.{name}={str(off).lower()}, not {str(value).lower()}")

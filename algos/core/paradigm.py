@@ -17,3 +17,4 @@ class Row:
     reward: str  # where a completion's reward comes from: "rule", "model", or "none"
     coefficient: str  # GC
     equation: str  # its number in 2402.03300
+    transform: str = "-"  # F, where it ascends E F(p) for a reward of 0 or 1 (2510.13651); large groups, one update

@@ -9,7 +9,9 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+from algos.core import presets
 from algos.core.algorithm import Algorithm
+from algos.core.preset import Preset
 
 PACKAGE = Path(__file__).parent.parent
 
@@ -20,8 +22,27 @@ def names() -> list[str]:
 
 
 def variant_names() -> list[str]:
-    """Those that are another one with other defaults: one per file of `variants`."""
-    return _modules(PACKAGE / "variants")
+    """Those that are another one with other defaults, or with a few lines of their own: `variants/family.toml`."""
+    return sorted(presets.table(presets.FAMILY))
+
+
+def dialect_names() -> list[str]:
+    """A framework's default objective under the name of an algorithm, `grpo_trl`: `variants/dialects.toml`."""
+    return list(presets.table(presets.DIALECTS))
+
+
+def with_preset(algo: str, preset: str) -> str:
+    """The algorithm's name in a framework's dialect.  Raises ValueError where there is none, listing those that are."""
+    known = [name.removeprefix(f"{algo}_") for name in dialect_names() if name.startswith(f"{algo}_")]
+    if preset not in known:
+        valid = ", ".join(known) or "none"
+        raise ValueError(f"preset: no dialect '{preset}' of algo '{algo}'; valid: {valid}")
+    return f"{algo}_{preset}"
+
+
+def preset_of(name: str) -> Preset | None:
+    """The row of a table that a name stands for, where it is one."""
+    return presets.table(presets.FAMILY).get(name) or presets.table(presets.DIALECTS).get(name)
 
 
 def _modules(folder: Path) -> list[str]:
@@ -49,10 +70,13 @@ def load(name: str) -> type[Algorithm]:
 
     Raises ValueError on an unknown name (listing the valid ones) or a file without exactly one whole Algorithm.
     """
+    preset = preset_of(name)
+    if preset and preset.base:
+        return presets.class_of(preset, load(preset.base))
     if name.endswith(".py"):
         module = import_file(Path(name), "algo")
     elif name in names():
-        module = importlib.import_module(f"algos.variants.{name}" if name in variant_names() else f"algos.{name}")
+        module = importlib.import_module(f"algos.variants.{name}" if preset else f"algos.{name}")
     else:
         raise ValueError(f"algo: unknown algorithm '{name}'; valid: {', '.join(names())}, or a FILE.py")
     classes = {c for c in vars(module).values() if isinstance(c, type) and issubclass(c, Algorithm)}

@@ -8,7 +8,7 @@ padding and tool output are 0.  This is the only polarity in the project.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from torch import Tensor
@@ -29,7 +29,10 @@ __all__ = [
     "Totals",
 ]
 
-Requirement = Literal["reference", "values", "entropy", "steps"]
+Requirement = Literal[
+    "reference", "values", "entropy", "steps", "metadata", "greedy", "probes",
+    "embedding", "text", "completion_embedding",
+]  # fmt: skip
 Critic = Literal["none", "shared", "separate"]
 Source = Literal["live", "initial", "dataset"]  # of completions
 Likelihood = Literal["sampler", "plain"]  # at the temperature that was sampled at, or at 1
@@ -69,9 +72,16 @@ class Rollouts:
     step_reward_NT: Tensor | None = None  # the step's reward at step_end_NT, 0 elsewhere; the final answer is a step
     ref_logp_NT: Tensor | None = None  # annotate, where an algorithm needs "reference"
     value_NT: Tensor | None = None  # V of the state in which each token was chosen; annotate, for "values"
+    # What is known of a completion's prompt, a row per completion.  For "metadata": `problem` (int64, equal for equal
+    # problems), `round`, and `difficulty`, `features` (N, F) and `source` as the task declares them; for "embedding",
+    # "text", "completion_embedding": `embedding` by the policy's states, `text` by words, `completion_embedding` of the
+    # completion itself, each (N, E); for "greedy" and "probes", judged and not trained on: `probe_reward` (their mean)
+    # and `probe_count`.
+    metadata: Mapping[str, Tensor] = field(default_factory=dict)
 
     def take(self, index: Tensor) -> Rollouts:
-        return replace(self, **_rows(self, index))
+        known = {name: x[index] for name, x in self.metadata.items()}
+        return replace(self, **_rows(self, index), metadata=known)
 
 
 @dataclass(frozen=True)
@@ -88,6 +98,7 @@ class Credit:
     pair_N: Tensor | None = None  # int64; kept rows of one unit (a pair) are read in one micro-batch; None: a row each
     zero_gradient_N: Tensor | None = None  # bool; 1 where the loss has no gradient for any policy: not read again
     metrics: Mapping[str, float] | None = None
+    marked_NT: Tensor | None = None  # bool; tokens that a loss treats apart, chosen over the whole round
 
     def take(self, index: Tensor) -> Credit:
         return replace(self, **_rows(self, index))
@@ -138,6 +149,7 @@ class Schedule:
     critic_lr: float = 1.0  # the value model's learning rate over the policy's
     value_lr: float | None = None  # the value model's learning rate itself; None: critic_lr times the policy's
     critic_warmup: int = 0  # first rounds in which only the value model learns
+    draws: int = 1  # pieces of `prompts` groups that a round may draw until as many groups have a gradient
 
     @property
     def updates(self) -> int:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 Baseline = Literal["none", "group", "leave_one_out", "length", "batch"]
-Normalize = Literal["none", "group", "batch"]
+Normalize = Literal["none", "group", "batch", "others", "mean", "beta"]
 StepReduction = Literal["sum", "mean"]
 
 
@@ -59,27 +59,82 @@ def baseline_values(
     )
 
 
-def scale(x_N: Tensor, group_N: Tensor, valid_N: Tensor, normalize: Normalize, ddof: int = 0) -> Tensor:
-    """The deviation that an advantage is divided by.  Shape (N,).
+def scale(
+    x_N: Tensor, group_N: Tensor, valid_N: Tensor, normalize: Normalize, ddof: int = 0, eps: float = 0.0
+) -> Tensor:
+    """What an advantage is divided by.  Shape (N,).
 
-    `group`: sqrt(mean_j (x_j - mean x)^2) over the completion's group (2402.03300 §4.1.2, which writes `std`
-    without saying which; ddof 0 is the population's, 1 the sample's, as torch.std has it).
-    `batch`: the same over all valid completions (2508.08221).  `none`: 1.
+    | `normalize` | divisor of completion i in group g                                         | source            |
+    |-------------|----------------------------------------------------------------------------|-------------------|
+    | `none`      | 1                                                                          | 2503.20783        |
+    | `group`     | sqrt(sum_j (x_j - mean x)^2 / (n - ddof)) + eps over the completion's group | 2402.03300 §4.1.2 |
+    | `batch`     | the same over all valid completions                                        | 2508.08221        |
+    | `others`    | the same over the group's others, j != i                                   | NeMo-RL           |
+    | `mean`      | mean_j x_j, infinite where it is not above 0                               | MaxRL, 2602.02710 |
+    | `beta`      | Beta density of mean_j x_j, fitted to the round's prompts                  | BNPO, 2506.02864  |
 
+    2402.03300 writes `std` without saying which; ddof 0 is the population's, 1 the sample's, as torch.std has it.
     Degenerate case: where all members are *equal* the deviation is 1, not "0 + eps", so that x minus its mean
-    stays exactly 0 and no float noise is blown up.
+    stays exactly 0 and no float noise is blown up; a lone completion has no others, and is divided by 1.
     """
     if normalize == "none":
         return torch.ones_like(x_N)
+    if normalize == "others":
+        return deviation_of_others(x_N, group_N, valid_N, ddof, eps)
+    if normalize == "beta":
+        return beta_density(x_N, group_N, valid_N)
     if normalize == "batch":
         group_N = torch.zeros_like(group_N)
-    elif normalize != "group":
-        raise ValueError(f"normalize must be none, group or batch, not {normalize!r}")
+    elif normalize not in ("group", "mean"):
+        raise ValueError(f"normalize must be none, group, batch, others, mean or beta, not {normalize!r}")
     count_P = group_sum(torch.ones_like(x_N), group_N, valid_N)
     mean_P = group_sum(x_N, group_N, valid_N) / count_P.clamp(min=1)
+    if normalize == "mean":
+        return torch.where(mean_P > 0, mean_P, torch.inf)[group_N]
     square_P = group_sum((x_N - mean_P[group_N]) ** 2, group_N, valid_N)
-    std_P = (square_P / (count_P - ddof).clamp(min=1)).sqrt()
+    std_P = (square_P / (count_P - ddof).clamp(min=1)).sqrt() + eps
     return torch.where(zero_variance_groups(x_N, group_N, valid_N), 1, std_P)[group_N]
+
+
+def deviation_of_others(x_N: Tensor, group_N: Tensor, valid_N: Tensor, ddof: int = 0, eps: float = 0.0) -> Tensor:
+    """s_i = sqrt(sum_{j != i} (x_j - mean_{k != i} x_k)^2 / (n - 1 - ddof)) + eps, over the valid others of i's group.
+
+    Shape (N,).  1 where the others are all equal, or fewer than two: what has no spread is not sharpened (NeMo-RL).
+    """
+    same_NN = (group_N[:, None] == group_N[None, :]) & valid_N[None, :]
+    same_NN = same_NN & ~torch.eye(len(x_N), dtype=torch.bool, device=x_N.device)
+    count_N = same_NN.sum(1)
+    mean_N = torch.where(same_NN, x_N, 0).sum(1) / count_N.clamp(min=1)
+    square_N = torch.where(same_NN, (x_N[None, :] - mean_N[:, None]) ** 2, 0).sum(1)
+    low_N = torch.where(same_NN, x_N, torch.inf).amin(1)
+    high_N = torch.where(same_NN, x_N, -torch.inf).amax(1)
+    return torch.where(low_N >= high_N, 1, (square_N / (count_N - ddof).clamp(min=1)).sqrt() + eps)
+
+
+def beta_density(x_N: Tensor, group_N: Tensor, valid_N: Tensor) -> Tensor:
+    """f(p_g; 1 + a/3, 1 + b/3), p_g = mean_{j in g} x_j: the Beta density that BNPO divides by (2506.02864).  Shape
+    (N,).
+
+    (a, b) are fitted to the groups' means by their mean m and population variance v: a = m (m (1 - m) / v - 1),
+    b = (1 - m) (m (1 - m) / v - 1).  At (1, 1) nothing is scaled, at (3/2, 3/2) the density is (8/pi) sqrt(p (1 - p)):
+    GRPO, but for a constant.  Degenerate cases: equal means, or a variance that no Beta has, scale nothing; a group
+    whose members are all equal is divided by 1.  Raises ValueError where a reward is not in 0..1.
+    """
+    if bool((valid_N & ((x_N < 0) | (x_N > 1))).any()):
+        raise ValueError("algo.normalize: beta takes rewards for successes: they must lie in 0..1")
+    count_P = group_sum(torch.ones_like(x_N), group_N, valid_N)
+    mean_P = group_sum(x_N, group_N, valid_N) / count_P.clamp(min=1)
+    known_P = mean_P[count_P > 0]
+    if len(known_P) < 2:
+        return torch.ones_like(x_N)
+    mean, variance = known_P.mean(), known_P.var(unbiased=False)
+    if not 0 < variance < mean * (1 - mean):
+        return torch.ones_like(x_N)
+    common = mean * (1 - mean) / variance - 1
+    alpha, beta = 1 + mean * common / 3, 1 + (1 - mean) * common / 3
+    log_norm = torch.lgamma(alpha) + torch.lgamma(beta) - torch.lgamma(alpha + beta)
+    density_P = (torch.xlogy(alpha - 1, mean_P) + torch.xlogy(beta - 1, 1 - mean_P) - log_norm).exp()
+    return torch.where(zero_variance_groups(x_N, group_N, valid_N), 1, density_P)[group_N]
 
 
 def zero_variance_groups(x_N: Tensor, group_N: Tensor, valid_N: Tensor) -> Tensor:
@@ -101,6 +156,7 @@ def group_advantages(
     normalize: Normalize = "group",
     ddof: int = 0,
     length_N: Tensor | None = None,
+    eps: float = 0.0,
 ) -> Tensor:
     """A_i = (r_i - baseline_i) / scale_i, 0 for rows that are not valid.  Shape (N,).
 
@@ -108,10 +164,10 @@ def group_advantages(
     std sqrt(3)/4, advantages [sqrt(3), -1/sqrt(3), ...].
 
     `normalize="batch"` is the deviation of the rewards themselves, whatever the baseline, as Lite PPO's authors and TRL
-    have it; REINFORCE++'s baseline variant divides by that of the *centred* rewards.
+    have it; REINFORCE++'s baseline variant divides by that of the *centred* rewards (`whiten`).
     """
     centred_N = reward_N - baseline_values(reward_N, group_N, valid_N, baseline, length_N)
-    advantage_N = centred_N / scale(reward_N, group_N, valid_N, normalize, ddof)
+    advantage_N = centred_N / scale(reward_N, group_N, valid_N, normalize, ddof, eps)
     return torch.where(valid_N, advantage_N, 0)
 
 
@@ -124,6 +180,7 @@ def process(
     step_reduction: StepReduction = "sum",
     normalize: Normalize = "group",
     ddof: int = 0,
+    eps: float = 0.0,
 ) -> Tensor:
     """A_it = sum_{j: end_j >= t} (r_ij - mean R) / std R: process supervision (2402.03300 §4.1.3).  Shape (N, T).
 
@@ -140,7 +197,7 @@ def process(
     reward_K = step_reward_NT[row_K, column_K]
     worth_NT = torch.zeros_like(step_reward_NT)
     if len(row_K):
-        worth_K = group_advantages(reward_K, group_N[row_K], valid_N[row_K], "group", normalize, ddof)
+        worth_K = group_advantages(reward_K, group_N[row_K], valid_N[row_K], "group", normalize, ddof, eps=eps)
         worth_NT = worth_NT.index_put((row_K, column_K), worth_K)
     to_come_NT = _from_the_end(worth_NT)
     if step_reduction == "mean":
@@ -155,13 +212,22 @@ def _from_the_end(x_NT: Tensor) -> Tensor:
     return x_NT.flip(1).cumsum(1).flip(1)
 
 
-def whiten(x_NT: Tensor, mask_NT: Tensor) -> Tensor:
-    """z = (x - mean x) / std x over every token at mask 1, population deviation; 0 at mask 0.  Shape (N, T).
+def whiten(x_NT: Tensor, mask_NT: Tensor, ddof: int = 0, eps: float = 0.0, variance_eps: float = 0.0) -> Tensor:
+    """z = (x - mean x) / (std x + eps) over every token at mask 1; 0 at mask 0.  Shape (N, T).
 
-    PPO's advantage whitening (Huang et al. 2023, detail 9; biased variance), over whatever it is given: give it
-    the whole update.  Degenerate case: where all are *equal* the result is 0, as in `scale`.
+    PPO's advantage whitening (Huang et al. 2023, detail 9; ddof 0, the biased variance), over whatever it is given:
+    give it the whole update.  std is sqrt(var + variance_eps).  Degenerate case: where all are *equal* the result is 0,
+    as in `scale`.
     """
     x = x_NT[mask_NT]
     if len(x) == 0 or bool((x == x[0]).all()):
         return torch.zeros_like(x_NT)
-    return torch.where(mask_NT, (x_NT - x.mean()) / x.std(unbiased=False), 0)
+    std = (x.var(correction=ddof) + variance_eps).sqrt() if variance_eps else x.std(correction=ddof)
+    return torch.where(mask_NT, (x_NT - x.mean()) / (std + eps), 0)
+
+
+def reward_to_go(x_NT: Tensor, mask_NT: Tensor) -> Tensor:
+    """y_t = sum_{u >= t} x_u over the tokens at mask 1: what is still to come (REINFORCE).  Shape (N, T), 0 at mask
+    0.
+    """
+    return torch.where(mask_NT, _from_the_end(torch.where(mask_NT, x_NT, 0)), 0)

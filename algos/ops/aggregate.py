@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-Aggregation = Literal["sequence", "token", "sum", "horizon"]
+Aggregation = Literal["sequence", "token", "sum", "horizon", "total"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ def mean(x_NT: Tensor, mask_NT: Tensor, totals: Totals, aggregation: Aggregation
     | `token`    | sum_it x_it / sum_i len_i                        | DAPO, 2503.14476                        |
     | `sum`      | (1/N) sum_it x_it                                | REINFORCE; Dr. GRPO's unbiased form     |
     | `horizon`  | (1/N) sum_it x_it / T_max                        | Dr. GRPO, 2503.20783 (constant divisor) |
+    | `total`    | sum_it x_it                                      | Tinker: the rate takes up the number    |
 
     N is `totals.sequences`, sum_i len_i `totals.tokens`, T_max `totals.max_completion_tokens`.  With groups of one
     size,
@@ -50,7 +51,9 @@ def mean(x_NT: Tensor, mask_NT: Tensor, totals: Totals, aggregation: Aggregation
         return x_NT.sum() / sequences
     if aggregation == "horizon":
         return x_NT.sum() / (sequences * max(totals.max_completion_tokens, 1))
-    raise ValueError(f"loss_aggregation must be sequence, token, sum or horizon, not {aggregation!r}")
+    if aggregation == "total":
+        return x_NT.sum()
+    raise ValueError(f"loss_aggregation must be sequence, token, sum, horizon or total, not {aggregation!r}")
 
 
 def token_means(per_token: Mapping[str, Tensor], mask_NT: Tensor, totals: Totals) -> dict[str, Tensor]:

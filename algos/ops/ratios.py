@@ -66,6 +66,62 @@ def clipped_weight(
     return weight_NT * advantage_NT * torch.where(mask_NT, new_NT, 0)
 
 
+def geometric_mean(
+    new_NT: Tensor, old_NT: Tensor, advantage_NT: Tensor, mask_NT: Tensor, low: float, high: float
+) -> Tensor:
+    """s = exp( (1/|o|) sum_t min[z_t, clip(z_t, -low, high)] ),  z_t = log rho_t,  for A > 0; the maximum for A < 0.
+
+    Shape (N, T), the same for every token of o, 1 at mask 0.  GMPO (2507.20673): tokens are clipped one by one, in log
+    space and only on the side that their advantage pushes them to, and the completion has the geometric mean of what is
+    left.  Infinite bounds give `importance(level="sequence")`.  A completion without tokens has 1.
+    """
+    log_NT = log_ratio(new_NT, old_NT, mask_NT)
+    clipped_NT = log_NT.clamp(-low, high)
+    kept_NT = torch.where(advantage_NT < 0, torch.maximum(log_NT, clipped_NT), torch.minimum(log_NT, clipped_NT))
+    mean_N1 = kept_NT.sum(1, keepdim=True) / mask_NT.sum(1, keepdim=True).clamp(min=1)
+    return torch.exp(torch.where(mask_NT, mean_N1, 0))
+
+
+def soft_gate(ratio_NT: Tensor, advantage_NT: Tensor, positive: float, negative: float) -> Tensor:
+    """J = (4 / tau) sigmoid(tau (rho - 1)) A,  tau = `positive` where A > 0, else `negative`: SAPO, 2511.20347.
+
+    In the place of a bound a slope that fades: dJ/drho = 4 sigma (1 - sigma) A, which is A at rho = 1 for any tau.  At
+    rho = 1 the value is 2 A / tau.
+    """
+    tau_NT = torch.full_like(ratio_NT, negative).masked_fill(advantage_NT > 0, positive)
+    return torch.sigmoid(tau_NT * (ratio_NT - 1)) * (4 / tau_NT) * advantage_NT
+
+
+def within_divergence(
+    new_NT: Tensor,
+    old_NT: Tensor,
+    advantage_NT: Tensor,
+    mask_NT: Tensor,
+    low: float,
+    high: float,
+    divergence: Literal["tv", "kl"] = "tv",
+) -> Tensor:
+    """1 where a token may still move: its probability has not gone further than a bound, the way its advantage pushes.
+
+    DPPO (2602.04879), with the divergence of the two-valued distribution {this token, any other}, p = pi, q = pi_old:
+
+        tv   p - q <= high where A > 0;  q - p <= low where not
+        kl   q log(q/p) + (1-q) log((1-q)/(1-p)) <= high or low, or p has moved the other way
+
+    Shape (N, T), bool, without gradient.  A ratio is no distance: 0.001 -> 0.002 doubles and hardly moves; 0.5 -> 0.9
+    moves a lot.
+    """
+    new_NT, old_NT = torch.where(mask_NT, new_NT.detach(), 0), torch.where(mask_NT, old_NT, 0)
+    p_NT, q_NT, up_NT = new_NT.exp(), old_NT.exp(), advantage_NT > 0
+    if divergence == "tv":
+        return torch.where(up_NT, p_NT - q_NT <= high, p_NT - q_NT >= -low)
+    if divergence != "kl":
+        raise ValueError(f"divergence must be tv or kl, not {divergence!r}")
+    rest_NT = (1 - q_NT) * torch.log((1 - q_NT + 1e-8) / (1 - p_NT + 1e-8))  # 1e-8: a token of probability 1
+    kl_NT = q_NT * (old_NT - new_NT) + rest_NT
+    return torch.where(up_NT, (kl_NT <= high) | (p_NT <= q_NT), (kl_NT <= low) | (p_NT >= q_NT))
+
+
 def clip_fractions(
     ratio_NT: Tensor, advantage_NT: Tensor | None, mask_NT: Tensor, low: float, high: float
 ) -> tuple[Tensor, Tensor]:

@@ -29,6 +29,7 @@ def combined(
     step_reduction: advantages.StepReduction = "sum",
     normalize: advantages.Normalize = "group",
     ddof: int = 0,
+    eps: float = 0.0,
 ) -> Tensor:
     """A_it of answer and steps together.  Shape (N, T), 0 at mask 0.
 
@@ -50,17 +51,19 @@ def combined(
     """
     if form == "process":
         whole = (step_reward_NT, step_end_NT, mask_NT, group_N, valid_N)
-        return advantages.process(*whole, step_reduction, normalize, ddof)
+        return advantages.process(*whole, step_reduction, normalize, ddof, eps)
     answer_NT = mask_NT & (mask_NT.cumsum(1) == mask_NT.sum(1, keepdim=True))
     written_NT = step_end_NT & mask_NT & ~answer_NT
     step_NT = torch.where(written_NT, step_reward_NT, 0)
     count_N = written_NT.sum(1).clamp(min=1)
     if form == "weighted":
         both_N = reward_N + step_weight * step_NT.sum(1) / count_N
-        worth_NT = advantages.group_advantages(both_N, group_N, valid_N, "group", normalize, ddof)[:, None]
+        worth_NT = advantages.group_advantages(both_N, group_N, valid_N, "group", normalize, ddof, None, eps)[:, None]
     elif form == "apart":
-        answer_N = advantages.group_advantages(reward_N, group_N, valid_N, "group", normalize, ddof)
-        towards_NT = advantages.process(step_NT, written_NT, mask_NT, group_N, valid_N, step_reduction, normalize, ddof)
+        answer_N = advantages.group_advantages(reward_N, group_N, valid_N, "group", normalize, ddof, None, eps)
+        towards_NT = advantages.process(
+            step_NT, written_NT, mask_NT, group_N, valid_N, step_reduction, normalize, ddof, eps
+        )
         worth_NT = answer_N[:, None] + step_weight * towards_NT
     elif form in ("min", "leave_one_out"):
         step_NT = step_NT * softmin_weights(step_NT, written_NT, temperature) if form == "min" else step_NT

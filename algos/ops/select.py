@@ -10,6 +10,7 @@ from torch import Tensor
 from algos.ops.advantages import zero_variance_groups
 
 GroupFilter = Literal["none", "zero_variance", "all_wrong", "all_right"]
+Selection = Literal["all", "positive", "largest", "extremes"]
 
 
 def keep_groups(reward_N: Tensor, group_N: Tensor, valid_N: Tensor, filter_groups: GroupFilter) -> Tensor:
@@ -63,6 +64,64 @@ def best(keep_N: Tensor, group_N: Tensor, value_N: Tensor, limit: int) -> Tensor
     return best_N
 
 
+def largest(keep_N: Tensor, value_N: Tensor, share: float) -> Tensor:
+    """The `share` of the kept completions, over the whole round, with the largest |value|; of equals the first ones.
+
+    keep_i and #{j : keep_j, |v_j| > |v_i| or (|v_j| = |v_i| and j <= i)} <= max(1, floor(share #keep)).  Shape (N,),
+    bool.  CPPO (2503.22342): of advantages, which say how much a completion will move.  No completion: none.
+    """
+    limit = max(1, int(share * int(keep_N.sum()) + 1e-9))
+    return best(keep_N, torch.zeros(len(keep_N), dtype=torch.int64, device=keep_N.device), value_N.abs(), limit)
+
+
+def extremes(keep_N: Tensor, group_N: Tensor, value_N: Tensor, share: float) -> Tensor:
+    """Of each group the m = max(2, floor(share #keep)) kept completions whose values have the largest variance.
+
+    Shape (N,), bool.  PODS (2504.13818): they are the m - k lowest and the k highest for some k, so that of the m + 1
+    splits the best is taken, of equals the one with fewest of the highest; equal values are taken in their order.
+    Degenerate cases: a group with m or fewer keeps all it has; equal values keep the first m.
+    """
+    chosen_N = torch.zeros_like(keep_N)
+    for g in group_N.unique():
+        member = (keep_N & (group_N == g)).nonzero()[:, 0]
+        member = member[torch.argsort(value_N[member], stable=True)]
+        m = max(2, int(share * len(member) + 1e-9))
+        if len(member) <= m:
+            chosen_N[member] = True
+            continue
+        splits = [torch.cat([member[: m - k], member[len(member) - k :]]) for k in range(m + 1)]
+        variance = torch.stack([value_N[split].var(unbiased=False) for split in splits])
+        chosen_N[splits[int((variance >= variance.max() * (1 - 1e-12)).nonzero()[0, 0])]] = True
+    return chosen_N
+
+
+def covariance(advantage_NT: Tensor, logp_NT: Tensor, mask_NT: Tensor) -> Tensor:
+    """c_it = (A_it - mean A)(log pi_it - mean log pi) over the tokens at mask 1; 0 at mask 0.  Shape (N, T).
+
+    A token's part of the covariance that entropy falls by (2505.22617).
+    """
+    count = mask_NT.sum().clamp(min=1)
+    apart = [torch.where(mask_NT, x - torch.where(mask_NT, x, 0).sum() / count, 0) for x in (advantage_NT, logp_NT)]
+    return apart[0] * apart[1]
+
+
+def top(value_NT: Tensor, mask_NT: Tensor, limit: int) -> Tensor:
+    """The `limit` tokens at mask 1 with the highest values; of equals the first.  #{u : v_u > v_t} < limit.  (N, T)."""
+    value, keep = value_NT.flatten(), mask_NT.flatten()
+    return best(keep, torch.zeros(len(keep), dtype=torch.int64, device=keep.device), value, limit).view_as(mask_NT)
+
+
+def drawn(mask_NT: Tensor, limit: int, generator: torch.Generator) -> Tensor:
+    """min(limit, #mask) of the tokens at mask 1, drawn without replacement: each with P = min(1, limit / #mask).
+
+    Shape (N, T), bool.  Clip-Cov (2505.22617) draws those that leave the gradient.  Degenerate case: no token, none.
+    """
+    place = mask_NT.flatten().nonzero()[:, 0]
+    chosen = torch.zeros_like(mask_NT).flatten()
+    chosen[place[torch.randperm(len(place), generator=generator)[:limit].to(place.device)]] = True
+    return chosen.view_as(mask_NT)
+
+
 def _counted(keep_N: Tensor, group_N: Tensor) -> Tensor:
     """#{j <= i : keep_j, group_j = group_i}.  Shape (N,), int64."""
     order = torch.argsort(group_N, stable=True)
@@ -101,3 +160,17 @@ def distinct(keep_N: Tensor, group_N: Tensor, solution_id_N: Tensor) -> Tensor:
     """
     _, pair_N = torch.stack([group_N, solution_id_N], 1).unique(dim=0, return_inverse=True)
     return first(keep_N, pair_N, 1)
+
+
+def in_right_steps(step_end_NT: Tensor, step_reward_NT: Tensor) -> Tensor:
+    """c_t = 1{r_k > 0}, k the first step with end_k >= t: does a token lie in a right step?  bool, (N, T).
+
+    Ends [0, 1, 0, 1] with rewards [0, 1, 0, 0]: tokens 0 and 1 are in the first step, which is right, 2 and 3 in the
+    second, which is not: [1, 1, 0, 0].  Degenerate case: tokens after the last step, and rows without one, are in no
+    wrong step: 1.
+    """
+    width = step_end_NT.shape[1]
+    place_T = torch.arange(width, device=step_end_NT.device)
+    end_NT = torch.where(step_end_NT, place_T, width).flip(1).cummin(1).values.flip(1)
+    reward_NT = torch.cat([step_reward_NT, torch.ones_like(step_reward_NT[:, :1])], 1)
+    return reward_NT.gather(1, end_NT) > 0

@@ -1,13 +1,15 @@
-"""Variants by name: an algorithm with other defaults, and nothing else.
+"""Variants by name: an algorithm with other defaults, or with a few lines of its own.
 
-dr_grpo     no deviation, a constant length (2503.20783)
-dapo        a higher upper clip, average by token, groups without a difference left out (2503.14476)
-gspo        one ratio per sequence (2507.18071)
-cispo       the weight is clipped, no token loses its gradient (2506.13585)
-rloo        the other completions' mean as baseline, plain REINFORCE, KL in the reward (2402.14740)
-lite_ppo    the group's mean, the batch's deviation, average by token (2508.08221)
+family.toml     those of the field: DAPO, RLOO, MaxRL, ...; each with its paper, its equation and what it changes
+dialects.toml   what frameworks compute by default under the name of GRPO: `--preset trl` is the algorithm `grpo_trl`
+clip_cov        Clip-Cov: a few tokens leave the gradient (2505.22617)
+kl_cov          KL-Cov: a few tokens are held to the sampler (2505.22617)
+dgpo            the mean absolute deviation, and a weight for hard prompts (MathForge)
+dra             rewards shared out among completions that are alike (2505.09655)
+lead            a weight by difficulty and sign (2504.09696)
+pass_at_k       the analytic advantages of pass@k (2508.10751)
 
-A file per variant: a subclass that gives fields other defaults.  What a variant does not name is as in its base.  All
-of them make one update per round, as the base does, so that arms differ in their loss alone; with one update rho is 1
-and no clip acts: `algo.minibatches=4` asks for more.
+What is only other values is a row of a table; what needs code is a small file.  What a variant does not name is as in
+its base.  All of them make one update per round, as the base does, so that arms differ in their loss alone; with one
+update rho is 1 and no clip acts: `algo.minibatches=4` asks for more.
 """

@@ -9,7 +9,8 @@ A folder holds two files per set, and one that all its sets share; it may be mov
 
     lm_eval run --model hf --model_args pretrained=CHECKPOINT --include_path FOLDER --tasks arithmetic
 
-needs this package to be importable, and no network.  It reports `exact_match` twice, under the filters `strict`
+needs this package beside lm-eval, for the answers are judged by the task's own verifier, and no network; where it is
+not installed, the folder says so in one line.  It reports `exact_match` twice, under the filters `strict`
 and `lenient`, both decided by the task's own `verify`.  The prompts are rendered already: leave
 `--apply_chat_template` off.
 
@@ -76,7 +77,13 @@ def build(spec: Spec) -> Task:
 
 HELPER_TEXT = '''"""What lm-eval calls for the tasks of this folder (written by evals/scoring/task_files.py)."""
 
-from evals.scoring.task_files import hooks
+try:
+    from evals.scoring.task_files import hooks
+except ImportError:
+    raise ImportError(
+        "these tasks judge answers with the verifier of the package that wrote them: beside lm-eval, install "
+        "post-training-harness into this environment (pip install WHEEL, or pip install -e ITS_FOLDER)"
+    ) from None
 
 docs, strict, lenient, process_results = hooks(__file__)
 '''

@@ -13,6 +13,7 @@ facts           the facts of `lookup`, and questions about them
 open_qa         questions with short answers in words, with a search tool: HotpotQA, NQ, any file
 countdown       reach a number from others: an expression is the answer
 benchmarks      MATH-500, AIME and others by name, cases of `qa`: a TOML each
+traces          files of prompts and completions, to be fine-tuned on
 lm_eval_yaml    the task of an lm-eval YAML, a case of `qa` too
 data            generating, reading and checking problems
 

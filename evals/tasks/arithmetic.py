@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +51,17 @@ class Arithmetic(Task):
         for name in ("train_size", "test_size", "other_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"task.{name}: must be at least 1, not {getattr(self, name)}")
+
+    def metadata(self, problem: Problem) -> Mapping[str, float | str]:
+        """How many numbers there are, the largest, how many are in brackets; the difficulty is how many there are."""
+        text = str(problem.source)
+        numbers = [int(word) for word in re.findall(r"\d+", text)]
+        return {
+            "difficulty": float(len(numbers)),
+            "largest": float(max(numbers)),
+            "brackets": float(text.count("(")),
+            "source": f"{len(numbers)} numbers",
+        }
 
     def spec(self) -> dict[str, Any]:
         return {"class": "evals.tasks.arithmetic:Arithmetic", "fields": {}}

@@ -137,6 +137,14 @@ class Task(ABC):
         """Two correct solutions of a problem with equal keys are the same (default: their text, ignoring spaces)."""
         return " ".join(completion.split())
 
+    def metadata(self, problem: Problem) -> Mapping[str, float | str]:
+        """What is known of a problem before it is tried: numbers, `difficulty` among them where there is one (higher is
+        harder), and `source`, the name of its kind.  Every problem of a task has the same names.
+
+        Rollouts carry it: baselines and grouping keys of an algorithm may read it.  Default: nothing.
+        """
+        return {}
+
     def steps(self, problem: Problem, completion: str) -> list[Step] | None:
         """The checked steps of a completion, or None where the task declares no steps."""
         return None

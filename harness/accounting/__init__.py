@@ -6,4 +6,5 @@ round_sizing    `RoundSizer`: the number of groups of the next round
 profiler        `PhaseProfiler`: seconds, tokens and peak memory by phase
 tensor_memory   `measured`: bytes of live tensors in a block
 format          numbers as text: `count`, `flops`, `size`, `percent`, `clock`
+threads       OpenMP's threads on a machine that others use
 """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from harness.records.schema import EvaluationRow, Record
-    from harness.training.run import RunListener
     from harness.training.setup import PreparedRun
+    from harness.training.sitting.listener import RunListener
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ class Silence:
     def round(self, metrics: dict[str, float], warnings: Sequence[str]) -> None: ...
     def evaluation(self, fraction: float, rows: Sequence[EvaluationRow]) -> None: ...
     def message(self, text: str) -> None: ...
+    def resumed(self, rounds: int, warnings: Mapping[int, Sequence[str]]) -> None: ...
 
 
 def run(

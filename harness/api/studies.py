@@ -157,9 +157,13 @@ def report_finished(folder: Path, say: Say) -> None:
 
 
 def report_lines(folder: Path, results: Results | None = None) -> list[str]:
-    """Write the report, of the folder's records or of `results`.  Returns the headline of each block."""
+    """Write the report, of the folder's records or of `results`.  Returns each block's table of verdicts, and its
+    headline."""
+    from harness.api.verdicts import verdict_table
     from harness.reports.render.text import headline
     from harness.reports.report import write_report
 
     findings = write_report(folder, results)
-    return [headline(findings, block) for block in findings.blocks]
+    several = len(findings.arms) > 1
+    tables = [line for block in findings.blocks if several for line in verdict_table(findings, block)]
+    return [*tables, *(headline(findings, block) for block in findings.blocks)]

@@ -10,4 +10,5 @@ random_reward   a reward for models with random weights
 results         records and tables
 
 `harness.cli.bench` calls the function `bench` of a suite.
+round_probe   how long a run will take here, from rounds of it
 """

@@ -166,7 +166,7 @@ def measure(work: Workload) -> dict[str, Any]:
 
     import torch
 
-    from harness.training.run import memory_of
+    from harness.training.memory_check import memory_of
 
     prepared = prepare_run(work)
     trainer = prepared.trainer

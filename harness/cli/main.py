@@ -5,65 +5,30 @@ Exit codes: 0 done, 1 the run failed, 2 the user's input is wrong (one plain lin
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 from typer import Option as Opt
 
+from harness.cli import mistakes
 from harness.cli.bench import bench
-from harness.cli.options import (
-    Algo,
-    BudgetText,
-    Config,
-    Device,
-    DryRun,
-    Dtype,
-    EvalFile,
-    EvalLimit,
-    EvalSamples,
-    EvalTasks,
-    GroupSize,
-    KeepCheckpoints,
-    Lora,
-    MaxNewTokens,
-    Model,
-    Name,
-    Out,
-    Quiet,
-    Resume,
-    Reward,
-    Seed,
-    Set,
-    SystemPrompt,
-    TaskName,
-    Temperature,
-    TestFile,
-    Tool,
-    Track,
-    TrainFile,
-    counted,
-    named,
-    say,
-    tell,
-)
+from harness.cli.foreign import imports
+from harness.cli.options import say
 from harness.cli.outputs.evaluate import evaluate
 from harness.cli.outputs.push import push
 from harness.cli.outputs.show import show
+from harness.cli.pipeline.command import pipeline
 from harness.cli.plan import plan
-from harness.cli.pretrain import carry_out, pretrain
+from harness.cli.pretrain import pretrain
+from harness.cli.run import run
 from harness.cli.study import ablate, calibrate, compare, fold, power, report, rescore
 from harness.config.errors import PushFailed, RunFailed
 from harness.processes.group import current
 from harness.processes.launch import asked
 from harness.processes.watch import RankLost
-
-if TYPE_CHECKING:
-    pass
 
 app = typer.Typer(
     help="Compare GRPO, PPO and rejection sampling under matched budgets, with one training loop.",
@@ -100,67 +65,10 @@ def _harness(
         )
 
 
-@app.command(epilog="Example: harness run --algo grpo --group-size 16 --set algo.kl_coef=0.01")
-def run(
-    algo: Algo = None,
-    group_size: GroupSize = None,
-    model: Model = None,
-    task: TaskName = None,
-    train_file: TrainFile = None,
-    test_file: TestFile = None,
-    eval_file: EvalFile = None,
-    system_prompt: SystemPrompt = None,
-    eval_tasks: EvalTasks = None,
-    eval_samples: EvalSamples = None,
-    eval_limit: EvalLimit = None,
-    reward: Reward = None,
-    tool: Tool = None,
-    budget: BudgetText = None,
-    seed: Seed = None,
-    name: Name = None,
-    out: Out = None,
-    config: Config = None,
-    set_: Set = None,
-    temperature: Temperature = None,
-    max_new_tokens: MaxNewTokens = None,
-    device: Device = None,
-    dtype: Dtype = None,
-    keep_checkpoints: KeepCheckpoints = None,
-    track: Track = None,
-    lora: Lora = None,
-    resume: Resume = False,
-    dry_run: DryRun = False,
-    quiet: Quiet = False,
-) -> None:
-    """Train one algorithm under one budget, and write its record."""
-    flags: dict[str, Any] = {
-        "algo_name": algo, "task_name": task, "group_size": group_size, "model": model, "eval_tasks": eval_tasks,
-        "eval_repeats": counted(eval_samples, "--eval-samples"),
-        "eval_limit": eval_limit, "reward": reward, "budget": budget, "seed": seed, "name": name, "out": out,
-        "temperature": temperature, "max_new_tokens": max_new_tokens, "device": device, "dtype": dtype,
-        "keep_checkpoints": keep_checkpoints, "resume": resume or None, "system_prompt": system_prompt,
-        "track": ",".join(track) if track else None, "tools": ",".join(tool) if tool else None,
-    }  # fmt: skip
-    files = {"train_file": train_file, "test_file": test_file, "eval_files": named(eval_file, "--eval-file")}
-    flags["task"] = {k: v for k, v in files.items() if v} or None
-    from harness.config.lora import parse_lora
-    from harness.config.run_config import resolve
-
-    flags["lora"] = parse_lora(lora) if lora is not None else None
-    resolved = resolve(flags, set_ or [], config)
-    from harness.processes.launch import joined
-    from harness.training.setup import prepare
-
-    with joined() as group:
-        prepared = prepare(resolved)
-        if dry_run:
-            tell(json.dumps(prepared.record["config"], indent=1))
-            return
-        carry_out(prepared, quiet, shown=group.first)
-
-
+app.command(epilog="Example: harness run --algo grpo --group-size 16 --set algo.kl_coef=0.01")(run)
 app.command(epilog="Example: harness compare --algos grpo,ppo,rft --seeds 5 --budget generated_tokens=200000")(compare)
 app.command(epilog="Example: harness ablate compare_nano --workers 2 --dry-run")(ablate)
+app.command(epilog="Example: harness pipeline r1_nano --dry-run")(pipeline)
 app.command(epilog="Example: harness power compare_nano")(power)
 app.command(epilog="Example: harness report results/compare_nano")(report)
 app.command(epilog="Example: harness fold results/my_study")(fold)
@@ -169,18 +77,32 @@ app.command()(calibrate)
 app.command(epilog="Example: harness plan --model Qwen/Qwen2.5-0.5B --algo ppo --device cuda --limit-gib 80")(plan)
 app.command()(pretrain)
 app.add_typer(bench, name="bench")
+app.add_typer(imports, name="import")
 
 
 @app.command("list")
 def list_(
-    what: Annotated[str, typer.Argument(help="algos, tasks, models, studies or fields.")] = "all",
+    what: Annotated[
+        str, typer.Argument(help="algos, tasks, models, studies, fields; or an algorithm: its fields and scale.")
+    ] = "all",
+    model: Annotated[str | None, Opt(help="Of an algorithm: with this model's scale. [nano]")] = None,
     paradigm: Annotated[bool, Opt("--paradigm", help="A table of how the algorithms differ, from the code.")] = False,
-    markdown: Annotated[bool, Opt("--markdown", help="Every field, as the page docs/configuration.md.")] = False,
+    family: Annotated[
+        bool, Opt("--family", help="GRPO's relatives by name, and the choices they are made of.")
+    ] = False,
+    presets: Annotated[bool, Opt("--presets", help="What frameworks compute under the name of GRPO.")] = False,
+    markdown: Annotated[bool, Opt("--markdown", help="Every field, or the family or the presets, as a page.")] = False,
 ) -> None:
     """Algorithms, tasks, models and studies, with their fields and what they mean."""
-    from harness.cli import catalog, reference
+    from harness.cli import reference
+    from harness.cli.lists import catalog
+    from harness.cli.lists import family as relatives
 
-    say(reference.page() if markdown else catalog.paradigm() if paradigm else catalog.listing(what))
+    if family or presets:
+        pages = (relatives.family_page, relatives.dialects_page) if markdown else (relatives.family, relatives.presets)
+        say(pages[0]() if family else pages[1]())
+        return
+    say(reference.page() if markdown else catalog.paradigm() if paradigm else catalog.listing(what, model or "nano"))
 
 
 @app.command(epilog="Example: harness merge results/grpo-arithmetic-s0 --out merged")
@@ -201,28 +123,14 @@ app.command(epilog="Example: harness show results/grpo-arithmetic-s0")(show)
 app.command(epilog="Example: harness push results/grpo-arithmetic-s0 me/my-model --private")(push)
 
 
-def _with_new_name(message: str) -> str:
-    """A message that a field is unknown, and what it is called since schema 2 if that is why."""
-    from harness.records.upgrade import renamed
-
-    found = re.search(r"([\w.]+): unknown field", message)
-    if found and (new := renamed(found[1])) != found[1] and new in message:
-        return f"{message} ({found[1]} is now {new})"
-    return message
-
-
 def main() -> None:
     """The console script: an error is one plain line and an exit code."""
     try:
         code = app(standalone_mode=False)
     except ClickException as error:
-        message = error.format_message()  # type: ignore[attr-defined]
-        if message.startswith("No such command"):
-            within = error.ctx  # type: ignore[attr-defined]
-            message += f" Valid: {', '.join(within.command.list_commands(within))}."
-        code = _fail(message, 2)
+        code = _fail(mistakes.usage(error, sys.argv[1:]), 2)
     except ValueError as error:
-        code = _fail(_with_new_name(str(error)), 2)
+        code = _fail(mistakes.with_new_name(str(error)), 2)
     except OSError as error:  # a name that is too long, a folder for a file, a full disk: outside a run
         code = _fail(f"{f'{error.filename}: ' if error.filename else ''}{error.strerror or error}", 2)
     except RecursionError:

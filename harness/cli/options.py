@@ -17,6 +17,7 @@ from harness.processes.group import current
 
 # read from the source: to import it takes longer than `--help` may
 _COMMENTS = comments_in(files("harness.config").joinpath("run_config.py").read_text(encoding="utf-8"), "RunConfig")
+FIELDS = tuple(_COMMENTS)  # of a run
 
 
 def about(field: str, default: str = "") -> str:
@@ -45,7 +46,7 @@ BudgetText = Annotated[str | None, Opt(help=about("budget", "the model's default
 Seed = Annotated[int | None, Opt(help=about("seed", "0"))]
 Name = Annotated[str | None, Opt(help=about("name"))]
 Out = Annotated[str | None, Opt(help=about("out", "results"))]
-Config = Annotated[str | None, Opt(help="TOML file with any configuration fields.")]
+Config = Annotated[str | None, Opt(help="TOML or YAML file with any configuration fields.")]
 ProfileName = Annotated[str | None, Opt("--profile", help="Scale profile of studies: paper-1.3b, or FILE.toml.")]
 Set = Annotated[list[str] | None, Opt("--set", help="field=value, e.g. algo.kl_coef=0.1; repeatable.")]
 Temperature = Annotated[float | None, Opt(help=about("temperature", "1"))]
@@ -53,14 +54,30 @@ MaxNewTokens = Annotated[int | None, Opt(help=about("max_new_tokens", "the model
 Device = Annotated[str | None, Opt(help=about("device", "auto"))]
 Dtype = Annotated[str | None, Opt(help=about("dtype", "auto"))]
 Lora = Annotated[str | None, Opt(help="Train an adapter: r=16,alpha=32,target=all-linear, ... (lora.FIELD).")]
-KeepCheckpoints = Annotated[int | None, Opt(help=about("keep_checkpoints", "1"))]
+KeepCheckpoints = Annotated[int | None, Opt(help=about("keep_checkpoints", "2"))]
 Tool = Annotated[list[str] | None, Opt("--tool", help=about("tools"))]
 Track = Annotated[list[str] | None, Opt("--track", help=about("track"))]
 Resume = Annotated[bool, Opt("--resume", help=about("resume"))]
+Threads = Annotated[str | None, Opt(help=about("threads", "fixed"))]
+ShowConfig = Annotated[bool, Opt("--show-config", help="Print every field as the record would hold it, and stop.")]
 DryRun = Annotated[bool, Opt("--dry-run", help="Check everything, print what would be done, and stop.")]
 Quiet = Annotated[bool, Opt("--quiet", help="Print only errors.")]
 Workers = Annotated[int, Opt(help="Parallel runs: CUDA devices are assigned in turn, CPU cores divided.")]
 Retry = Annotated[bool, Opt("--retry", help="Run failed runs again; without it they are kept and reported.")]
+
+
+PresetName = Annotated[str | None, Opt("--preset", help="What a framework computes, e.g. trl; harness list --presets.")]
+
+
+def with_preset(algo: str | None, preset: str | None) -> str | None:
+    """The algorithm's name, in a framework's dialect where one is asked for.  Raises ValueError listing those there
+    are.
+    """
+    if preset is None:
+        return algo
+    import algos
+
+    return algos.with_preset(algo or "grpo", preset)
 
 
 def say(text: str, err: bool = False) -> None:

@@ -1,31 +1,14 @@
-"""`harness pretrain`, and how a command carries a prepared run out."""
+"""`harness pretrain`."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from typer import Option as Opt
 
-from harness.cli.options import EvalFile, Quiet, Set, TrainFile, named, say, tell
-
-if TYPE_CHECKING:
-    from harness.training.setup import PreparedRun
-
-
-def carry_out(prepared: PreparedRun, quiet: bool, shown: bool = True) -> None:
-    from harness.api.runs import Silence, execute_guarded, owned
-    from harness.cli.progress import Progress
-
-    with owned(prepared) as finished:
-        if finished:
-            tell(f"{prepared.folder} is finished")
-        elif not shown:
-            execute_guarded(prepared, Silence())
-        else:
-            with Progress(quiet=quiet) as progress:
-                progress.finish(execute_guarded(prepared, progress), prepared.folder)
+from harness.cli.options import EvalFile, Quiet, Set, TrainFile, named, say
 
 
 def pretrain(
@@ -73,8 +56,9 @@ def _cold_start(
 ) -> None:
     from harness.api.cold_start import config_of, sum_up
     from harness.api.runs import load_record
+    from harness.cli.run import execute
     from harness.training.setup import prepare
 
     prepared = prepare(config_of(model, out, gsm8k, eval_files, updates, device, settings))
-    carry_out(prepared, quiet)
+    execute(prepared, quiet)
     say(f"written to {sum_up(model, prepared.folder, load_record(prepared.folder))}")

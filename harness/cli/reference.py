@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from evals import tasks
-from harness.cli.catalog import file_of, summary_of
+from harness.cli.lists.catalog import file_of, summary_of
 from harness.config.field_docs import FieldDoc, fields_of
 from harness.config.lora import LoraFields
 from harness.config.rewards import RewardModelFields
@@ -17,8 +17,8 @@ HEAD = """# Configuration
 
 <!-- made by `harness list --markdown > docs/configuration.md` from the comments behind the fields; do not edit -->
 
-A run is configured in layers: defaults, the model's `model_defaults.toml`, a TOML file (`--config FILE.toml`), the
-command line.  `--set FIELD=VALUE` sets any field; `algo.`, `task.`, `reward_model.`, `reward_weights.` and `lora.`
+A run is configured in layers: defaults, the model's `model_defaults.toml`, a file (`--config FILE.toml` or FILE.yaml),
+the command line.  `--set FIELD=VALUE` sets any field; `algo.`, `task.`, `reward_model.`, `reward_weights.` and `lora.`
 lead into their tables.  An unknown field is an error that lists the valid ones.  In a file, `algo.name` and `task.name`
 stand for `algo_name` and `task_name`.
 """

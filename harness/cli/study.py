@@ -114,7 +114,7 @@ def compare(
     study = tuned_study(study, grid or []) if tune else study
     study = with_placebo(study, placebo) if placebo is not None else study
     study = with_equal_updates(study, out or "results", updates) if updates is not None else study
-    _launch(study, out, workers, retry, dry_run, quiet)
+    _launch(study, out, workers, retry, dry_run, quiet, None)
 
 
 def ablate(
@@ -153,11 +153,14 @@ def ablate(
     asked = override_study(load(study), seeds, settings, name, profile, named(eval_file, "--eval-file"))
     asked = with_placebo(asked, placebo) if placebo is not None else asked
     asked = with_equal_updates(asked, out or "results", updates) if updates is not None else asked
-    _launch(asked, out, workers, retry, dry_run, quiet)
+    _launch(asked, out, workers, retry, dry_run, quiet, study)
 
 
-def _launch(study: Study, out: str | None, workers: int, retry: bool, dry_run: bool, quiet: bool) -> None:
-    """Start the runs that are left, and report those that have finished.  Raises RunFailed where one did not finish."""
+def _launch(
+    study: Study, out: str | None, workers: int, retry: bool, dry_run: bool, quiet: bool, typed: str | None
+) -> None:
+    """Start the runs that are left, and report those that have finished.  Raises RunFailed where one did not finish.
+    `typed`: the study's name or file."""
     out = out or "results"
     if dry_run:
         from harness.reports.analysis.power import prospects
@@ -166,12 +169,20 @@ def _launch(study: Study, out: str | None, workers: int, retry: bool, dry_run: b
 
         lines = launcher.dry_run(study, out, workers)
         if len(study.arms) > 1:
-            lines.append(f"# {power_sentence(study, prospects(study, Path(out)))}")
+            lines.append(f"# {power_sentence(study, prospects(study, Path(out)), typed)}")
         say("\n".join(lines))
         return
     from harness.api.studies import launch_study
+    from harness.cli.console.study import StudyView
+    from harness.studies.fairness.tuning import planned_runs
 
-    launch_study(study, out, workers, retry, (lambda _: None) if quiet else say)
+    try:
+        with StudyView(planned_runs(study, out), out, workers, quiet=quiet) as view:
+            launch_study(study, out, workers, retry, (lambda _: None) if quiet else view.say)
+    except KeyboardInterrupt:
+        if not quiet:
+            say("to go on: the same command again; runs go on from their checkpoints")
+        raise
 
 
 def power(
@@ -189,15 +200,16 @@ def power(
 
     if sd is not None and not sd > 0:
         raise ValueError(f"--sd: must be positive, in points, not {sd:g}")
-    asked = override_study(load(study), seeds, set_ or [], None)
+    typed, asked = study, override_study(load(study), seeds, set_ or [], None)
     rows = prospects(asked, Path(out or "results"), None if sd is None else sd / 100)
     table = power_table(asked, rows)
-    say("\n\n".join([table.markdown(), table.note, power_sentence(asked, rows)]))
+    say("\n\n".join([table.markdown(), table.note, power_sentence(asked, rows, typed)]))
 
 
 def report(
     folders: Annotated[
-        list[Path], typer.Argument(help="A study's folder, one run's, or one of several studies; or several runs'.")
+        list[Path],
+        typer.Argument(help="A study's folder, a pipeline's, one run's, or one of several studies; or several runs'."),
     ],
     out: Annotated[Path, Opt(help="Where the report of several runs goes.  [report]")] = Path("report"),
     into: Annotated[Path | None, Opt(help="A document whose parts marked `<!-- report DIR PART -->` to renew.")] = None,
@@ -207,6 +219,7 @@ def report(
 ) -> None:
     """Tables and figures from the records in a folder, written into it; runs that have ended are folded.  Several runs
     are grouped by configuration, and left as they are."""
+    from harness.pipelines.storage import is_pipeline
     from harness.records.runs import has_record
     from harness.reports.collection import is_collection, study_folders
     from harness.studies.storage import fold_study
@@ -221,6 +234,10 @@ def report(
         results = load_runs(folders, out.name)
         out.mkdir(parents=True, exist_ok=True)
         lines = [*report_lines(out, results), str(out / "report.html")]
+    elif is_pipeline(folder):
+        from harness.pipelines.report import write_report
+
+        lines = write_report(folder)
     elif is_collection(folder):
         from harness.reports.collection_page import write_overview
 

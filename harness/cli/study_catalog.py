@@ -6,7 +6,7 @@ from pathlib import Path
 
 from harness.records.runs import status_of
 from harness.studies.cost_estimate import finished_runs, total_seconds
-from harness.studies.fairness.tuning import planned_trials, select_trials
+from harness.studies.fairness.tuning import planned_runs
 from harness.studies.planned_run import PlannedRun
 from harness.studies.study import Study, load, names
 
@@ -37,11 +37,7 @@ def _recorded(study: Study, out: str) -> tuple[str, list[PlannedRun], int]:
     """The root under which most of its runs have finished, those that have not, and how many it has, with trials."""
     candidates = []
     for root in (out, f"{out}/{COLLECTION}"):
-        try:
-            tuned = select_trials(study, root)
-        except ValueError:  # its trials have not finished; the fields that they will select change no cost
-            tuned = {}
-        runs = [*planned_trials(study, root), *study.runs(tuned)]
+        runs = planned_runs(study, root)  # the fields that trials will select change no cost
         left = [run for run in runs if status_of(Path(root, run.path)) != "finished"]
         candidates.append((root, left, len(runs)))
     return min(candidates, key=lambda candidate: len(candidate[1]))

@@ -16,6 +16,8 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, TypeAdapter, V
 from pydantic_core import ErrorDetails, PydanticCustomError, PydanticKnownError
 from typing_extensions import TypedDict
 
+from harness.config.nearest import nearest
+
 Instance = typing.TypeVar("Instance")
 NOUNS = {"int": "an int", "float": "a float", "bool": "a bool", "string": "a str"}  # by the start of pydantic's types
 
@@ -131,7 +133,10 @@ def _message(error: ErrorDetails, values: Any, prefix: str) -> str:
     path = _path(error["loc"], values)
     table = prefix + "".join(f"{part}." for part in path)
     if kind == "unknown_field":
-        return f"{table}{context['name']}: unknown field; valid: {', '.join(table + name for name in context['valid'])}"
+        meant = nearest(context["name"], context["valid"], table)
+        asked = f" (did you mean {meant}?)" if meant else ""
+        valid = ", ".join(table + name for name in context["valid"])
+        return f"{table}{context['name']}: unknown field{asked}; valid: {valid}"
     if kind == "missing" and isinstance(error["loc"][-1], str):
         return f"{table}{error['loc'][-1]}: missing"
     while path and isinstance(path[-1], int):  # an item of a list has the list's name

@@ -20,6 +20,8 @@ from harness.config.rewards import LEARNED, RewardModelFields, check_reward, rew
 from harness.config.run_config import RunConfig
 from harness.config.tools import ToolFields, tools_of
 
+FILES = ("train_file", "test_file", "eval_files")  # fields of every task that reads any
+
 
 @dataclass(frozen=True)
 class Experiment:
@@ -70,6 +72,11 @@ def resolve_experiment(config: RunConfig) -> Experiment:
 def task_of(config: RunConfig) -> Task:
     """The task that a configuration names, with its fields.  Raises ValueError, one line."""
     cls = tasks.load(config.task_name)
+    known: set[str] = {f.name for f in dataclasses.fields(cls)} if dataclasses.is_dataclass(cls) else set()
+    if files := [name for name in FILES if name in config.task and name not in known]:
+        raise ValueError(
+            f"task.{files[0]}: task '{config.task_name}' reads no files (unknown field); for your own: --task qa"
+        )
     with tasks.named_errors(cls):
         return build(cls, _with_benchmarks(config, cls), "task.")
 
@@ -116,8 +123,12 @@ def with_defaults(old: Mapping[str, Any], algo: str, task: str) -> dict[str, Any
 
 
 def check_iterations(config: RunConfig, algo: Algorithm, schedule: Schedule, budget: Budget) -> None:
-    """Raises ValueError where there is nothing to iterate, to reset, or to reward."""
+    """Raises ValueError where there is nothing to read, to iterate, to reset, or to reward."""
     source, learned = schedule.source, config.reward in LEARNED
+    if config.data and source != "dataset":
+        raise ValueError(f"data: {config.algo_name} samples its completions; sft trains on those of a file")
+    if config.data_completion and not config.data:
+        raise ValueError("data_completion: it is written from the columns of a file; give data=FILE")
     if source == "dataset" and learned:
         raise ValueError(f"reward: {config.reward} would be trained for nothing: written solutions are not rewarded")
     if config.iterations > 1 and source != "live":

@@ -57,6 +57,9 @@ def comments_of(cls: type) -> dict[str, str]:
     """The same of a class and what it inherits; its own comments go before those of its bases."""
     found: dict[str, str] = {}
     for parent in reversed(cls.__mro__):
+        if preset := vars(parent).get("preset"):  # a row of a table: it says why
+            found |= {name: why for name, (_, why) in preset.fields.items()}
+            continue
         module = sys.modules.get(parent.__module__)
         if module is None or "__annotations__" not in vars(parent):
             continue

@@ -55,7 +55,11 @@ def check_reward(config: RunConfig, task: Task, steps: bool) -> None:
         load_function(name)
     checked = name == "process-rule" or (name == "process-model" and config.reward_model.get("labels") == "rule")
     declared = ("steps",) if checked else ("steps", "step_ends") if name == "process-model" else ()
-    if declared and all(getattr(type(task), method) is getattr(Task, method) for method in declared):
+    if (
+        declared
+        and not config.data
+        and all(getattr(type(task), method) is getattr(Task, method) for method in declared)
+    ):
         what, requested = "checks" if checked else "declares", name
         if checked and name == "process-model":
             requested = "process-model with reward_model.labels=rule"
@@ -65,8 +69,7 @@ def check_reward(config: RunConfig, task: Task, steps: bool) -> None:
         )
     if steps and name not in STEPWISE:
         valid = " or ".join(STEPWISE)
-        by = config.algo.get("supervision", "process")
-        raise ValueError(f"reward: algo.supervision={by} needs rewards of steps, which {name} has not; {valid}")
+        raise ValueError(f"reward: this algorithm needs rewards of steps, which {name} has not; {valid}")
 
 
 ACCURACY = "accuracy"

@@ -1,4 +1,4 @@
-"""The configuration of a run: defaults < the model's defaults < a TOML file < the command line.
+"""The configuration of a run: defaults < the model's defaults < a TOML or YAML file < the command line.
 
 Scale fields (learning rate, prompts per round, G, lengths) come from the model's defaults file, fields that define an
 algorithm from the algorithm's own file.  An unknown field is an error that lists the valid ones.
@@ -14,10 +14,11 @@ from typing import Any, Literal
 
 from harness.accounting.budget import Budget
 from harness.config.coercion import build
+from harness.config.files import load_table
 from harness.config.lora import lora_of
 from harness.config.overrides import GROUPS, flatten_names, parse_setting, set_field
 from harness.config.paths import check_name
-from harness.config.start_models import defaults_file, defaults_of, load_toml
+from harness.config.start_models import defaults_file, defaults_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,10 @@ class RunConfig:
     model: str = "nano"  # nano, smollm2-135m, a hub id, a folder, or FILE.gguf
     algo: dict[str, Any] = field(default_factory=dict)  # fields of the algorithm
     task: dict[str, Any] = field(default_factory=dict)  # fields of the task
+    data: str = (
+        ""  # JSONL, CSV or parquet of prompts and completions that sft trains on; none: the task's own solutions
+    )
+    data_completion: str = ""  # template of its columns, e.g. "<think>{reasoning}</think>{answer}"; none: `completion`
     reward: str = "rule"  # rule, process-rule, outcome-model, process-model, or FILE.py:function
     reward_model: dict[str, Any] = field(default_factory=dict)  # fields of a learned reward model
     reward_weights: dict[str, float] = field(default_factory=dict)  # weight of each term, e.g. format, length
@@ -77,14 +82,15 @@ class RunConfig:
     reference_device: Literal["device", "cpu"] = "device"  # cpu: on the device for its forward passes alone
     rollout_batch_size: int = 256  # completions decoded at once
     eval_batch_size: int | None = None  # the same in evaluation; none: rollout_batch_size
+    threads: str = "fixed"  # of the CPU: N; fixed: torch's choice; auto: fewer where other work slows them down
     # where
     name: str | None = None  # folder of the run, under `out`; none: ALGO-TASK-sSEED
     out: str = "results"  # parent folder of runs
-    keep_checkpoints: int = 1  # number of checkpoints to keep; 0 writes none
+    keep_checkpoints: int = 2  # number of checkpoints to keep, one to fall back on; 0 writes none
     checkpoint_every: int = 10  # rounds between checkpoints
     track: tuple[str, ...] = ()  # trackers beside the record: wandb, trackio, mlflow, swanlab; comma-separated
     track_project: str = "post-training-harness"  # their project or experiment
-    resume: bool = False  # resume the run of that name
+    resume: bool = False  # go on with the run of that folder, or of that name
     sources: dict[str, str] = field(default_factory=dict)  # field -> profile | file | flag; the rest is default
 
     @property
@@ -102,7 +108,7 @@ def resolve(
     more layer, below the file."""
     layers: list[tuple[str, dict[str, Any]]] = [("file", under)] if under else []
     if file is not None:
-        layers.append(("file", load_toml(Path(file))))
+        layers.append(("file", load_table(Path(file))))
     overrides = {k: v for k, v in flags.items() if v is not None}
     for word in settings:
         set_field(overrides, *parse_setting(word))
@@ -150,13 +156,15 @@ def check(config: RunConfig) -> RunConfig:
     if config.name is not None:
         check_name(config.name, "name")
     sizes = ("prompts", "group_size", "max_new_tokens", "micro_batch_tokens", "rollout_batch_size", "checkpoint_every")
-    for least, names in ((1, (*sizes, "iterations")), (0, ("warmup", "keep_checkpoints"))):
+    for least, names in ((1, (*sizes, "iterations")), (0, ("seed", "warmup", "keep_checkpoints"))):
         for name in names:
             if getattr(config, name) < least:
                 raise ValueError(f"{name}: must be at least {least}, not {getattr(config, name)}")
     for name in ("temperature", "lr"):
         if not getattr(config, name) > 0:
             raise ValueError(f"{name}: must be positive, not {getattr(config, name)}")
+    if config.threads not in ("fixed", "auto") and not (config.threads.isdecimal() and int(config.threads)):
+        raise ValueError(f"threads: must be a number from 1, fixed or auto, not '{config.threads}'")
     try:
         datetime.date.fromisoformat(config.chat_date)
     except ValueError as error:

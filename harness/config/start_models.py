@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from harness.config.files import load_table
 
 DEFAULTS = "model_defaults.toml"  # beside a model's weights: learning rate, prompts per round, lengths
 FORMER = "profile.toml"  # its former name, in folders of earlier runs
@@ -21,6 +22,7 @@ SCALE = (
     "prompts", "group_size", "max_new_tokens", "lr", "warmup", "decay", "temperature", "budget", "micro_batch_tokens",
     "rollout_batch_size",
 )  # fmt: skip
+PLANNER = "planner"  # a table of what is known of the model's runs: no field of a run
 SCALE_OF_GROUPS = {"reward_model": ("lr",)}
 
 
@@ -41,7 +43,7 @@ class Packaged:
 @cache
 def packaged_models() -> dict[str, Packaged]:
     """By name."""
-    fields = {file.parent.name: load_toml(file) for file in sorted(MODELS.glob(f"*/{PACKAGE}"))}
+    fields = {file.parent.name: load_table(file) for file in sorted(MODELS.glob(f"*/{PACKAGE}"))}
     return {name: Packaged(**{**given, "hub": tuple(given["hub"])}) for name, given in fields.items()}
 
 
@@ -65,7 +67,7 @@ def defaults_of(model: str) -> dict[str, Any]:
     file = defaults_file(model)
     if file is None:
         return {}
-    fields = {FORMER_FIELDS.get(name, name): value for name, value in load_toml(file).items()}
+    fields = {FORMER_FIELDS.get(name, name): value for name, value in load_table(file).items() if name != PLANNER}
     for name, value in fields.items():
         if name in SCALE:
             continue
@@ -77,6 +79,13 @@ def defaults_of(model: str) -> dict[str, Any]:
             valid = [*SCALE, *(f"{group}.{x}" for group, names in SCALE_OF_GROUPS.items() for x in names)]
             raise ValueError(f"{file}: a model may not set {wrong[0]}, only its scale: {', '.join(valid)}")
     return fields
+
+
+def planner_facts(model: str) -> dict[str, Any]:
+    """What its defaults file tells a plan, not a run: `completion_tokens` by task, the mean over a whole run."""
+    file = defaults_file(model)
+    facts = load_table(file).get(PLANNER, {}) if file else {}
+    return facts if isinstance(facts, dict) else {}
 
 
 def defaults_notice(model: str, sources: Mapping[str, str]) -> list[str]:
@@ -105,7 +114,7 @@ def is_recipe_alone(model: str) -> bool:
 
 def recipe_of(model: str) -> dict[str, Any]:
     """How an embedded model is made: a table `run` of a run's fields, or a pretraining from scratch in stages."""
-    return load_toml(MODELS / model / "recipe.toml")
+    return load_table(MODELS / model / "recipe.toml")
 
 
 def recipe_runs() -> list[str]:
@@ -127,20 +136,3 @@ def embedded(model: str) -> Path | None:
     if is_recipe_alone(model):
         raise ValueError(f"model: {model} has no weights here: {made_by(model)} makes them; then --model FOLDER")
     return MODELS / model if model in embedded_models() else None
-
-
-def load_toml(path: Path) -> dict[str, Any]:
-    """Raises ValueError naming the file where it is missing or not TOML.
-
-    A pipe on the disk may have nobody who writes to it, and would be waited for; one of the shell's, `<(...)`, is read.
-    """
-    if path.is_fifo() and not path.is_relative_to("/dev"):
-        raise ValueError(f"config: cannot read {path}: it is a pipe, not a file")
-    try:
-        return tomllib.loads(path.read_text())
-    except RecursionError:
-        raise ValueError(f"config: {path} is nested too deeply") from None
-    except OSError as error:
-        raise ValueError(f"config: cannot read {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"config: {path} is not valid TOML: {error}") from error

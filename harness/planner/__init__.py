@@ -11,4 +11,5 @@ inference       memory of scoring and decoding
 compute         `cost_of`: FLOPs, tokens, rounds and seconds
 suggestions     changes of the configuration that make a run fit
 render          the plan as text and as JSON
+gpus          published peaks of GPUs that are not here
 """

@@ -156,3 +156,18 @@ def _fits(record: dict[str, Any], s: Setting) -> bool:
 def _rate(record: dict[str, Any]) -> float:
     rate = float(record["spend"]["flops"]) / float(record["spend"]["device_seconds"])
     return rate if math.isfinite(rate) else 0.0
+
+
+def recorded_length(out: Path, model: str, task: str, algo: str) -> float | None:
+    """Mean tokens of a completion over all finished runs of this model and task under OUT: those of the algorithm, or
+    of any where it has none.  None where no such run has finished."""
+    found: dict[bool, list[tuple[float, float]]] = {True: [], False: []}
+    for _, record in _records(out):
+        try:
+            config, spend = record["config"], record["spend"]
+            if record["status"] == "finished" and (config["model"], config["task_name"]) == (model, task):
+                found[record["algo"] == algo].append((float(spend["generated_tokens"]), float(spend["completions"])))
+        except (KeyError, TypeError, ValueError):
+            continue
+    of = [pair for pair in found[True] or found[False] if min(pair) > 0]
+    return sum(t for t, _ in of) / sum(c for _, c in of) if of else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from dataclasses import dataclass
 from typing import Any
 
 from harness.accounting.format import clock, count, flops, size
@@ -14,8 +15,16 @@ from harness.planner.suggestions import Suggestion, all_together, each_alone, sm
 NAMES = {"kv_cache": "KV cache", "critic": "value model"}
 
 
-def as_text(plan: Plan, cost: Cost, limit: float | None) -> str:
-    """Every line, without a trailing newline."""
+@dataclass(frozen=True)
+class TimeLine:
+    """How long the run will take, in words, and in seconds where they are known."""
+
+    text: str
+    seconds: float | None = None
+
+
+def as_text(plan: Plan, cost: Cost, limit: float | None, time: TimeLine | None = None) -> str:
+    """Every line, without a trailing newline.  `time`: what is known better than from finished runs."""
     s = plan.setting
     precision = "bf16 autocast" if s.numbers.casts else f"fp{8 * s.numbers.master}"
     head = [
@@ -26,7 +35,7 @@ def as_text(plan: Plan, cost: Cost, limit: float | None) -> str:
         "",
     ]
     lines = [*head, *table(plan), "", f"peak {size(plan.peak)}, in {plan.worst.name} ({plan.worst.moment})"]
-    lines += ["", *costs(plan, cost)]
+    lines += ["", *costs(plan, cost, time)]
     if limit is not None:
         lines += ["", *fitting(plan, limit)]
     return "\n".join(lines)
@@ -48,21 +57,21 @@ def table(plan: Plan) -> list[str]:
     ]
 
 
-def costs(plan: Plan, cost: Cost) -> list[str]:
-    """FLOPs and tokens per round; rounds, FLOPs and seconds of the budget, seconds only where a rate is known."""
+def costs(plan: Plan, cost: Cost, time: TimeLine | None = None) -> list[str]:
+    """FLOPs and tokens per round; rounds, FLOPs and seconds of the budget, seconds only where they are known."""
     s = plan.setting
     budget = f"budget {s.config.budget}"
     lines = [f"per round: {flops(cost.round_flops)}, {count(cost.round_tokens)} tokens generated"]
     if s.schedule.source != "initial":
         lines[0] += f", {count(cost.round_trained)} trained"
     if cost.rounds is None or cost.flops is None:
-        return [
-            *lines,
-            f"{budget}: no finished run of this model under {s.config.out}, so no rate to estimate from",
-        ]
+        unknown = f"{budget}: no finished run of this model under {s.config.out}, so no rate to estimate from"
+        return [*lines, *([f"time: {time.text}"] if time else [unknown])]
     what = "rounds" if s.schedule.source != "initial" else "rounds of sampling, then training"
     lines.append(f"{budget}: {_rounds(cost.rounds)} {what}, {flops(cost.flops)}")
-    if cost.seconds is not None:
+    if time is not None and (time.seconds is not None or cost.seconds is None):
+        lines.append(f"time: {time.text}")
+    elif cost.seconds is not None:
         lines.append(f"time: {clock(cost.seconds)}, at {flops(cost.rate)}/s as in {cost.source}")
     return lines
 
@@ -85,7 +94,7 @@ def fitting(plan: Plan, limit: float) -> list[str]:
     return [*lines, f"does not fit with all of them: {size(min(reached, plan.peak))}"]
 
 
-def as_dict(plan: Plan, cost: Cost, limit: float | None) -> dict[str, Any]:
+def as_dict(plan: Plan, cost: Cost, limit: float | None, time: TimeLine | None = None) -> dict[str, Any]:
     """As plain data: bytes, FLOPs and counts, not rounded."""
     smallest = smallest_set(plan, limit) if limit is not None and plan.peak > limit else None
     return {
@@ -98,6 +107,7 @@ def as_dict(plan: Plan, cost: Cost, limit: float | None) -> dict[str, Any]:
         },
         "peak_bytes": round(plan.peak),
         "cost": dataclasses.asdict(cost),
+        "time": None if time is None else dataclasses.asdict(time),
         "limit_bytes": limit,
         "fits": None if limit is None else plan.peak <= limit,
         "levers": [] if limit is None or plan.peak <= limit else [_suggestion_dict(x) for x in each_alone(plan)],

@@ -11,6 +11,7 @@ variables     environment variables that could change a run: ignored, refused or
 fingerprint   hash and differences of configurations
 upgrade       reads records and checkpoints of earlier versions
 checksums     the sha256 of every file of a folder
+foreign       runs of other trainers as records
 sharing       a run for others: the card of its model, experiment trackers
 lock          one process per run folder
 """

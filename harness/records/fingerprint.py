@@ -9,7 +9,7 @@ from typing import Any
 from harness.records.io import sha256
 
 NEUTRAL = (
-    "name", "out", "keep_checkpoints", "checkpoint_every", "resume", "reward_timeout", "sources", "track",
+    "name", "out", "keep_checkpoints", "checkpoint_every", "resume", "reward_timeout", "threads", "sources", "track",
     "track_project", "parallel", "cpu_offload",
 )  # fmt: skip
 

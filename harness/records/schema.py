@@ -56,10 +56,10 @@ class DataSet(TypedDict):
 class EnvironmentTable(TypedDict):
     """Versions, machine, commit and data."""
 
-    python: str
+    python: str | None
     packages: dict[str, str]
-    device: str
-    threads: int
+    device: str | None
+    threads: int | None
     cpu: NotRequired[str]
     processes: NotRequired[dict[str, Any]]  # of a run of several: how many, by what, each one's device and threads
     variables: NotRequired[dict[str, str]]  # of the process's environment: harness/records/variables.py
@@ -70,6 +70,19 @@ class EnvironmentTable(TypedDict):
     data: list[DataSet]
     prompt_sha256: NotRequired[str]
     inputs: NotRequired[dict[str, str]]  # what the run was given -> its sha256: harness/training/resume/inputs.py
+
+
+class Sitting(TypedDict):
+    """From where a run is started, or goes on with another number of threads, to where that ends."""
+
+    started: str  # UTC
+    ended: str | None  # None while it goes on, and for ever where the process was killed
+    first_round: int  # that it made, or would have made
+    rounds: int  # that it made; some may have been made again by the next, from the last checkpoint
+    device: str
+    threads: int
+    machine: str  # the same word for the same machine: a hash of its name
+    end: str | None  # why it ended: finished, interrupted by ..., failed: ..., fewer threads: ...
 
 
 class Record(TypedDict):
@@ -93,22 +106,24 @@ class Record(TypedDict):
     split: NotRequired[dict[str, Any]]  # of a run that samples first and trains after
     reward_model: NotRequired[list[dict[str, Any]]]  # its trainings
     notices: NotRequired[list[str]]
+    sittings: NotRequired[list[Sitting]]  # in their order
     environment: EnvironmentTable
+    imported: NotRequired[dict[str, Any]]  # of a run of another trainer: from where, and what its user said of it
 
 
 # --- what of a record is checked --------------------------------------------------------------------------------
 
 
 class _Spend(TypedDict):
-    """Every unit is there."""
+    """Every unit is there; null where it was not counted, which only an imported run may have (consistency.py)."""
 
-    prompts: float
-    completions: float
-    generated_tokens: float
-    trained_tokens: float
-    updates: float
-    flops: float
-    device_seconds: float
+    prompts: float | None
+    completions: float | None
+    generated_tokens: float | None
+    trained_tokens: float | None
+    updates: float | None
+    flops: float | None
+    device_seconds: float | None
 
 
 class _Budget(TypedDict):
@@ -133,7 +148,7 @@ class _Config(TypedDict):
 
     model: str
     budget: str
-    group_size: int
+    group_size: int | None
     sources: dict[str, Any]
     algo: dict[str, Any]
     task: dict[str, Any]
@@ -141,7 +156,7 @@ class _Config(TypedDict):
 
 
 class _Packages(TypedDict):
-    torch: str
+    torch: str | None
 
 
 class _Environment(EnvironmentTable):
@@ -196,7 +211,7 @@ class _Training(TypedDict):
 
 
 class _FullMemory(TypedDict):
-    peak_bytes: float
+    peak_bytes: float | None
     parts: dict[str, MemoryPart]
 
 

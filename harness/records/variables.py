@@ -70,7 +70,10 @@ TABLE = (
     Rule("PYTORCH_*", "recorded", "allocation and tuned kernels"),
     Rule("ATEN_CPU_CAPABILITY", "recorded", "which instructions the CPU's kernels use"),
     *(Rule(n, "recorded", "precision and instructions of matrix products on the CPU") for n in ("ONEDNN_*", "DNNL_*")),
-    *(Rule(n, "recorded", "threads and order of sums on the CPU") for n in ("OMP_*", "MKL_*", "KMP_*", "OPENBLAS_*")),
+    *(
+        Rule(n, "recorded", "threads and order of sums on the CPU")
+        for n in ("OMP_*", "GOMP_*", "MKL_*", "KMP_*", "OPENBLAS_*")
+    ),
     *(Rule(n, "recorded", "kernels from the hub") for n in ("USE_HUB_KERNELS", "DISABLE_KERNEL_MAPPING")),
 )
 

@@ -1,6 +1,7 @@
 """Reports: from the records of a study to tables, figures and pages.  No torch.
 
 report            `write_report`: `harness report` on a study
+comparable        what two runs of one study must have in common
 loading           the records of a study as arrays
 runs              single runs, grouped by configuration, as a study
 consistency       does a record agree with itself and with its outcomes?

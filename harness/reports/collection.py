@@ -139,7 +139,7 @@ def studies(collection: list[CollectedStudy], folder: str) -> Table:
         verdict = headline(s.findings, s.findings.blocks[0]) if s.findings else "No run has finished."
         commits = sorted({str(run.record["environment"]["commit"])[:10] for run in s.results})
         trials = [run for arm in s.results.trials.values() for by_seed in arm.values() for run in by_seed.values()]
-        seconds = sum(run.record["spend"]["device_seconds"] for run in [*s.results, *trials])
+        seconds = sum(run.record["spend"]["device_seconds"] or 0.0 for run in [*s.results, *trials])
         row = [s.study.question, verdict, f"{ended} of {planned}", ", ".join(commits) or "-"]
         rows.append([_link(s, folder), *map(inert, row), f"{seconds:,.0f}"])
     columns = ["study", "question", "verdict", "seeds", "commit", "device seconds"]

@@ -9,6 +9,7 @@
 | `status`; names of sets and metrics                   | be one of STATUS; be printable                           |
 | `seed`, `algo`, `budget`                              | be those of the configuration                            |
 | `config_sha256`                                       | be the configuration's, under the names it was made with |
+| a unit of spend                                       | be a number; null in an imported run that did not count it |
 
 A run overshoots its budget by a round at most, which the sizes of rounds keep within 1 % or one group; a first round in
 seconds is not known beforehand, and what a reward model samples and trains is paid for whole.
@@ -70,7 +71,7 @@ def _evaluations(record: Record) -> Iterator[str]:
             yield f"evals.{i}.fraction: must lie in 0..1, not {row['fraction']:g}"
         if row["n"] < 1:
             yield f"evals.{i}.n: must be at least 1, not {row['n']}"
-        if wrong := [unit for unit, x in row["spend"].items() if not (math.isfinite(x) and x >= 0)]:
+        if wrong := _wrong(row["spend"], "imported" in record):
             yield f"evals.{i}.spend.{wrong[0]}: must be finite and not negative, not {row['spend'][wrong[0]]}"
         key = (row["fraction"], row["task"], row["filter"], metric)
         if key in seen:
@@ -119,10 +120,19 @@ def _trainings(record: Record) -> Iterator[str]:
                     yield f"reward_model.{i}.held_out.{target}.{name}: must lie in 0..1, not {quality[name]:g}"
 
 
+def _wrong(spend: Mapping[str, float | None], imported: bool) -> list[str]:
+    """Units whose spend is no number; what another trainer did not count may be null."""
+    fine = {u for u, x in spend.items() if (imported if x is None else math.isfinite(x) and x >= 0)}
+    return [unit for unit in spend if unit not in fine]
+
+
 def _spend(record: Record) -> Iterator[str]:
     spend, unit, limit = record["spend"], record["budget"]["unit"], record["budget"]["limit"]
-    if wrong := [name for name, x in spend.items() if not (math.isfinite(x) and x >= 0)]:
+    if wrong := _wrong(spend, "imported" in record):
         yield f"spend.{wrong[0]}: must be finite and not negative, not {spend[wrong[0]]}"
+        return
+    if spend["prompts"] is None:
+        return
     trainings = [training.get("spend") for training in record.get("reward_model", [])]
     aside = sum(float(t.get(unit, 0.0)) for t in trainings if isinstance(t, dict))
     several = spend["prompts"] > int(record["config"].get("prompts", 0))

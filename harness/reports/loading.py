@@ -7,6 +7,7 @@ interrupted or did not start is not an error: it is kept with its status.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from harness.config.run_config import RunConfig
 from harness.records import runs as run_store
-from harness.records.fingerprint import config_differences, inputs_of_both
+from harness.records.fingerprint import config_differences
 from harness.records.schema import Record, check_record
+from harness.reports.comparable import must_agree, shared_fields
 from harness.reports.consistency import check_consistent, check_hash
 from harness.studies.fairness.tuning import planned_trials
 from harness.studies.registration import Lock, read_lock
@@ -55,8 +56,9 @@ class RunRecord:
         return {(r["fraction"], (r["task"], r["filter"], r["metric"])): r["value"] for r in self.record["evals"]}
 
     def spend(self, fraction: float) -> dict[str, float]:
-        """Spend per unit at an evaluation."""
-        return next(r["spend"] for r in self.record["evals"] if r["fraction"] == fraction)
+        """Spend per unit at an evaluation; nan of what an imported run did not count."""
+        spend = next(r["spend"] for r in self.record["evals"] if r["fraction"] == fraction)
+        return {unit: math.nan if x is None else x for unit, x in spend.items()}
 
     def metrics(self) -> list[dict[str, Any]]:
         """One dict per round; empty if the run has not finished a round."""
@@ -143,11 +145,11 @@ class Results:
 
     @property
     def endpoint(self) -> str:
-        """The evaluation set of the primary endpoint.  Raises ValueError if there is no such set."""
+        """The evaluation set of the primary endpoint; "in" is the first in domain, a greedy one if there is one.
+        Raises ValueError if there is no such set."""
         name = self.study.report.endpoint
-        matches = [
-            t.name for t in self.tasks if name == t.name or (name == "in" and t.domain == "in" and not t.temperature)
-        ]
+        inside = sorted((t for t in self.tasks if t.domain == "in"), key=lambda t: t.temperature > 0)
+        matches = [t.name for t in (inside if name == "in" else self.tasks) if name in ("in", t.name)]
         if not matches:
             raise ValueError(f"report.endpoint: no set '{name}'; valid: {', '.join(t.name for t in self.tasks)}")
         return matches[0]
@@ -246,9 +248,6 @@ def _runs(arm: str, folder: Path) -> dict[int, RunRecord]:
     return dict(sorted(runs.items()))
 
 
-SHARED = ("task_name", "task", "model", "chat_date", "eval_split", "max_new_tokens", "temperature")  # of the config
-
-
 def check(results: Results, folder: Path) -> None:
     """Check that the runs may be compared.  Raises ValueError naming two files and what differs."""
     ended = [run for run in results if run.finished]
@@ -259,13 +258,13 @@ def check(results: Results, folder: Path) -> None:
             raise ValueError(f"{run.file}: finished, but nothing was evaluated")
     first = ended[0]
     for run in ended[1:]:
-        for name, expected, value in _must_agree(first, run):
+        for name, expected, value in must_agree(first.record, run.record):
             if value != expected:
                 raise ValueError(f"{run.file}: {name} is {value}, in {first.folder} it is {expected}")
     for by_seed in results.runs.values():
         finished = [run for run in by_seed.values() if run.finished]
         for run in finished[1:]:
-            differences = config_differences(*_shared_fields(finished[0], run))
+            differences = config_differences(*shared_fields(finished[0].record, run.record))
             if differences := [d for d in differences if not d.startswith("seed: ")]:
                 other = f"another configuration than {finished[0].folder.name}"
                 raise ValueError(f"{run.file}: {other}: {'; '.join(differences)}")
@@ -273,27 +272,3 @@ def check(results: Results, folder: Path) -> None:
     for run in ended:
         if (1.0, (task, "strict", "exact_match")) not in run.values():
             raise ValueError(f"{run.file}: finished, but '{task}' was not evaluated at the end")
-
-
-def _shared_fields(a: RunRecord, b: RunRecord) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The configurations of two runs, in the fields that both versions of the harness had; others have defaults."""
-    defaults, configs = RunConfig().as_dict(), [run.record["config"] for run in (a, b)]
-    shared = {group: set.intersection(*(set(c.get(group, {})) for c in configs)) for group in ("algo", "schedule")}
-    inner = [{g: {k: c[g][k] for k in names if g in c} for g, names in shared.items()} for c in configs]
-    config_a, config_b = ({**defaults, **c, **i} for c, i in zip(configs, inner, strict=True))
-    return config_a, config_b
-
-
-def _must_agree(a: RunRecord, b: RunRecord) -> Iterator[tuple[str, Any, Any]]:
-    """(name, value of a, value of b) of everything that must be equal in all runs of a study."""
-    config_a, config_b = _shared_fields(a, b)
-    for name in SHARED:
-        yield name, config_a[name], config_b[name]
-    yield "budget", a.record["budget"], b.record["budget"]
-    yield "the start model", a.record["environment"]["model"], b.record["environment"]["model"]
-    data = [{d["name"]: d["sha256"][:12] for d in run.record["environment"]["data"]} for run in (a, b)]
-    for name in dict.fromkeys([*data[0], *data[1]]):
-        yield f"the evaluation data of '{name}'", data[0].get(name), data[1].get(name)
-    yield from inputs_of_both(a.record, b.record)
-    versions_a, versions_b = ({r["task"]: r["version"] for r in run.record["evals"]} for run in (a, b))
-    yield "the tasks' versions", versions_a, versions_b

@@ -82,7 +82,8 @@ def _further_tables(findings: Findings) -> list[Table]:
     builders += [tables.at_k] if findings.at_k else []
     repeated = repeated_tables(findings)
     last = [tables.logged] if findings.logged else []
-    last += [tables.seeds, *([tables.tuning] if findings.trials else []), tables.memory, tables.phases]
+    last += [tables.seeds, *([tables.tuning] if findings.trials else [])]
+    last += [t for t in (tables.memory, tables.phases) if len(t(findings).columns) > 1]  # imported runs have neither
     reward_models = reward_model_table(findings)
     made = [*(build(findings) for build in builders), *repeated, *(build(findings) for build in last)]
     return [*made, *([reward_models] if reward_models else [])]
@@ -114,5 +115,7 @@ def _samples(findings: Findings, most: int = 4) -> str:
 
 def _commands(findings: Findings) -> str:
     lines = "\n".join(f"    {visible(command)}".replace("\n", "\n    ") for command in commands(findings.results))
+    if not lines:
+        return ""
     note = "One command per arm, at its first seed; other seeds differ in `--seed` and `--name`."
     return f"## Commands\n\n{lines}\n\n{note}"

@@ -103,6 +103,13 @@ class SamplingContext(Protocol):
         """`count` completions of each problem and their texts, charged; the noise is that of (stream, ordinal)."""
         ...
 
+    def probe(
+        self, problems: Sequence[Problem], count: int, greedy: bool, ordinals: list[int]
+    ) -> tuple[Rollouts, list[str]]:
+        """`count` completions of each problem of the round, greedy or sampled, and their texts; charged, their prompts
+        are not: the round's completions have paid for those."""
+        ...
+
     def extend(
         self, prefixes: list[list[int]], written: int, count: int, stream: str, ordinals: list[int]
     ) -> tuple[Rollouts, list[str]]:

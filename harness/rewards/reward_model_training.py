@@ -80,8 +80,9 @@ def _reduced(loss: float, parameters: list[Any]) -> float:
 
 
 def moved(rollouts: Rollouts, device: torch.device) -> Rollouts:
-    """On another device."""
-    return Rollouts(**{name: x.to(device) for name, x in vars(rollouts).items() if isinstance(x, Tensor)})
+    """On another device; without what is known of its prompts, which no reward model reads."""
+    tensors: dict[str, Any] = {name: x.to(device) for name, x in vars(rollouts).items() if isinstance(x, Tensor)}
+    return Rollouts(**tensors)
 
 
 def split_held_out(data: LabelledCompletions, held_out: float) -> tuple[LabelledCompletions, LabelledCompletions]:

@@ -61,7 +61,8 @@ class LabelledCompletions:
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor]) -> LabelledCompletions:
-        return cls(Rollouts(**{name: tensors[name] for name in KEPT}), tensors["where_NT"], tensors["label_NT"])
+        kept: dict[str, Any] = {name: tensors[name] for name in KEPT}
+        return cls(Rollouts(**kept), tensors["where_NT"], tensors["label_NT"])
 
 
 def concatenate(parts: Sequence[LabelledCompletions], pad: int) -> LabelledCompletions:

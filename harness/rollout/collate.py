@@ -67,8 +67,10 @@ def join(rounds: Sequence[Rollouts], pad: int) -> Rollouts:
             parts.append(x)
         return torch.cat(parts)
 
-    present = [name for name, x in vars(rounds[0]).items() if x is not None]
-    return Rollouts(**{name: column(name) for name in present})
+    present = [name for name, x in vars(rounds[0]).items() if isinstance(x, torch.Tensor)]
+    shared = [name for name in rounds[0].metadata if all(name in r.metadata for r in rounds)]
+    known = {name: torch.cat([r.metadata[name] for r in rounds]) for name in shared}
+    return Rollouts(**{name: column(name) for name in present}, metadata=known)
 
 
 def lengths_by_group(rollouts: Rollouts, group_size: int) -> tuple[list[int], list[list[int]]]:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from harness.config.files import load_table
 from harness.config.overrides import Fields, check_groups, merge_overrides, nest_names, parse_setting, set_field
-from harness.config.start_models import load_toml
 from harness.studies import scale_profiles
 from harness.studies.schema import Tune
 from harness.studies.study import Study, check, parse, seeds_of
@@ -27,7 +27,7 @@ def study_from_flags(
     arms: dict[str, Fields] = {Path(word).stem: {"algo": {"name": word}} for word in words}
     if len(arms) < len(words):
         raise ValueError(f"algos: '{algos}' names an algorithm twice; its arms would be one")
-    base: Fields = {"eval_fractions": FRACTIONS, **(load_toml(Path(config)) if config else {})}
+    base: Fields = {"eval_fractions": FRACTIONS, **(load_table(Path(config)) if config else {})}
     check_groups(base)
     base.pop("algo_name", None)  # the file may name an algorithm; the arms are named by `algos`
     if "algo" in base:
@@ -40,7 +40,7 @@ def study_from_flags(
             arms[group]["algo"][inner] = value
         else:
             set_field(overrides, field, value)
-    table = {"arms": arms, "seeds": _seeds(seeds), "base": merge_overrides(base, nest_names(overrides))}
+    table = {"arms": arms, "seeds": parse_seeds(seeds), "base": merge_overrides(base, nest_names(overrides))}
     return parse(name or f"compare-{'-'.join(arms)}", table)
 
 
@@ -109,12 +109,12 @@ def override_study(
     if study.profile is not None:
         changes["profile"] = scale_profiles.override_profile(study.profile, overrides)
     if seeds is not None:
-        changes["seeds"] = seeds_of(_seeds(seeds), "seeds")
+        changes["seeds"] = seeds_of(parse_seeds(seeds), "seeds")
         changes["arms"] = {arm: {k: v for k, v in own.items() if k != "seeds"} for arm, own in study.arms.items()}
     return check(dataclasses.replace(study, **changes))
 
 
-def _seeds(text: str) -> Any:
+def parse_seeds(text: str) -> Any:
     """ "5" is five seeds, "0,1,7" are these, and "5," is this one."""
     try:
         numbers = [int(x) for x in text.removesuffix(",").split(",")]

@@ -23,12 +23,17 @@ class PlannedRun:
     fields: Fields
 
     @property
+    def name(self) -> str:
+        """Of the run's own folder."""
+        return f"seed{self.seed}"
+
+    @property
     def path(self) -> str:
-        return f"{self.folder}/seed{self.seed}"
+        return f"{self.folder}/{self.name}"
 
     def config(self, out: str) -> RunConfig:
         """Resolved and checked, under OUT.  Raises ValueError naming the arm and the field."""
-        own = {"seed": self.seed, "name": f"seed{self.seed}", "out": f"{out}/{self.folder}"}
+        own = {"seed": self.seed, "name": self.name, "out": f"{out}/{self.folder}"}
         try:
             return merge([("study", self.fields), ("study", own)])
         except ValueError as error:
@@ -37,7 +42,7 @@ class PlannedRun:
     def command(self, out: str) -> list[str]:
         """The words of its `harness run`: typed into a shell, they give the same record."""
         words = ["harness", "run", "--seed", str(self.seed)]
-        words += ["--name", f"seed{self.seed}", "--out", f"{out}/{self.folder}"]
+        words += ["--name", self.name, "--out", f"{out}/{self.folder}"]
         for name, value in self.fields.items():
             table = value if isinstance(value, dict) else {"name": value}
             settings = [(f"{name}.{inner}", x) for inner, x in table.items()] if name in GROUPS else [(name, value)]

@@ -13,8 +13,8 @@ import dataclasses
 from pathlib import Path
 
 from harness.config.coercion import build
+from harness.config.files import ENDS, load_table
 from harness.config.overrides import Fields, merge_overrides
-from harness.config.start_models import load_toml
 from harness.studies.schema import START, ScaleProfile
 from harness.studies.study import STUDIES, Study
 
@@ -27,11 +27,13 @@ def names() -> list[str]:
 def load(name: str) -> ScaleProfile:
     """A profile by name, or a FILE.toml.  Raises ValueError naming the file and the field, and what is valid."""
     file = Path(name)
-    if not name.endswith(".toml"):
+    if not name.endswith(ENDS):
         if name not in names():
-            raise ValueError(f"profile: unknown profile '{name}'; valid: {', '.join(names())}, or a FILE.toml")
+            raise ValueError(
+                f"profile: unknown profile '{name}'; valid: {', '.join(names())}, or a FILE.toml, FILE.yaml"
+            )
         file = STUDIES / "profiles" / f"{name}.toml"
-    fields = load_toml(file)
+    fields = load_table(file)
     if wrong := {"algo", "algo_name", "seed", "name", "out"} & set(fields):
         owner = "an arm's; what belongs to one algorithm is [algos.NAME]" if "algo" in min(wrong) else "the study's"
         raise ValueError(f"{file}: {min(wrong)}: it is {owner}")

@@ -33,10 +33,10 @@ from pathlib import Path
 from typing import Any
 
 from harness.config.coercion import build
+from harness.config.files import ENDS, load_table
 from harness.config.overrides import NAMED, Fields, check_groups, merge_overrides
 from harness.config.paths import check_name
 from harness.config.run_config import RunConfig
-from harness.config.start_models import load_toml
 from harness.studies.planned_run import PlannedRun, label
 from harness.studies.schema import ALONE, START, Hypothesis, Report, ScaleProfile, Tune
 
@@ -124,14 +124,14 @@ def names() -> list[str]:
 
 
 def load(name: str) -> Study:
-    """A study by name, or a FILE.toml.  Raises ValueError naming the file and the field, and what is valid."""
+    """A study by name, or a FILE.toml or FILE.yaml.  Raises ValueError naming file and field, and what is valid."""
     file = Path(name)
-    if not name.endswith(".toml"):
+    if not name.endswith(ENDS):
         if name not in names():
-            raise ValueError(f"study: unknown study '{name}'; valid: {', '.join(names())}, or a FILE.toml")
+            raise ValueError(f"study: unknown study '{name}'; valid: {', '.join(names())}, or a FILE.toml, FILE.yaml")
         file = STUDIES / f"{name}.toml"
     try:
-        return parse(file.stem, load_toml(file), file.parent)
+        return parse(file.stem, load_table(file), file.parent)
     except ValueError as error:
         message = str(error)
         raise ValueError(message if str(file) in message else f"{file}: {message}") from error
@@ -164,13 +164,17 @@ def seeds_of(value: Any, name: str) -> list[int]:
 
 
 def _with_files_from(fields: Fields, folder: Path | None) -> Fields:
-    """The fields, with names of FILE.py (algorithm, task, reward) in `folder` relative to the working directory."""
+    """The fields, with names of FILE.py (algorithm, task, reward, a choice of the algorithm's) in `folder` relative to
+    the working directory."""
     out = merge_overrides(fields)
     if folder is not None:
         for group in NAMED:
             table = out.get(group, {})
             if str(table.get("name", "")).endswith((".py", ".yaml", ".yml")):
-                out[group] = {**table, "name": _relative(folder / table["name"])}
+                out[group] = table = {**table, "name": _relative(folder / table["name"])}
+            own = {field: x for field, x in table.items() if isinstance(x, str) and ".py:" in x}
+            if own:
+                out[group] = {**table, **{field: _relative(folder / x) for field, x in own.items()}}
         reward = out.get("reward")
         if isinstance(reward, str) and ".py:" in reward:
             out["reward"] = _relative(folder / reward)

@@ -36,8 +36,9 @@ from harness.records import checksums
 from harness.records.io import write_json
 from harness.records.schema import SCHEMA
 from harness.records.upgrade import upgrade_state, upgrade_tensors
+from harness.training.loop.protocol import TrainingLoop
 from harness.training.resume import logs
-from harness.training.trainer import Trainer, TrainingLoop
+from harness.training.trainer import Trainer
 
 
 def _rounds(folder: Path) -> list[Path]:
@@ -145,8 +146,8 @@ def _restore(trainer: Trainer, loop: TrainingLoop, folder: Path) -> tuple[list[A
     if faults:
         reasons = "; ".join(f"{checkpoint.name}: {fault}" for checkpoint, fault in faults.items())
         raise CannotResume(
-            f"resume: {folder} has no checkpoint that is whole ({reasons}); begin under another --name "
-            "(keep_checkpoints=2 keeps one to fall back on)"
+            f"resume: {folder} has no checkpoint that is whole ({reasons}); begin under another --name"
+            + " (keep_checkpoints=2 keeps one to fall back on)" * (len(faults) == 1)
         )
     if logs.begun(folder):
         notices.append("there is no checkpoint: the run begins anew")

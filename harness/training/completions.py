@@ -17,6 +17,7 @@ import torch
 
 from algos import Rollouts, Schedule
 from evals.tasks import Problem, Task
+from evals.tasks.traces import Trace
 from harness.accounting.budget import Budget, Spend
 from harness.accounting.flops import RunFlops
 from harness.accounting.profiler import PhaseProfiler
@@ -61,7 +62,7 @@ class SampledCompletions:
 
 @dataclass(frozen=True)
 class WrittenSolutions:
-    """The task's solution of each prompt, with the end token.
+    """The task's solution of each prompt, or the completion that a file (`data`) has for it, with the end token.
 
     Nothing is generated, so neither generated tokens nor the FLOPs of a rollout are charged; prompts, completions,
     updates and what is trained are.  The task's verifier reads the solutions like any completion, and is counted: a set
@@ -78,7 +79,7 @@ class WrittenSolutions:
 
     def complete(self, problems: Sequence[Problem], ordinal: int) -> tuple[Rollouts, list[str]]:
         prompts = [self.tokenizer.ids(self.tokenizer.render(p), p.id) for p in problems]
-        texts = [self.task.solution(p) or "" for p in problems]
+        texts = [written_solution(self.task, p) or "" for p in problems]
         rows = [self.tokenizer.solution(text) for text in texts]
         width, device = max(map(len, rows)), self.policy.device
         tokens_NT = torch.tensor([row + [self.pad] * (width - len(row)) for row in rows], device=device)
@@ -92,6 +93,11 @@ class WrittenSolutions:
         spend.charge_rollout(groups, rollouts.completion_mask_NT.sum(1).tolist(), flops, generated=False)
 
 
+def written_solution(task: Task, problem: Problem) -> str | None:
+    """The completion that a file has for it, else the task's own; None where none is written."""
+    return problem.completion if isinstance(problem, Trace) else task.solution(problem)
+
+
 def with_solutions(
     task: Task, problems: Sequence[Problem], tokenizer: PromptTokenizer
 ) -> tuple[list[Problem], list[str]]:
@@ -100,7 +106,7 @@ def with_solutions(
     They are left out and counted: no completion is cut to fit.  Where none is left out, the prompts are every other
     arm's.  Raises ValueError where nothing is left.
     """
-    solutions = [(problem, task.solution(problem)) for problem in problems]
+    solutions = [(problem, written_solution(task, problem)) for problem in problems]
     written = [(problem, text) for problem, text in solutions if text is not None]
     kept = [problem for problem, text in written if len(tokenizer.solution(text)) <= tokenizer.max_new_tokens]
     short = f"fits max_new_tokens={tokenizer.max_new_tokens}"
@@ -164,6 +170,17 @@ class RewardSampling:
         self._charge(rollouts, 0, count)
         return rollouts, self._whole_texts(rollouts, written)
 
+    def probe(
+        self, problems: Sequence[Problem], count: int, greedy: bool, ordinals: list[int]
+    ) -> tuple[Rollouts, list[str]]:
+        temperature = 0.0 if greedy else self.sampling.temperature
+        sampling = replace(self.sampling, temperature=temperature, stream="greedy" if greedy else "probes")
+        rollouts, texts = sample(self.sampler, self.tokenizer, problems, count, sampling, ordinals)
+        self._charge(rollouts, 0, count)
+        if self.flops.reward_model is not None:
+            self.spend.flops += self.flops.reward_model.read(rollouts.attention_mask_NS.sum(1).tolist())
+        return rollouts, texts
+
     def _charge(self, rollouts: Rollouts, prompts: int, count: int) -> None:
         """The policy's FLOPs alone: no reference and no value model reads these."""
         before, completions = lengths_by_group(rollouts, count)
@@ -183,11 +200,18 @@ class RewardSampling:
 
 
 def group_bound(
-    unit: str, schedule: Schedule, new: int, flops: RunFlops, longest: int, answered: int = 0
+    unit: str,
+    schedule: Schedule,
+    new: int,
+    flops: RunFlops,
+    longest: int,
+    probes: int = 0,
+    answered: int = 0,
 ) -> float | None:
     """The most that one group can cost, in the budget's unit (for `updates`: what a round costs).
 
-    `longest` prompt, `new` tokens of a completion and `answered` ones of its tools, at the most.
+    `longest` prompt, `new` tokens of a completion and `answered` ones of its tools, at the most; `probes` more
+    completions of it, at the most.
     """
     tokens = schedule.group_size * new
     lengths = [longest + new + answered] * schedule.group_size
@@ -196,10 +220,10 @@ def group_bound(
     trained = flops.update(lengths) if schedule.source != "initial" else 0.0
     bounds = {
         "prompts": 1.0,
-        "completions": float(schedule.group_size),
+        "completions": float(schedule.group_size + probes),
         "updates": float(schedule.updates),
-        "generated_tokens": float(tokens),
+        "generated_tokens": float(tokens + probes * new),
         "trained_tokens": float(tokens * schedule.epochs),
-        "flops": explored + schedule.epochs * trained,
+        "flops": explored + schedule.epochs * trained + flops.policy.rollout([longest], [[new + answered] * probes]),
     }
     return bounds.get(unit)  # seconds: unknown in advance

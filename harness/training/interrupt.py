@@ -1,4 +1,5 @@
-"""Ctrl-C and SIGTERM that lose nothing: they wait for the end of a round, where the state is whole and can be kept."""
+"""Ctrl-C, SIGTERM and a terminal that closes (SIGHUP) lose nothing: they wait for the end of a round, where the state
+is whole and can be kept."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from types import FrameType, TracebackType
 
 from harness.processes.group import current
 
-HEARD = (signal.SIGINT, signal.SIGTERM)
+HEARD = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 ECHO = 5.0  # seconds in which a launcher hands on to its processes the signal that they have heard themselves
 
 
@@ -20,7 +21,8 @@ class Interrupt:
 
     Inside `held` a first Ctrl-C is noted, and raised as KeyboardInterrupt where the block ends; a second one is
     raised at once.  Outside it is raised as always.  `whole` says whether the state can be kept.  SIGTERM, by which
-    schedulers and `kill` end a process, is the same as Ctrl-C; `by` says which of them it was.
+    schedulers and `kill` end a process, is the same as Ctrl-C, and so is SIGHUP, unless `nohup` has it ignored; `by`
+    says which of them it was.
     """
 
     def __init__(self, say: Callable[[str], None]) -> None:
@@ -30,7 +32,8 @@ class Interrupt:
     def __enter__(self) -> Interrupt:
         self.ours = threading.current_thread() is threading.main_thread()  # signals are the main thread's
         if self.ours:
-            self.before = {number: signal.signal(number, self._hear) for number in HEARD}
+            heard = [n for n in HEARD if n == signal.SIGINT or signal.getsignal(n) is not signal.SIG_IGN]
+            self.before = {number: signal.signal(number, self._hear) for number in heard}
         return self
 
     def __exit__(

@@ -1,10 +1,11 @@
-"""The worst micro-batch first: if a run's memory does not suffice, it is known before anything was spent."""
+"""What a run holds; and its worst micro-batch first, so that lacking memory is known before anything was spent."""
 
 from __future__ import annotations
 
 import torch
 
 from algos import Batch, Credit, Rollouts, Totals
+from harness.records.schema import MemoryPart, MemoryTable
 from harness.training.trainer import Trainer
 
 
@@ -48,3 +49,20 @@ def probe(trainer: Trainer, prompt: int) -> None:
         ) from error
     finally:
         policy.optimizer.zero_grad(set_to_none=True)
+
+
+def memory_of(trainer: Trainer) -> MemoryTable:
+    """The peak (on CUDA also of what the allocator had reserved), and the parts that were counted."""
+    parts: dict[str, MemoryPart] = {
+        name: {"bytes": size, "how": "measured"} for name, size in trainer.policy.memory_parts().items()
+    }
+    for name, module in trainer.reward_source.modules().items():
+        parts[name] = {"bytes": sum(p.nbytes for p in module.parameters()), "how": "measured"}
+    if shadow := trainer.sampler.engine.half_precision_bytes:
+        parts["rollout_weights"] = {"bytes": shadow, "how": "measured"}
+    parts["kv_cache"] = {"bytes": trainer.sampler.peak_cache_bytes, "how": "measured"}
+    parts["activations"] = {"bytes": trainer.activation_bytes, "how": "measured"}
+    memory: MemoryTable = {"peak_bytes": trainer.profiler.peak_bytes, "parts": parts}
+    if trainer.profiler.cuda:
+        memory["reserved_bytes"] = trainer.profiler.reserved_bytes
+    return memory

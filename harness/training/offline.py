@@ -5,6 +5,8 @@
     prompts, completions, generated tokens are paid by sampling alone: `epochs` passes follow.  Trained tokens and
     updates are paid by training alone: as much is sampled as a live run with one update per round would sample.
 
+With `epochs` 0 nothing is trained: all of the budget is sampled, and `accepted` is what there is to show for it.
+
 The point of its learning curve at fraction f is a model trained from the initial policy on the first f of the one
 sampling stream: a side branch, trained when sampling has reached f, metered separately and discarded.
 """
@@ -22,6 +24,7 @@ import torch
 from torch import Tensor
 
 from algos import Batch, Credit, Rollouts
+from evals.tasks import Problem
 from harness.accounting.budget import FILLED, Budget, Spend
 from harness.accounting.profiler import CURVE_BRANCH, PhaseProfiler
 from harness.processes.group import current
@@ -57,7 +60,8 @@ class OfflineLoop:
         started, before, ordinal = time.perf_counter(), t.round_sizer.budget.used(t.spend), t.ordinal
         collected = t.collect_rollouts(groups)
         places = torch.tensor(t.prompt_stream.places(ordinal, t.ordinal - ordinal))
-        on_cpu = {name: x.cpu() for name, x in vars(collected.rollouts).items() if isinstance(x, Tensor)}
+        columns = vars(collected.rollouts).items()
+        on_cpu: dict[str, Any] = {name: x.cpu() for name, x in columns if isinstance(x, Tensor)}
         on_cpu["group_N"] = places.repeat_interleave(t.schedule.group_size)
         self.replay.append(Rollouts(**on_cpu))
         credit = t.algo.credit(collected.rollouts)
@@ -72,10 +76,23 @@ class OfflineLoop:
         rollouts, credit = rollouts.take(chosen), credit.take(chosen)
         return replace(rollouts, group_N=rollouts.group_N.unique(return_inverse=True)[1]), credit
 
+    def accepted(self) -> list[tuple[Problem, list[int]]]:
+        """What the algorithm keeps of the whole stream: the problem of each, and the tokens of its completion."""
+        if not self.replay:
+            return []
+        whole = join(self.replay, self.trainer.sampler.pad)
+        keep_N = self.trainer.algo.credit(replace(whole, group_N=whole.group_N.unique(return_inverse=True)[1])).keep_N
+        chosen = whole.take(keep_N.nonzero()[:, 0])
+        width, problems = chosen.completion_mask_NT.shape[1], self.trainer.prompt_stream.problems
+        rows = zip(chosen.group_N.tolist(), chosen.tokens_NS[:, -width:], chosen.completion_mask_NT, strict=True)
+        self.kept_count = len(chosen.group_N)
+        return [(problems[place], tokens[mask].tolist()) for place, tokens, mask in rows]
+
     def train_pass(self) -> Round | None:
         """One pass over what was kept, or as much of one as the budget still pays for; None where the run is over."""
         t = self.trainer
-        if self.closed or (t.budget.unit not in FILLED and self.passes >= t.schedule.epochs):
+        filling = t.budget.unit in FILLED and t.schedule.epochs > 0
+        if self.closed or (not filling and self.passes >= t.schedule.epochs):
             return None
         started, t.policy.value_only = time.perf_counter(), False
         self.sampled = self.sampled or copy.copy(t.spend)
@@ -187,10 +204,10 @@ class OfflineLoop:
         self.passes, self.closed, self.kept_count = state["passes"], state["closed"], state["kept_count"]
         self.sampled = Spend(**state["sampled"]) if state["sampled"] else None
         places = sorted({place for name in tensors if (place := name.partition(".")[0]).isdecimal()})
-        self.replay = [
-            Rollouts(**{name[6:]: x.cpu() for name, x in tensors.items() if name.startswith(f"{place}.")})
-            for place in places
-        ]
+        self.replay = []
+        for place in places:
+            kept: dict[str, Any] = {name[6:]: x.cpu() for name, x in tensors.items() if name.startswith(f"{place}.")}
+            self.replay.append(Rollouts(**kept))
 
 
 def _to(batch: Batch, device: torch.device) -> Batch:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Protocol
+from typing import Any
 
+import torch
 from transformers import GenerationConfig
 
 from evals.scoring import task_files
@@ -21,53 +22,41 @@ from harness.processes.group import current
 from harness.processes.watch import RankLost
 from harness.records.io import utc_now
 from harness.records.recorder import Recorder, Unwritten, hyperparameters
-from harness.records.runs import raw_record
-from harness.records.schema import EvaluationRow, MemoryPart, MemoryTable, Record
+from harness.records.schema import Record
 from harness.records.sharing.model_card import write_card
 from harness.records.sharing.trackers import Trackers
 from harness.training import checkpoint
 from harness.training.distributed.rounds import RoundBegun, check_together
 from harness.training.interrupt import Interrupt
-from harness.training.memory_check import probe
+from harness.training.loop.prompt_knowledge import never_again
+from harness.training.memory_check import memory_of, probe
 from harness.training.metrics import warnings
-from harness.training.resume.same import earlier_notices
+from harness.training.resume.logs import logged_rounds
+from harness.training.resume.same import earlier_record
 from harness.training.setup import PreparedRun
-from harness.training.trainer import Trainer
-
-
-class RunListener(Protocol):
-    """What a run reports to: the console's progress view, a notebook's, a list in a test."""
-
-    def start(self, title_lines: Sequence[str]) -> None:
-        """What is about to happen."""
-
-    def phase(self, text: str) -> None:
-        """What the run is doing now."""
-
-    def round(self, metrics: dict[str, float], warnings: Sequence[str]) -> None:
-        """A round has ended: its line of metrics.jsonl, and what looks wrong."""
-
-    def evaluation(self, fraction: float, rows: Sequence[EvaluationRow]) -> None:
-        """A point of the learning curve has been measured."""
-
-    def message(self, text: str) -> None:
-        """Anything else that the user should know."""
+from harness.training.sitting import log as sittings
+from harness.training.sitting.listener import RunListener
+from harness.training.sitting.threads import ThreadCount
+from harness.training.supervised.accepted import write_accepted
 
 
 def execute(run: PreparedRun, listener: RunListener) -> Record:
     """Run it.  The record says `finished`, `interrupted` or `failed` (with a reason) whatever happens."""
     group = current()
-    run.record["started"] = group.on_first(lambda: started_at(run.folder)) if run.config.resume else utc_now()
+    earlier = group.on_first(lambda: earlier_record(run.folder)) if run.config.resume else {}
+    run.record["started"] = str(earlier.get("started") or utc_now())
     if run.config.resume:
-        earlier = group.on_first(lambda: earlier_notices(run.folder))
-        run.notices += [notice for notice in earlier if notice not in run.notices]
+        run.notices += [str(x) for x in earlier.get("notices") or [] if x not in run.notices]
         run.record["evals"] = checkpoint.restore(run.trainer, run.loop, run.folder, run.notices)
+    sittings.begin(run.record, earlier.get("sittings") or [], run.trainer.rounds, torch.get_num_threads())
+    run.notices += sittings.differences(run.record)
     recorder = Recorder(run.folder, run.record) if group.first else Unwritten(run.record)
-    with Interrupt(listener.message) as interrupt, _begun(run, recorder, listener):
+    with Interrupt(listener.message) as interrupt:
         try:
-            if run.trainer.policy.device.type == "cuda":  # elsewhere memory has no hard edge
-                probe(run.trainer, run.longest)
-            _rounds(run, recorder, listener, interrupt)
+            with _begun(run, recorder, listener):
+                if run.trainer.policy.device.type == "cuda":  # elsewhere memory has no hard edge
+                    probe(run.trainer, run.longest)
+                _rounds(run, recorder, listener, interrupt)
             _export(run)
             run.record["status"] = "finished"
             _settle(run)
@@ -97,15 +86,10 @@ def execute(run: PreparedRun, listener: RunListener) -> Record:
         finally:
             _settle(run)  # no rank is asked anything here: it may be gone
             run.record["ended"] = utc_now()
+            sittings.end(run.record, sittings.why(run.record))
             recorder.save()
             recorder.close()
     return run.record
-
-
-def started_at(folder: Path) -> str:
-    """When a run that is resumed first began, as its record says; now, where there is none."""
-    record = raw_record(folder)
-    return utc_now() if record is None else str(record.get("started") or utc_now())
 
 
 @contextmanager
@@ -171,6 +155,7 @@ def _export(run: PreparedRun) -> None:
         if not current().first:
             return
         _export_policy(run, final, tokenizer, generation, weights)
+        write_accepted(run.loop, run.folder)
         for name, module in trainer.reward_source.modules().items():
             save_model(module, trainer.tokenizer.tokenizer, run.folder / "checkpoints" / name)
         if profile := defaults_file(run.config.model):  # its scale settings hold for what became of it
@@ -204,16 +189,26 @@ def title(run: PreparedRun) -> list[str]:
 
 def _rounds(run: PreparedRun, recorder: Recorder, listener: RunListener, interrupt: Interrupt) -> None:
     """The loop with its evaluations: each falls at the first round that reaches its fraction of the budget."""
-    trainer, history = run.trainer, list[dict[str, float]]()
+    trainer, history = run.trainer, logged_rounds(run.folder, run.trainer.rounds)
     exact = trainer.policy.device.type == "cpu" and trainer.policy.accelerator.mixed_precision == "no"
+    if history and (tell := getattr(listener, "resumed", None)):
+        said = {int(m["round"]): warnings(history[: i + 1], exact) for i, m in enumerate(history)}
+        tell(trainer.rounds, said)
     had = {row["fraction"] for row in run.record["evals"]}
     waiting = [f for f in sorted(set(run.config.eval_fractions)) if f not in had]
+
+    def change(count: int, why: str) -> None:
+        sittings.turn(run.record, trainer.rounds, count, why)
+        recorder.save()
+
+    threads = ThreadCount(run.config.threads, listener.message, change)
 
     def evaluate(fraction: float) -> None:
         listener.phase(f"evaluating at {fraction:.0%} of the budget")
         with run.loop.at(fraction) as spend:
             rows = run.evaluator.record(fraction, spend, trainer.profiler, recorder, trainer.rounds)
         listener.evaluation(fraction, rows)
+        _look_at_threads(run, threads)
         listener.phase("training")
 
     saved, shown = trainer.rounds, len(trainings(run))
@@ -228,18 +223,35 @@ def _rounds(run: PreparedRun, recorder: Recorder, listener: RunListener, interru
         with interrupt.held():
             if (done := run.loop.train_round()) is None:
                 break
-            metrics = done.metrics(trainer.budget, trainer.profiler)
+            metrics = {"round": float(done.number), **done.metrics(trainer.budget, trainer.profiler)}
             history.append(metrics)
             recorder.round(done.number, metrics, done.samples())
             check_together(trainer)
             listener.round(metrics, warnings(history, exact))
+            _say_once(run, done.number, listener)
+            sittings.count(run.record, done.number)
             _settle(run)
             recorder.save()
             for training in trainings(run)[shown:]:
                 listener.message(reward_model_line(training))
             shown = len(trainings(run))
+            _look_at_threads(run, threads)
     while waiting:  # the end, and what lies between it and the last round that the budget paid for
         evaluate(waiting.pop(0))
+
+
+def _say_once(run: PreparedRun, number: int, listener: RunListener) -> None:
+    """What only the first round tells."""
+    trainer = run.trainer
+    problems = len(trainer.prompt_stream.problems)
+    for notice in never_again(trainer.algo, trainer.ordinal, trainer.progress, problems) if number == 1 else []:
+        run.notices.append(notice)
+        listener.message(notice)
+
+
+def _look_at_threads(run: PreparedRun, threads: ThreadCount) -> None:
+    spend = run.trainer.spend
+    threads.between(spend.generated_tokens + spend.trained_tokens, run.trainer.profiler.charged_seconds)
 
 
 def trainings(run: PreparedRun) -> list[dict[str, Any]]:
@@ -269,20 +281,3 @@ def _settle(run: PreparedRun) -> None:
     if learned := trainings(run):
         run.record["reward_model"] = learned
     run.record["memory"] = memory_of(trainer)
-
-
-def memory_of(trainer: Trainer) -> MemoryTable:
-    """The peak (on CUDA also of what the allocator had reserved), and the parts that were counted."""
-    parts: dict[str, MemoryPart] = {
-        name: {"bytes": size, "how": "measured"} for name, size in trainer.policy.memory_parts().items()
-    }
-    for name, module in trainer.reward_source.modules().items():
-        parts[name] = {"bytes": sum(p.nbytes for p in module.parameters()), "how": "measured"}
-    if shadow := trainer.sampler.engine.half_precision_bytes:
-        parts["rollout_weights"] = {"bytes": shadow, "how": "measured"}
-    parts["kv_cache"] = {"bytes": trainer.sampler.peak_cache_bytes, "how": "measured"}
-    parts["activations"] = {"bytes": trainer.activation_bytes, "how": "measured"}
-    memory: MemoryTable = {"peak_bytes": trainer.profiler.peak_bytes, "parts": parts}
-    if trainer.profiler.cuda:
-        memory["reserved_bytes"] = trainer.profiler.reserved_bytes
-    return memory

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import torch
 
-from evals.tasks import EvalSet, Problem, train_problems
+from evals.tasks import EvalSet, Problem
 from harness.accounting.budget import Spend, sampling_budget
 from harness.accounting.flops import FlopsModel, RunFlops
 from harness.accounting.profiler import PhaseProfiler
@@ -48,17 +48,21 @@ from harness.training.completions import (
     SampledCompletions,
     WrittenSolutions,
     group_bound,
-    with_solutions,
 )
 from harness.training.distributed.rounds import RoundBegun
 from harness.training.distributed.start import agree, processes
 from harness.training.evaluation import Evaluator, eval_names, repeats_of, sets_of
 from harness.training.iterations import Iterations
+from harness.training.loop.processes import check_shared
+from harness.training.loop.protocol import TrainingLoop
+from harness.training.loop.redrawing import check_draws
 from harness.training.offline import OfflineLoop
 from harness.training.resume.folder import run_folder
 from harness.training.resume.inputs import hash_inputs
 from harness.training.resume.same import check_same
-from harness.training.trainer import Trainer, TrainingLoop
+from harness.training.sitting.threads import set_threads
+from harness.training.supervised.problems import training_problems
+from harness.training.trainer import Trainer
 
 CHECKED = 64  # training prompts among which the self-check finds a short, a middling and a long one
 
@@ -85,7 +89,10 @@ def prepare(config: RunConfig) -> PreparedRun:
     experiment = resolve_experiment(config)
     schedule, task = experiment.schedule, experiment.task
     folder = current().on_first(lambda: run_folder(config, task.name))
+    check_draws(schedule, experiment.budget)
+    check_shared(experiment.algo)
     device = pick_device(config.device)
+    set_threads(config.threads)
     loaded: list[str] = []
     options = loading_options(experiment.lora, device)
     adapted = experiment.lora is not None and is_adapter(config.model)  # an adapter that is trained on
@@ -94,9 +101,8 @@ def prepare(config: RunConfig) -> PreparedRun:
         raise ValueError(f"model: the tokenizer of '{config.model}' has no end token")
     room = experiment.tools.room if experiment.tools else 0
     tokenizer = PromptTokenizer.of(hf_tokenizer, context_of(model), config, room)
-    problems, eval_sets, left_out = train_problems(task, config.seed), sets_of(task, config), list[str]()
-    if schedule.source == "dataset":
-        problems, left_out = with_solutions(task, problems, tokenizer)
+    eval_sets = sets_of(task, config)
+    problems, left_out = training_problems(experiment, tokenizer, eval_sets)
     if experiment.reward_model:
         check_problem_count(config, experiment.reward_model, len(problems))
     read = {"the training problems": read_prompts(tokenizer, task.name, problems)}
@@ -125,19 +131,20 @@ def prepare(config: RunConfig) -> PreparedRun:
     agree(config, record)
     if config.resume:
         current().on_first(lambda: check_same(folder, record))
-    notices = [
-        *variables.notices(os.environ),
-        *defaults_notice(config.model, config.sources),
-        *loaded,
-        *filter(None, [checked.notice]),
-        *task.notices(),
-        *left_out,
-        *unused_settings(config, "steps" in experiment.algo.needs),
-    ]
-    if trainer.round_sizer.groups(trainer.spend) == 0:
-        notices.append(f"the budget {config.budget} does not pay for one group: nothing will be trained")
+    said = [*loaded, *filter(None, [checked.notice]), *task.notices(), *left_out]
+    notices = _notices(experiment, said, trainer)
     record["notices"] = notices
     return PreparedRun(config, folder, trainer, loop, evaluator, eval_sets, record, notices, longest)
+
+
+def _notices(experiment: Experiment, said: Sequence[str], trainer: Trainer) -> list[str]:
+    """What the user should know: of the environment, of defaults, what loading said, and of what is never used."""
+    config = experiment.config
+    notices = [*variables.notices(os.environ), *defaults_notice(config.model, config.sources), *said]
+    notices += unused_settings(config, "steps" in experiment.algo.needs)
+    if trainer.round_sizer.groups(trainer.spend) == 0:
+        notices.append(f"the budget {config.budget} does not pay for one group: nothing will be trained")
+    return notices
 
 
 def build_trainer(
@@ -155,8 +162,8 @@ def build_trainer(
     budget, spend, profiler = experiment.budget, Spend(), PhaseProfiler(str(policy.device), current().at)
     offline = schedule.source == "initial"
     drawn = sampling_budget(budget, schedule.prompts, schedule.sampling_fraction) if offline else budget
-    room = experiment.tools.room if experiment.tools else 0
-    bound = group_bound(drawn.unit, schedule, config.max_new_tokens, flops, longest, room)
+    [probes], room = algo.probes([0]), experiment.tools.room if experiment.tools else 0
+    bound = group_bound(drawn.unit, schedule, config.max_new_tokens, flops, longest, probes, room)
     plain = schedule.likelihood == "plain"
     sampling = Sampling(config.temperature, config.max_new_tokens, config.seed, "train", task.stop, plain)
     stream = PromptStream(problems, config.seed)

@@ -10,9 +10,9 @@ import dataclasses
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,36 +36,9 @@ from harness.training.batching import updates
 from harness.training.completions import CompletionSource, RewardSampling
 from harness.training.distributed.update import together
 from harness.training.iterations import Iterations
+from harness.training.loop.prompt_knowledge import PromptKnowledge
+from harness.training.loop.redrawing import redrawn
 from harness.training.metrics import Round, check_own
-
-
-class TrainingLoop(Protocol):
-    """What a run drives: the live loop (`Trainer`), or sampling first and training after (`offline.OfflineLoop`)."""
-
-    @property
-    def progress(self) -> float:
-        """How far along the learning curve the run is, 0 .. 1."""
-        ...
-
-    def train_round(self) -> Round | None:
-        """One round; None where the budget is spent."""
-        ...
-
-    def at(self, fraction: float) -> AbstractContextManager[Spend]:
-        """While this holds, the policy is what `fraction` of the budget buys; yields what that has spent."""
-        ...
-
-    def split(self) -> dict[str, Any]:
-        """How the spend divides between sampling and training, where these are stages of their own."""
-        ...
-
-    def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """What a checkpoint keeps beside the models: numbers and tensors."""
-        ...
-
-    def load(self, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-        """Continue from there."""
-        ...
 
 
 @dataclass
@@ -104,6 +77,9 @@ class Trainer:
         self.policy.progress = self.budget.fraction(self.spend)
         self.policy.value_only = self.rounds < self.schedule.critic_warmup
         collected = self.collect_rollouts(groups)
+        if self.schedule.draws > 1:
+            left, pad = lambda: self.round_sizer.groups(self.spend), self.sampler.pad
+            collected = redrawn(collected, self.algo, groups, self.schedule.draws, left, self.collect_rollouts, pad)
         credit = self.algo.credit(collected.rollouts)
         optimizer_bytes = self.policy.memory_parts()["optimizer"]
         with self.profiler("update") as phase:
@@ -112,6 +88,7 @@ class Trainer:
             trained, metrics = self.update(parts, on_policy=True)
             phase.tokens += trained
         self.measure_activations(phase.rise_bytes, optimizer_bytes)
+        self.spend.flops += self.algo.flops(collected.rollouts)
         self.algo = self.algo.adapt(collected.rollouts)
         done = Round(self.rounds + 1, collected, credit, metrics, self.spend, started)
         return self.finish_round(ordinal, before, done)
@@ -169,15 +146,20 @@ class Trainer:
         """The next prompts and their completions under the current policy: in pieces where the round sizer adds
         some."""
         problems = self.prompt_stream.take(ordinal, groups)
-        rollouts, texts = self.completions.complete(problems, ordinal)
+        rollouts, texts = self._complete(problems, ordinal)
         while more := self.round_sizer.more(self.spend, len(problems), self.projected_cost(rollouts, len(problems))):
             next_ordinal = ordinal + len(problems)
             added = self.prompt_stream.take(next_ordinal, more)
-            piece, piece_texts = self.completions.complete(added, next_ordinal)
+            piece, piece_texts = self._complete(added, next_ordinal)
             piece = dataclasses.replace(piece, group_N=piece.group_N + len(problems))
             rollouts = join([rollouts, piece], self.sampler.pad)
             problems, texts = [*problems, *added], [*texts, *piece_texts]
         return problems, rollouts, texts
+
+    def _complete(self, problems: list[Problem], ordinal: int) -> tuple[Rollouts, list[str]]:
+        rollouts, texts = self.completions.complete(problems, ordinal)
+        known = PromptKnowledge(self.task, self.reward_source, self.reward_sampling, self.policy, self.flops)
+        return known.add(self.algo, rollouts, problems, ordinal, self.rounds + 1), texts
 
     def projected_cost(self, rollouts: Rollouts, groups: int) -> float:
         """What a round of these will have cost, its updates included, in the round sizer's unit (but seconds)."""
@@ -262,6 +244,7 @@ class Trainer:
         numbers, tensors = self.reward_source.state()
         return {
             "algo": dataclasses.asdict(self.algo),
+            "algo_state": dict(self.algo.state()),
             "rounds": self.rounds,
             "spend": self.spend.as_dict(),
             "phases": self.profiler.as_dict(),
@@ -275,7 +258,8 @@ class Trainer:
         }, {f"reward_source.{name}": x for name, x in tensors.items()}
 
     def load(self, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-        self.algo, self.rounds = build(type(self.algo), state["algo"], "algo."), state["rounds"]
+        algo = build(type(self.algo), state["algo"], "algo.")
+        self.algo, self.rounds = algo.with_state(state.get("algo_state", {})), state["rounds"]
         for f in dataclasses.fields(self.spend):
             setattr(self.spend, f.name, state["spend"].get(f.name, 0))
         self.profiler.load(state["phases"])

@@ -74,6 +74,12 @@ def _chosen(logp_NTV: Tensor, rollouts: Rollouts) -> Tensor:
     return torch.where(rollouts.completion_mask_NT, logp_NTV.gather(2, token_NT1)[:, :, 0], 0)
 
 
+def _greedy_reward(policy: BanditPolicy) -> Tensor:
+    """1 where the likeliest arms of a context are the right ones.  (C,)."""
+    best_CT = policy.logits_CTV.detach().argmax(2)
+    return ((best_CT == SOLUTION_CT) | ~ANSWER_CT).all(1).double()
+
+
 def sample(policy: BanditPolicy, schedule: Schedule, rng: torch.Generator) -> Rollouts:
     """Prompts, completions and rewards of one round; the contexts take turns.  A dataset has the right answers."""
     group_N = torch.arange(schedule.prompts).repeat_interleave(schedule.group_size)
@@ -97,6 +103,11 @@ def sample(policy: BanditPolicy, schedule: Schedule, rng: torch.Generator) -> Ro
         solution_id_N=(torch.where(mask_NT, token_NT, 0) * torch.tensor([1, ARMS])).sum(1),
         step_end_NT=last_NT,
         step_reward_NT=torch.where(last_NT, right_N[:, None].double(), 0),
+        metadata={
+            "problem": context_N,
+            "probe_reward": _greedy_reward(policy)[context_N],
+            "completion_embedding": torch.ones(len(context_N), 1),  # all alike
+        },
     )
     return replace(rollouts, logp_NT=_chosen(logp_NTV, rollouts))
 

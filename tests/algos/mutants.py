@@ -34,12 +34,12 @@ def no_baseline_of_ones_own(f: Function) -> Function:
 
 
 def flipped_ddof(f: Function) -> Function:
-    return lambda x, g, v, scale, ddof=0: f(x, g, v, scale, 1 - ddof)
+    return lambda x, g, v, scale, ddof=0, *eps: f(x, g, v, scale, 1 - ddof, *eps)
 
 
 def deviation_plus_epsilon(f: Function) -> Function:
     """The usual x / (std + eps) in place of the rule for equal rewards."""
-    return lambda x, g, v, scale, ddof=0: f(x, g, v, scale, ddof) + 1e-6
+    return lambda x, g, v, scale, ddof=0, *eps: f(x, g, v, scale, ddof, *eps) + 1e-6
 
 
 def everyone_is_valid(f: Function) -> Function:

@@ -73,13 +73,34 @@ def oracle(
     centred = {j: rewards[j] - compared_with(j) for j in everyone}
 
     def spread(i: int) -> float:
+        group = [rewards[j] for j in everyone if groups[j] == groups[i]]
         if normalize == "none":
             return 1.0
         if normalize == "group":
-            return deviation([rewards[j] for j in everyone if groups[j] == groups[i]])
+            return deviation(group)
+        if normalize == "others":
+            rest = [rewards[j] for j in everyone if groups[j] == groups[i] and j != i]
+            return deviation(rest) if len(rest) > 1 else 1.0
+        if normalize == "mean":
+            return statistics.fmean(group) if sum(group) > 0 else math.inf
+        if normalize == "beta":
+            means = [
+                statistics.fmean(rewards[j] for j in everyone if groups[j] == g) for g in {groups[j] for j in everyone}
+            ]
+            return 1.0 if max(group) == min(group) else beta_density(means, statistics.fmean(group))
         return deviation([rewards[j] for j in everyone])
 
     return [centred[i] / spread(i) if valid[i] else 0.0 for i in range(len(rewards))]
+
+
+def beta_density(means: list[float], p: float) -> float:
+    """Of (1 + a/3, 1 + b/3), with (a, b) by the method of moments."""
+    m, v = statistics.fmean(means), statistics.pvariance(means)
+    if not 0 < v < m * (1 - m):
+        return 1.0
+    a, b = (1 + x * (m * (1 - m) / v - 1) / 3 for x in (m, 1 - m))
+    log_norm = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b)
+    return math.exp(log_norm + (a - 1) * math.log(p) + (b - 1) * math.log1p(-p))
 
 
 # Rewards [1, 0, 0, 0], completions of 1, 2, 3 and 4 tokens, one group.
@@ -87,6 +108,8 @@ def oracle(
 #               leave_one_out: 0 for the first (the others' mean), 1/3 for each of the rest
 #   deviations  of the rewards: sum of squares (3/4)^2 + 3 (1/4)^2 = 3/4,
 #               so population sqrt(3/16) = sqrt(3)/4 and sample sqrt(3/4 / 3) = 1/2
+#   others      of the first all are 0: 1; of the rest [1, 0, 0]: mean 1/3, squares 2/3: sqrt(2)/3, sqrt(1/3)
+#   mean        1/4;   beta: one group, nothing to fit: 1
 CENTRED = {
     "none": [1, 0, 0, 0],
     "group": [3 / 4, -1 / 4, -1 / 4, -1 / 4],
@@ -94,20 +117,28 @@ CENTRED = {
     "length": [9 / 10, -1 / 10, -1 / 10, -1 / 10],
     "batch": [3 / 4, -1 / 4, -1 / 4, -1 / 4],
 }
-DEVIATION = {("group", 0): R3 / 4, ("group", 1): 1 / 2, ("batch", 0): R3 / 4, ("batch", 1): 1 / 2}
+DEVIATION = {
+    ("group", 0): [R3 / 4] * 4,
+    ("group", 1): [1 / 2] * 4,
+    ("batch", 0): [R3 / 4] * 4,
+    ("batch", 1): [1 / 2] * 4,
+    ("others", 0): [1] + [math.sqrt(2) / 3] * 3,
+    ("others", 1): [1] + [1 / R3] * 3,
+    **{("mean", ddof): [1 / 4] * 4 for ddof in (0, 1)},
+    **{(name, ddof): [1] * 4 for name in ("none", "beta") for ddof in (0, 1)},
+}
 
 
 def test_the_hand_derived_table_covers_every_choice() -> None:
     assert set(CENTRED) == set(CENTERS)
-    assert {normalize for normalize, _ in DEVIATION} | {"none"} == set(SCALES)
+    assert {normalize for normalize, _ in DEVIATION} == set(SCALES)
 
 
 @pytest.mark.parametrize("ddof", [0, 1])
 @pytest.mark.parametrize("normalize", SCALES)
 @pytest.mark.parametrize("baseline", CENTERS)
 def test_one_right_of_four(baseline: str, normalize: str, ddof: int) -> None:
-    deviation = DEVIATION.get((normalize, ddof), 1.0)
-    expected = [x / deviation for x in CENTRED[baseline]]
+    expected = [x / deviation for x, deviation in zip(CENTRED[baseline], DEVIATION[normalize, ddof], strict=True)]
     close(advantages_of([1, 0, 0, 0], baseline, normalize, ddof, lengths=[1, 2, 3, 4]), expected)
 
 
@@ -145,7 +176,7 @@ def test_against_the_definitions(baseline: str, normalize: str, ddof: int) -> No
     for _ in range(12):
         groups = [g for g in range(5) for _ in range(rng.randint(1, 5))]
         rng.shuffle(groups)
-        rewards = [rng.choice([0.0, 1.0, rng.uniform(-3, 3)]) for _ in groups]
+        rewards = [rng.choice([0.0, 1.0, rng.uniform(0 if normalize == "beta" else -3, 1)]) for _ in groups]
         valid = [int(rng.random() < 0.8) for _ in groups]
         if not any(valid):
             continue
@@ -235,7 +266,7 @@ def test_a_group_of_one_is_its_own_baseline(baseline: str) -> None:
 @pytest.mark.parametrize("normalize", SCALES)
 @pytest.mark.parametrize("baseline", CENTERS)
 def test_a_group_without_members_disturbs_nobody(baseline: str, normalize: str) -> None:
-    rewards, lengths = [1, 0, 0.5, 2], [3, 1, 2, 2]
+    rewards, lengths = [1, 0, 0.5, 0.75], [3, 1, 2, 2]
     with_gap = advantages_of(rewards, baseline, normalize, groups=[0, 0, 2, 2], lengths=lengths)
     close(with_gap, advantages_of(rewards, baseline, normalize, groups=[0, 0, 1, 1], lengths=lengths))
 
@@ -244,7 +275,7 @@ def test_a_group_without_members_disturbs_nobody(baseline: str, normalize: str) 
 @pytest.mark.parametrize("normalize", SCALES)
 @pytest.mark.parametrize("baseline", CENTERS)
 def test_a_row_that_is_not_valid_changes_nothing_for_the_others(baseline: str, normalize: str, junk: float) -> None:
-    rewards, groups, lengths = [1, 0, 0.5, 2, 0.25], [0, 0, 0, 1, 1], [3, 1, 2, 2, 4]
+    rewards, groups, lengths = [1, 0, 0.5, 0.75, 0.25], [0, 0, 0, 1, 1], [3, 1, 2, 2, 4]
     alone = advantages_of(rewards, baseline, normalize, groups=groups, lengths=lengths)
     beside = advantages_of(
         [*rewards, junk, junk, junk],
@@ -262,7 +293,7 @@ def test_a_row_that_is_not_valid_changes_nothing_for_the_others(baseline: str, n
 @pytest.mark.parametrize("baseline", CENTERS)
 def test_the_order_of_rows_does_not_matter(baseline: str, normalize: str) -> None:
     rng = random.Random(3)
-    rewards = [rng.uniform(-1, 1) for _ in range(9)]
+    rewards = [rng.uniform(0, 1) for _ in range(9)]
     groups, valid, lengths = [0, 0, 0, 1, 1, 1, 2, 2, 2], [1, 1, 1, 0, 1, 1, 1, 1, 0], [1, 2, 3, 4, 5, 4, 3, 2, 1]
     order = rng.sample(range(9), 9)
     shuffled = [[column[i] for i in order] for column in (rewards, groups, valid, lengths)]
@@ -278,6 +309,11 @@ def test_the_length_baseline_weighs_by_tokens() -> None:
     close(advantages_of([1, 0], "length", "none", lengths=[0, 0]), [1, 0])
 
 
+def test_the_beta_density_takes_successes() -> None:
+    with pytest.raises(ValueError, match="algo.normalize: beta takes rewards for successes: they must lie in 0..1"):
+        advantages_of([2, 0], normalize="beta")
+
+
 def test_the_length_baseline_asks_for_lengths() -> None:
     with pytest.raises(ValueError, match="length"):
         advantages.group_advantages(f64([1, 0]), integers([0, 0]), booleans([1, 1]), "length")
@@ -286,7 +322,7 @@ def test_the_length_baseline_asks_for_lengths() -> None:
 def test_unknown_choices_list_the_valid_ones() -> None:
     with pytest.raises(ValueError, match="baseline must be none, group, leave_one_out, length or batch, not 'median'"):
         advantages_of([1, 0], baseline="median")
-    with pytest.raises(ValueError, match="normalize must be none, group or batch, not 'mad'"):
+    with pytest.raises(ValueError, match="normalize must be none, group, batch, others, mean or beta, not 'mad'"):
         advantages_of([1, 0], normalize="mad")
 
 
@@ -334,3 +370,10 @@ def test_whitened_tokens_have_mean_0_and_population_deviation_1(junk: float) -> 
 @pytest.mark.parametrize("x", [0.0, 0.1, -1 / 3])
 def test_what_is_all_equal_is_whitened_to_exactly_nothing(mask: list[int], x: float) -> None:
     assert advantages.whiten(f64([[x, x, x, 5.0]]), booleans([mask])).tolist() == [[0.0] * 4]
+
+
+def test_a_variance_eps_stands_under_the_root() -> None:
+    # x = 0, 2: mean 1, variance 1 (population), 2 (sample); 1 / sqrt(1 + 3) = 1/2, 1 / sqrt(2 + 2) = 1/2
+    x_NT, mask_NT = f64([[0, 2, 9]]), booleans([[1, 1, 0]])
+    close(advantages.whiten(x_NT, mask_NT, variance_eps=3.0), [[-0.5, 0.5, 0]])
+    close(advantages.whiten(x_NT, mask_NT, ddof=1, variance_eps=2.0), [[-0.5, 0.5, 0]])

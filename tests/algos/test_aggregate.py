@@ -25,12 +25,14 @@ def oracle(x: list[list[float]], mask: list[list[bool]], horizon: int, over: str
         return sum(s / n for s, n in zip(sums, lengths, strict=True) if n) / len(x)
     if over == "token":
         return sum(sums) / sum(lengths)
+    if over == "total":
+        return sum(sums)
     return sum(sums) / len(x) / (horizon if over == "horizon" else 1)
 
 
 # Completions of 2 and 3 tokens with a limit of 48 (the example of `Totals`), x = [1, 2] and [3, 4, 5]:
-#   sequence (3/2 + 12/3)/2 = 11/4    token 15/5 = 3    sum 15/2    horizon 15/2/48 = 5/32
-HAND = {"sequence": 11 / 4, "token": 3.0, "sum": 15 / 2, "horizon": 5 / 32}
+#   sequence (3/2 + 12/3)/2 = 11/4    token 15/5 = 3    sum 15/2    horizon 15/2/48 = 5/32    total 15
+HAND = {"sequence": 11 / 4, "token": 3.0, "sum": 15 / 2, "horizon": 5 / 32, "total": 15.0}
 
 
 @pytest.mark.parametrize("over", OVERS)
@@ -109,7 +111,7 @@ def test_a_completion_without_tokens_adds_nothing(over: str) -> None:
     # It still counts as a sequence where the denominator counts sequences.
     x_NT, mask_NT = f64([[1, 2], [9, 9]]).requires_grad_(), booleans([[1, 1], [0, 0]])
     got = aggregate.mean(x_NT, mask_NT, Totals(sequences=2, tokens=2, max_completion_tokens=10), over)
-    close(got, {"sequence": 3 / 4, "token": 3 / 2, "sum": 3 / 2, "horizon": 3 / 20}[over])
+    close(got, {"sequence": 3 / 4, "token": 3 / 2, "sum": 3 / 2, "horizon": 3 / 20, "total": 3.0}[over])
     assert torch.autograd.grad(got, x_NT)[0][1].tolist() == [0, 0]
 
 
@@ -120,5 +122,7 @@ def test_an_update_without_completions_is_nothing(over: str) -> None:
 
 
 def test_an_unknown_average_lists_the_valid_ones() -> None:
-    with pytest.raises(ValueError, match="loss_aggregation must be sequence, token, sum or horizon, not 'batch'"):
+    with pytest.raises(
+        ValueError, match="loss_aggregation must be sequence, token, sum, horizon or total, not 'batch'"
+    ):
         aggregate.mean(f64([[1]]), booleans([[1]]), Totals(1, 1, 1), "batch")

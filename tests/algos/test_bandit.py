@@ -149,7 +149,7 @@ def test_the_fields_of_a_file_of_ones_own_have_types(tmp_path: Path, header: str
     cls = algos.load(write(tmp_path / "loo.py", header + LEAVE_ONE_OUT))
     hints = typing.get_type_hints(cls)
     assert hints["gain"] is float
-    assert typing.get_args(hints["loss_aggregation"]) == ("sequence", "token", "sum", "horizon")
+    assert typing.get_args(hints["loss_aggregation"]) == ("sequence", "token", "sum", "horizon", "total")
 
 
 def test_a_file_may_build_on_an_algorithm_that_ships(tmp_path: Path) -> None:
@@ -215,9 +215,12 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", algos.names())
 def test_an_algorithm_that_ships_is_a_frozen_dataclass_with_a_source(name: str) -> None:
     cls = algos.load(name)
-    assert cls.__module__ == f"algos.{'variants.' * (name in algos.variant_names())}{name}"
+    row = algos.preset_of(name)
+    own = f"algos.{'variants.' * (row is not None)}{name}"
+    assert cls.__module__ == ("algos.variants" if row and row.base else own)
     assert issubclass(cls, Algorithm)
     assert dataclasses.is_dataclass(cls)
     with pytest.raises(dataclasses.FrozenInstanceError):
         setattr(cls(), dataclasses.fields(cls)[0].name, None)
-    assert re.search(r"\d{4}\.\d{5}", sys.modules[cls.__module__].__doc__ or "")
+    text = row.source if row else sys.modules[cls.__module__].__doc__
+    assert re.search(r"\d{4}\.\d{5}|MathForge", text or "")

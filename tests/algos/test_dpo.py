@@ -247,7 +247,7 @@ KNOBS: dict[type[Algorithm], dict[str, tuple[list[Any], set[str]]]] = {
         "sampling_fraction": ([0.25, 0.5], {"schedule"}),
         "loss_aggregation": (["sum", "sequence"], {"loss"}),
     },
-    SFT: {"loss_aggregation": (["sequence", "token", "sum", "horizon"], {"loss"})},
+    SFT: {"loss_aggregation": (["sequence", "token", "sum", "horizon", "total"], {"loss"})},
 }
 
 

@@ -26,7 +26,7 @@ from algos.online_rft import OnlineRFT
 from algos.ppo import PPO
 from algos.rft import RFT
 from algos.sft import SFT
-from harness.cli.catalog import DATA, paradigm
+from harness.cli.lists.catalog import DATA, paradigm
 from tests.algos.builders import batch_of, f64, simple_round, take
 from tests.helpers import close
 
@@ -260,7 +260,13 @@ def test_the_printed_table_is_the_papers() -> None:
         row = algorithm.paradigm
         assert row is not None
         assert algorithm().schedule(Schedule(prompts=4, group_size=4)).source == source
-        assert printed()[name] == [DATA[source], reward, f"{row.coefficient} (eq. {equation})", f"algos/{name}.py"]
+        assert printed()[name] == [
+            DATA[source],
+            reward,
+            f"{row.coefficient} (eq. {equation})",
+            row.transform,
+            f"algos/{name}.py",
+        ]
         assert row.reward == reward
 
 

@@ -510,6 +510,8 @@ KNOBS: dict[str, tuple[list[Any], set[str], dict[str, Any]]] = {
     "critic_gae_lambda": ([1.0, 0.95], {"return", "loss", "value_loss"}, {}),
     "gae_lambda_alpha": ([None, 0.5, 0.9], {"advantage", "loss"}, {}),
     "whiten": ([True, False], {"advantage", "loss"}, {}),
+    "whiten_ddof": ([0, 1], {"advantage", "loss"}, {}),
+    "whiten_variance_eps": ([0.0, 0.1], {"advantage", "loss"}, {}),
     "value_coef": ([0.1, 0.5], {"loss"}, {}),
     "value_clip": ([None, 0.2, 0.1], {"loss", "value_loss"}, {}),
     "clip_low": ([0.1, 0.2], {"loss"}, {}),
@@ -521,7 +523,7 @@ KNOBS: dict[str, tuple[list[Any], set[str], dict[str, Any]]] = {
     "kl_target": ([None, 0.01, 1000.0], {"kl_coef"}, {}),
     "kl_horizon": ([100.0, 200.0], {"kl_coef"}, {"kl_target": 0.01}),
     "entropy_coef": ([0.0, 0.01], {"needs", "loss"}, {}),
-    "loss_aggregation": (AVERAGES, {"loss"}, {}),
+    "loss_aggregation": ([*AVERAGES, "total"], {"loss"}, {}),
     "epochs": ([1, 2], {"schedule"}, {}),
     "minibatches": ([1, 2], {"schedule"}, {}),
 }

@@ -76,6 +76,29 @@ def test_masked_positions_change_nothing(level: str, junk: float) -> None:
     assert gradient(ratios.log_ratio(dirty_NT, dirty_old_NT, mask_NT), dirty_NT).tolist() == [[1, 0, 1, 0]]
 
 
+@pytest.mark.parametrize("junk", [math.inf, -math.inf, math.nan])
+def test_masked_positions_change_no_mean_and_no_bound(junk: float) -> None:
+    mask_NT, advantage_NT = booleans([[1, 0, 1]]), f64([[1, 1, 1]])
+    clean_NT, old_NT = f64([[-0.5, 0, -1.0]]).requires_grad_(), f64([[-1.0, 0, -0.7]])
+    dirty_NT, dirty_old_NT = f64([[-0.5, junk, -1.0]]).requires_grad_(), f64([[-1.0, junk, -0.7]])
+    clean = ratios.geometric_mean(clean_NT, old_NT, advantage_NT, mask_NT, 0.2, 0.3)
+    dirty = ratios.geometric_mean(dirty_NT, dirty_old_NT, advantage_NT, mask_NT, 0.2, 0.3)
+    close(dirty, clean)
+    close(dirty[0, 1], 1.0)
+    close(gradient(dirty, dirty_NT), gradient(clean, clean_NT))
+    for divergence in ("tv", "kl"):
+        bounds = (advantage_NT, mask_NT, 0.2, 0.1, divergence)
+        within = ratios.within_divergence(clean_NT, old_NT, *bounds)
+        assert within.tolist() == ratios.within_divergence(dirty_NT, dirty_old_NT, *bounds).tolist()
+
+
+def test_a_geometric_mean_clips_each_token_on_the_side_it_is_pushed_to() -> None:
+    # log-ratios 0.5 and -0.3, bounds -0.2 and 0.3.  A > 0: min(0.5, 0.3) + min(-0.3, -0.2) = 0; A < 0: 0.5 - 0.2 = 0.3
+    new_NT, old_NT, mask_NT = f64([[-0.5, -1.0]]), f64([[-1.0, -0.7]]), booleans([[1, 1]])
+    close(ratios.geometric_mean(new_NT, old_NT, f64([[2, 2]]), mask_NT, 0.2, 0.3), [[1, 1]])
+    close(ratios.geometric_mean(new_NT, old_NT, f64([[-2, -2]]), mask_NT, 0.2, 0.3), [[math.exp(0.15)] * 2])
+
+
 # J = min(rho A, clip(rho, 0.8, 1.3) A), and dJ/d rho, which is A where the first term is taken and 0 where the clip is.
 #   rho   A    rho A   clipped  J     dJ/drho
 SURROGATE = [

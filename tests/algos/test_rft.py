@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from algos import Algorithm, Batch, Credit, PolicyOutputs, Rollouts, Schedule, Totals
-from algos.core.algorithm import check_top_k
+from algos.core.checks import check_top_k
 from algos.grpo import GRPO
 from algos.online_rft import OnlineRFT
 from algos.rft import RFT
@@ -31,7 +31,7 @@ from tests.algos.builders import (
 )
 from tests.helpers import close
 
-AVERAGES = ["sequence", "token", "sum", "horizon"]
+AVERAGES = ["sequence", "token", "sum", "horizon", "total"]
 BOTH: list[type[RFT] | type[OnlineRFT]] = [RFT, OnlineRFT]
 BASE = Schedule(prompts=4, group_size=8, rounds=7)
 # Two prompts, taking turns: which are right, and which solutions are the same.
@@ -92,11 +92,12 @@ def test_offline_every_token_of_a_right_completion_pulls_alike() -> None:
 @pytest.mark.parametrize("average", AVERAGES)
 def test_offline_and_online_differ_in_their_denominator(average: str) -> None:
     """Both sum the same terms over the same 6 right ones of 12.  sequence, sum and horizon divide by completions:
-    N = 12 online, N_kept = 6 offline: offline's gradient is 12/6 of online's.  `token` divides by tokens instead."""
+    N = 12 online, N_kept = 6 offline: offline's gradient is 12/6 of online's.  `token` divides by tokens instead, and
+    `total` by nothing."""
     rollouts, fresh = judged_round()
     online = gradient_of(OnlineRFT(loss_aggregation=average), rollouts, fresh)
     offline = gradient_of(RFT(distinct=False, loss_aggregation=average), rollouts, fresh)
-    factor = 12 / 6
+    factor = 1 if average == "total" else 12 / 6
     if average == "token":
         lengths = rollouts.completion_mask_NT.sum(1).tolist()
         factor = sum(lengths) / sum(n for n, r in zip(lengths, rollouts.reward_N.tolist(), strict=True) if r)
@@ -116,6 +117,7 @@ def test_the_loss_by_hand(cls: type[Algorithm], average: str) -> None:
     )
     rows, tokens = (2, 3) if cls is RFT else (3, 4)
     wanted = {"sequence": 2.5 / rows, "token": 4.5 / tokens, "sum": 4.5 / rows, "horizon": 4.5 / rows / HORIZON}
+    wanted["total"] = 4.5
     loss, metrics = loss_of(cls(loss_aggregation=average), rollouts, fresh)
     close(loss, wanted[average])
     close(metrics["entropy"], 1)
@@ -276,6 +278,7 @@ def test_needs_nothing_but_the_samples() -> None:
 def test_rft_samples_its_start_model_once_and_trains_it() -> None:
     wanted = replace(BASE, source="initial", likelihood="plain", rounds=1, epochs=3, sampling_fraction=0.5)
     assert RFT().schedule(BASE) == wanted
+    assert RFT(epochs=0).schedule(BASE) == replace(wanted, epochs=0, sampling_fraction=1.0), "all of it is sampled"
     algo = RFT(epochs=2, sampling_fraction=0.25)
     assert algo.schedule(BASE) == replace(wanted, epochs=2, sampling_fraction=0.25)
 
@@ -341,7 +344,7 @@ BAD: list[tuple[type[Algorithm], str, list[float]]] = [
     (RFT, "top_k", [0, -1]),
     (OnlineRFT, "top_k", [0, -1]),
     (RFT, "max_per_prompt", [0, -1]),
-    (RFT, "epochs", [0, -1]),
+    (RFT, "epochs", [-1]),
     (OnlineRFT, "max_positives", [0, -1]),
     (OnlineRFT, "epochs", [0]),
     (OnlineRFT, "minibatches", [0]),

@@ -7,6 +7,7 @@ import random
 from typing import get_args
 
 import pytest
+import torch
 
 from algos.ops import select
 from tests.algos.builders import booleans, f64, integers
@@ -179,3 +180,17 @@ def test_first_best_and_distinct_against_their_loops(share: float) -> None:
             assert first(keep, groups, limit) == first_oracle(keep, groups, limit)
             assert best(keep, groups, keys, limit) == best_oracle(keep, groups, keys, limit)
         assert distinct(keep, groups, keys) == distinct_oracle(keep, groups, keys)
+
+
+def test_the_tokens_of_right_steps_by_a_loop_over_them() -> None:
+    torch.manual_seed(0)
+    for _ in range(50):
+        end_NT = torch.rand(3, 7) < 0.3
+        reward_NT = torch.where(end_NT, torch.rand(3, 7) < 0.5, False).float()
+        expected = [
+            [next((bool(r) for e, r in zip(ends[t:], rewards[t:], strict=True) if e), True) for t in range(7)]
+            for ends, rewards in zip(end_NT.tolist(), reward_NT.tolist(), strict=True)
+        ]
+        assert select.in_right_steps(end_NT, reward_NT).tolist() == expected
+    ends, rewards = torch.tensor([[0, 1, 0, 1, 0]]).bool(), torch.tensor([[0.0, 1, 0, 0, 0]])
+    assert select.in_right_steps(ends, rewards).tolist() == [[True, True, False, False, True]]

@@ -15,6 +15,9 @@ from typing import Any
 import pytest
 
 from harness.config.experiment import resolve_experiment, with_defaults
+from harness.pipelines import storage as pipeline_storage
+from harness.pipelines.loading import load as load_pipeline
+from harness.pipelines.report import write_report as write_pipeline_report
 from harness.records import runs
 from harness.records.fingerprint import config_differences
 from harness.records.upgrade import upgrade_own
@@ -178,6 +181,21 @@ def git(*command: str) -> str | None:
         return None
     done = subprocess.run(["git", *command], cwd=ROOT, capture_output=True, text=True, check=False)
     return done.stdout if done.returncode == 0 else None
+
+
+PIPELINES = sorted(file.parent for file in ROOT.glob("results/*/pipeline.json"))
+
+
+@pytest.mark.parametrize("folder", PIPELINES, ids=lambda p: p.name)
+def test_a_committed_pipeline_is_what_its_file_says_and_its_report_that_of_its_records(
+    folder: Path, tmp_path: Path
+) -> None:
+    assert pipeline_storage.stored(folder) == load_pipeline(folder.name), "its lock holds too"
+    copy = tmp_path / "results" / folder.name
+    shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("report.md", "stages.csv"))
+    write_pipeline_report(copy)
+    for name in ("report.md", "stages.csv"):
+        assert (copy / name).read_bytes() == (folder / name).read_bytes(), name
 
 
 def test_compare_nano_was_tuned_alike_and_spent_alike() -> None:

@@ -27,7 +27,7 @@ def show(
     from rich.console import Console
 
     from harness.accounting.format import visible
-    from harness.cli.summary import Tables
+    from harness.cli.console.summary import Tables
 
     console = Console(highlight=False)
     console.print(Tables(record))

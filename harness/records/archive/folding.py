@@ -150,10 +150,11 @@ def _record_of(run: str, fresh: dict[str, _Live], old: Archive | None) -> dict[s
 
 
 def _place(run: str, record: dict[str, Any]) -> dict[str, Any]:
-    """The first columns: ARM/seed<k>, or of a trial tune/ARM/TRIAL/seed<k>."""
+    """The first columns: ARM/seed<k>, of a trial tune/ARM/TRIAL/seed<k>, of a pipeline's stage seed<k>/STAGE."""
     parts = run.split("/")
     trial = parts[-2] if parts[0] == "tune" and len(parts) > 3 else None
-    arm = "/".join(parts[1:-2] if trial else parts[:-1]) or parts[0]
+    stage = len(parts) == 2 and re.fullmatch(r"seed\d+", parts[0])  # of a pipeline: seed<k>/STAGE
+    arm = parts[1] if stage else "/".join(parts[1:-2] if trial else parts[:-1]) or parts[0]
     seed = record.get("seed")
     return {"run": run, "arm": arm, "trial": trial, "seed": seed if type(seed) is int else None}
 

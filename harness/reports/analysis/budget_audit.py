@@ -26,7 +26,7 @@ def audit_budget(results: Results) -> Audit:
         if run.finished:
             unit, limit = run.record["budget"]["unit"], run.record["budget"]["limit"]
             spend = run.record["spend"]
-            rest, group = abs(limit - spend[unit]), spend[unit] / max(spend["prompts"], 1)
+            rest, group = abs(limit - spend[unit]), spend[unit] / max(spend["prompts"] or 0, 1)
             groups = rest / group if group else math.inf
             audits.append(Audit(f"{run.arm} seed {run.seed}", rest / limit, groups, rest <= max(0.01 * limit, group)))
     return max(audits, key=lambda a: (not a.holds, a.mismatch))

@@ -62,7 +62,7 @@ class ArmSummary:
     iqm: float
     curves: dict[str, Curve]  # per evaluation set, as measured at `spend_F`
     matched: Curve  # of the endpoint, interpolated to the exact fractions of the budget
-    spend_F: dict[str, list[float]]  # per unit, mean over seeds at each point
+    spend_F: dict[str, list[float]]  # per unit, mean over seeds at each point; nan where it is not known
     budget_to_level: float  # median over seeds of the budget at which the level was reached; inf if most never did
     zero_variance: float | None  # fraction of groups with equal rewards, mean over rounds; None for groups of one
     collapsed: int
@@ -206,7 +206,7 @@ def _arm(results: Results, arm: str) -> ArmSummary:
         collapsed=collapsed,
         collapse_interval=clopper_pearson(collapsed, len(known)),
         memory=_means([{k: part["bytes"] for k, part in r.record["memory"]["parts"].items()} for r in ended]),
-        peak_bytes=float(np.mean([r.record["memory"]["peak_bytes"] for r in ended])),
+        peak_bytes=float(np.mean([r.record["memory"]["peak_bytes"] or np.nan for r in ended])),
         seconds=_means([{k: phase["seconds"] for k, phase in r.record["phases"].items()} for r in ended]),
     )
 
@@ -245,7 +245,7 @@ def _zero_variance(runs: Sequence[RunRecord]) -> float | None:
 
 def _group_size(config: Mapping[str, Any]) -> int:
     """The group size that was used: an algorithm's schedule may override the configuration's."""
-    return int(config.get("schedule", {}).get("group_size", config["group_size"]))
+    return int(config.get("schedule", {}).get("group_size", config["group_size"]) or 1)
 
 
 def _collapsed(results: Results, run: RunRecord) -> bool:

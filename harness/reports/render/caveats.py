@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from harness.reports.analysis.summary import Findings
@@ -26,8 +27,9 @@ def _tuning(findings: Findings) -> list[str]:
     caveats, study = [], findings.results.study
     algos = {run.record["algo"] for run in findings.results}
     if study.tune is None and len(algos) > 1:
-        rates = {f"{run.record['config'].get('lr'):g}" for run in findings.results}
-        one = f"all at lr {rates.pop()}" if len(rates) == 1 else "at rates chosen elsewhere"
+        rates = {f"{rate:g}" for run in findings.results if (rate := run.record["config"].get("lr")) is not None}
+        elsewhere = "at rates chosen elsewhere" if rates else "at rates not known"
+        one = f"all at lr {rates.pop()}" if len(rates) == 1 else elsewhere
         caveats.append(f"No arm was tuned here ({one}): the best rate of one algorithm need not be that of another.")
     for arm in (arm for arm in study.arms if study.tune and study.tuned_as(arm) != arm):
         caveats.append(f"{arm} was not tuned: it uses the values that were tuned for {study.tuned_as(arm)}.")
@@ -56,6 +58,7 @@ def _updates(findings: Findings) -> list[str]:
     lines = []
     for block in findings.blocks:
         taken = {arm: findings.arms[arm].spend_F["updates"][-1] for arm in block.arms}
+        taken = {arm: updates for arm, updates in taken.items() if math.isfinite(updates)}
         least, most = min(taken, key=lambda a: taken[a], default=""), max(taken, key=lambda a: taken[a], default="")
         if taken and taken[most] > UNEQUAL * taken[least]:
             where = f" ({block.name})" if block.name else ""
@@ -119,11 +122,23 @@ def notes(findings: Findings, shown: Callable[[str], str] = str) -> list[str]:
             without = [f"{seed_list(numbers)} ({shown(status)})" for status, numbers in missing.items()]
             caveats.append(f"{arm}: missing {join_words(without)}; its pairs have fewer seeds.")
     caveats += _asked_when(findings)
+    caveats += _imported(findings)
     for name, values in _variety(findings).items():
         if len(values) > 1:
             words = [shown(word) for word in sorted(map(str, values))]
             caveats.append(f"The runs differ in {name}: {join_words(words)}.")
     return caveats
+
+
+def _imported(findings: Findings) -> list[str]:
+    """That runs were trained and judged elsewhere, and what is known of them by word alone."""
+    arms: dict[str, list[str]] = {}
+    for run in findings.results:
+        if origin := run.record.get("imported"):
+            said = ", ".join(f"{name} {value}" for name, value in sorted(origin["stated"].items()))
+            arms.setdefault(f"{origin['trainer']}; stated, not proven by a file: {said}", []).append(run.arm)
+    how = "trained and judged elsewhere: what was not counted shows as -"
+    return [f"{join_words(list(dict.fromkeys(names)))}: {how} (from {origin})." for origin, names in arms.items()]
 
 
 def _asked_when(findings: Findings) -> list[str]:
@@ -164,9 +179,11 @@ def _edge(findings: Findings, arm: str) -> bool:
 def _variety(findings: Findings) -> dict[str, set[object]]:
     values: dict[str, set[object]] = {"commit": set(), "device": set(), "threads": set(), "torch": set()}
     for run in findings.results:
+        if "imported" in run.record:
+            continue
         e = run.record["environment"]
         values["commit"].add(f"{str(e['commit'])[:10]}{' with local changes' if e['dirty'] else ''}")
         values["device"].add(f"{e['device']} ({e.get('cpu', '')})")
-        values["threads"].add(e["threads"])
+        values["threads"].update([e["threads"], *(s["threads"] for s in run.record.get("sittings", []))])
         values["torch"].add(e["packages"]["torch"])
     return values

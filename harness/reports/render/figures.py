@@ -6,6 +6,7 @@ An element whose gid begins with TITLE becomes an SVG <title>, which browsers sh
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -40,6 +41,8 @@ def draw(findings: Findings, folder: Path) -> dict[str, str]:
         "cost": lambda axes: _cost(axes, findings, block),
         "seeds": lambda axes: _seeds(axes, findings, block),
     }
+    if any(math.isnan(findings.arms[arm].spend_F["flops"][-1]) for arm in block.arms):
+        del drawings["cost"]  # an imported run does not know its FLOPs
     if findings.at_k:
         drawings["at_k"] = lambda axes: _at_k(axes, findings)
     return {name: _save(drawing, folder / name) for name, drawing in drawings.items()}

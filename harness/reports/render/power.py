@@ -31,11 +31,14 @@ def power_table(study: Study, rows: list[Prospect]) -> Table:
     return Table(f"Power of {study.name}", columns, cells, note)
 
 
-def power_sentence(study: Study, rows: list[Prospect]) -> str:
-    """Whether the study can decide what it asks."""
+def power_sentence(study: Study, rows: list[Prospect], typed: str | None = None) -> str:
+    """Whether the study can decide what it asks.  `typed`: its name or file, as `harness power` takes it; None of a
+    study that is none of the two."""
     known = [r for r in rows if not math.isnan(r.power)]
     if not known:
-        return "power: unknown; no run like these is recorded (harness power STUDY --sd POINTS)"
+        return (
+            f"power: unknown; no run like these is recorded{f' (harness power {typed} --sd POINTS)' if typed else ''}"
+        )
     able = sum(r.power >= POWER for r in known)
     text = (
         f"power: {able} of {len(rows)} contrasts would show a difference of {study.report.margin:g} points with "
@@ -46,4 +49,4 @@ def power_sentence(study: Study, rows: list[Prospect]) -> str:
         return text
     enough = [n for n in needed if n is not None]
     more = f"{max(enough)} seeds for {len(enough)} more" if enough else "no number of seeds is enough for the others"
-    return f"{text}; {more} (harness power {study.name})"
+    return f"{text}; {more}{f' (harness power {typed})' if typed else ''}"

@@ -11,7 +11,7 @@ from harness.reports.loading import Results, RunRecord
 from harness.reports.render.table import Table
 from harness.studies.planned_run import PlannedRun
 
-OWN = ("name", "out", "seed", "sources", "schedule", "resume", "keep_checkpoints", "checkpoint_every")
+OWN = ("name", "out", "seed", "sources", "schedule", "resume", "keep_checkpoints", "checkpoint_every", "threads")
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,8 @@ def command(run: RunRecord, out: str) -> str:
 
 def commands(results: Results) -> list[str]:
     """One command per arm, at its first seed; the other seeds differ only in `--seed` and `--name`."""
-    return [command(next(iter(by_seed.values())), results.study.name) for by_seed in results.runs.values() if by_seed]
+    firsts = [next(iter(by_seed.values())) for by_seed in results.runs.values() if by_seed]
+    return [command(run, results.study.name) for run in firsts if "imported" not in run.record]
 
 
 def versions(results: Results) -> Table:
@@ -51,6 +52,10 @@ def versions(results: Results) -> Table:
     counts: dict[tuple[str, ...], int] = {}
     for run in results:
         e = run.record["environment"]
+        if origin := run.record.get("imported"):
+            key = ("-", "not known", f"imported from {origin['trainer']}")
+            counts[key] = counts.get(key, 0) + 1
+            continue
         commit = f"{str(e['commit'])[:10]}{' + local changes' if e['dirty'] else ''}"
         packages = ", ".join(f"{k} {v}" for k, v in e["packages"].items())
         threads = f"{e['threads']} thread{'s' * (e['threads'] != 1)}"

@@ -126,7 +126,7 @@ def spend(findings: Findings) -> Table:
 
     def cell(arm: ArmSummary, u: str) -> str:
         x = arm.spend_F[u][-1]
-        return flops(x) if u == "flops" else f"{x:,.1f}" if u == "device_seconds" else count(x)
+        return flops(x) if u == "flops" else f"{x:,.1f}" if u == "device_seconds" and math.isfinite(x) else count(x)
 
     rows = [[arm.name, *(cell(arm, u) for u in UNITS), size(arm.peak_bytes)] for arm in findings.arms.values()]
     return Table("Spend", columns, rows, "Means over seeds.  Peak memory: of the whole process.")

@@ -20,7 +20,9 @@ def unit(name: str) -> str:
 
 
 def amount(x: float) -> str:
-    """200000 is "200,000", 1e15 is "1e+15"."""
+    """200000 is "200,000", 1e15 is "1e+15", nan "-"."""
+    if math.isnan(x):
+        return "-"
     return f"{x:,.0f}" if abs(x) < 1e9 else f"{x:.4g}"
 
 

@@ -157,3 +157,12 @@ def still_possible(study: Study, planned: Mapping[str, Sequence[Fields]]) -> int
         return 0
     most = max(len(tune.points(arm)) for arm in planned) + tune.widen
     return sum(itertools.starmap(lambda _, points: most - len(points), planned.items()))
+
+
+def planned_runs(study: Study, out: str) -> list[PlannedRun]:
+    """Trials, then runs; these at the fields that the trials selected, where they have been: folders are the same."""
+    try:
+        tuned = select_trials(study, out)
+    except ValueError:  # they have not all finished
+        tuned = {}
+    return [*planned_trials(study, out), *study.runs(tuned)]

@@ -11,7 +11,8 @@ import torch
 
 from harness.processes.group import current
 from harness.training import checkpoint
-from harness.training.trainer import Trainer, TrainingLoop
+from harness.training.loop.protocol import TrainingLoop
+from harness.training.trainer import Trainer
 
 APART = 1e-4  # relative: other processors round otherwise; a step that one rank has missed is more
 

@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -18,6 +18,7 @@ from evals.tasks import EvalSet, Problem
 from harness.config.experiment import Experiment
 from harness.config.lora import base_of, is_adapter
 from harness.models.files import packaged
+from harness.records.checksums import file_sha256
 from harness.records.io import sha256
 
 OURS = ("algos", "evals", "harness")  # the record's commit and versions say what these are
@@ -35,9 +36,12 @@ def hash_inputs(
     config, inputs = experiment.config, {"training problems": problems_sha256(problems)}
     inputs |= {f"evaluation set {s.name}": problems_sha256(s.problems) for s in eval_sets}
     inputs |= {f"prompts of {name}, as the model reads them": digest for name, digest in prompts.items()}
+    if config.data:
+        inputs["data"] = file_sha256(Path(config.data))
     if (reward := config.reward.rpartition(":")[0]).endswith(".py") and (rows := rows_sha256(problems, Path(reward))):
         inputs["columns of the training problems"] = rows
     own = {"algorithm": config.algo_name, "task": config.task_name, "reward": config.reward.rpartition(":")[0]}
+    own |= {f"algo.{field}": file for field, file in own_files(vars(experiment.algo)).items()}
     inputs |= {f"{what} {file}": source_sha256(Path(file)) for what, file in own.items() if file.endswith(".py")}
     named = experiment.reward_model.name if experiment.reward_model else None
     base = base_of(config.model) if is_adapter(config.model) else config.model
@@ -81,6 +85,12 @@ def files_sha256(folder: Path) -> str:
     """Of those MODEL_FILES that a folder has."""
     digests = {name: sha256((folder / name).read_bytes()) for name in MODEL_FILES if (folder / name).is_file()}
     return sha256(json.dumps(digests, sort_keys=True).encode())
+
+
+def own_files(fields: Mapping[str, object]) -> dict[str, str]:
+    """The fields whose value is FILE.py:member, and the file."""
+    texts = {name: value for name, value in fields.items() if isinstance(value, str) and ".py:" in value}
+    return {name: text.rpartition(":")[0] for name, text in texts.items()}
 
 
 def source_sha256(file: Path) -> str:

@@ -75,6 +75,11 @@ def _lines(file: Path, rounds: int) -> list[str]:
     return kept
 
 
+def logged_rounds(folder: Path, rounds: int) -> list[dict[str, float]]:
+    """The lines of metrics.jsonl of the first rounds; empty where there are none."""
+    return [json.loads(line) for line in _lines(folder / NAMES[0], rounds)] if rounds else []
+
+
 def begun(folder: Path) -> bool:
     """Has anything been logged?"""
     return any((folder / name).is_file() and (folder / name).stat().st_size for name in NAMES)

@@ -22,7 +22,7 @@ def check_same(folder: Path, record: Record) -> None:
     """
     if not has_record(folder):
         return  # cut off before its first word: it starts from the beginning
-    old = _begun(folder)
+    old = begun_record(folder)
     new = json.loads(json.dumps(record))  # as it would read from a file: tuples are lists
     config = new["config"]
     began = {**old["config"], "algo": upgrade_own(old["config"].get("algo", {}), config["algo"])}
@@ -53,8 +53,10 @@ def _inputs(environment: Mapping[str, Any]) -> dict[str, str]:
     return {**sets, **prompts, **environment.get("inputs", {})}
 
 
-def _begun(folder: Path) -> dict[str, Any]:
-    """Raises ValueError naming the record, and the field of it that no run would have written."""
+def begun_record(folder: Path) -> dict[str, Any]:
+    """The record of a run that has begun, with today's names.
+
+    Raises ValueError naming the record, and the field of it that no run would have written."""
     file = record_place(folder)
     try:
         record = raw_record(folder) if is_folded(folder) else read_json(file)
@@ -66,11 +68,11 @@ def _begun(folder: Path) -> dict[str, Any]:
     return dict(record or {})
 
 
-def earlier_notices(folder: Path) -> list[str]:
-    """What the run in a folder has told so far, e.g. that it was resumed from another checkpoint than its newest."""
-    return [str(notice) for notice in _begun(folder).get("notices") or []] if has_record(folder) else []
+def earlier_record(folder: Path) -> dict[str, Any]:
+    """The record that a run's last sitting left; empty where there is none."""
+    return begun_record(folder) if has_record(folder) else {}
 
 
 def finished(folder: Path) -> bool:
     """Does the folder hold a run that has come to its end?"""
-    return has_record(folder) and bool(_begun(folder)["status"] == "finished")
+    return has_record(folder) and bool(begun_record(folder)["status"] == "finished")

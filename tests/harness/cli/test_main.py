@@ -256,7 +256,7 @@ BAD: dict[str, tuple[list[str], list[str]]] = {
         [*QA, "--train-file", "{good}", "--test-file", "{test}", "--eval-file", "o={missing}"],
         ["none.jsonl", "no such file"],
     ),
-    "file for a task that takes none": (["--train-file", "{good}"], ["train_file", "unknown field"]),
+    "file for a task that takes none": (["--train-file", "{good}"], ["train_file", "unknown field", "--task qa"]),
     "reward not known": (["--reward", "best"], ["reward", "best", "rule", "FILE.py:function"]),
     "reward file missing": (["--reward", "{folder}/none.py:f"], ["reward", "none.py"]),
     "reward function missing": (["--reward", "{reward}:other"], ["reward", "reward.py", "other"]),
@@ -517,7 +517,7 @@ def test_without_a_name_runs_are_numbered(call: Call, taught: Path, tmp_path: Pa
 
 
 def test_a_dry_run_says_the_configuration_and_writes_nothing(call: Call, taught: Path, tmp_path: Path) -> None:
-    words = ("run", "--model", str(taught), "--out", str(tmp_path / "out"), "--dry-run", "--seed", "3")
+    words = ("run", "--model", str(taught), "--out", str(tmp_path / "out"), "--show-config", "--seed", "3")
     before = files_of(tmp_path)
     code, said, error = call(*sized(*words, "--set", "algo.kl_coef=0.5"))
     config = json.loads(said)

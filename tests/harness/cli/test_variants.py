@@ -7,15 +7,18 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import algos
+from algos.grpo import GRPO
 from harness.cli import main
+from harness.training.loop.processes import check_shared
 from tests.harness.tiny_models import SETTINGS
 
 Call = Callable[..., tuple[int, str, str]]
-NAMES = algos.variant_names()
+NAMES = ["clip_cov", "dapo", "gspo", "lead", "rloo"]  # rows and files; every name: tests/algos/test_variants.py
 BUDGET = ["--budget", "completions=32", "--set", "eval_fractions=1"]
 
 
@@ -51,11 +54,11 @@ def test_two_rounds_and_a_record_that_names_it(call: Call, taught: Path, name: s
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_plan_knows_it(call: Call, name: str) -> None:
-    code, said, _ = call("plan", "--algo", name, "--json")
+    code, said, _ = call("plan", "--algo", name, "--json", "--no-measure")
     plan = json.loads(said)
     assert code == 0 and plan["algo"] == name
     held = plan["phases"]["rollout"]["parts"]["reference"] > 0
-    assert held is (name == "rloo"), "the only one with KL to a reference"
+    assert held is ("reference" in algos.load(name)().needs)
 
 
 def test_a_study_and_a_comparison_take_them(call: Call, taught: Path) -> None:
@@ -74,3 +77,35 @@ def test_an_arm_that_sets_what_its_variant_has_is_refused(call: Call, taught: Pa
     Path("s.toml").write_text(f'seeds = 1\n[base]\nmodel = "{taught}"\n{arms}')
     code, _, said = call("ablate", "s.toml", "--dry-run")
     assert code == 2 and "arms.b: changes nothing" in said
+
+
+def run_of(call: Call, taught: Path, *words: str) -> dict[str, float]:
+    """What a run of two rounds spent."""
+    sizes = [word for s in SETTINGS for word in ("--set", s)]
+    quiet = ["--model", str(taught), "--set", "eval_fractions=1", *sizes, "--quiet", "--name", "it"]
+    code, _, said = call("run", *quiet, *words)
+    assert code == 0, said
+    return dict(json.loads(Path("results/it/record.json").read_text())["spend"])
+
+
+def test_greedy_completions_are_charged_and_not_trained_on(call: Call, taught: Path) -> None:
+    spend = run_of(
+        call, taught, "--algo", "remax", "--group-size", "4", "--budget", "completions=40", "--set", "prompts=4"
+    )
+    assert spend["completions"] == spend["verifier_calls"] == 5 * spend["prompts"] <= 40
+    assert spend["trained_tokens"] < spend["generated_tokens"]
+
+
+def test_draws_that_a_budget_cannot_foresee_are_refused(call: Call, taught: Path) -> None:
+    words = ["--algo", "dapo_dynamic", "--model", str(taught), "--budget", "flops=1e9", "--dry-run"]
+    code, _, said = call("run", *words)
+    assert code == 2 and "algo.draws: with a budget in flops" in said
+
+
+def test_embeddings_over_several_processes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    clustered = GRPO(baseline="leave_one_out", group_by="cluster")
+    check_shared(clustered)
+    monkeypatch.setattr("harness.training.loop.processes.current", lambda: SimpleNamespace(size=2))
+    check_shared(GRPO(baseline="leave_one_out", group_by="cluster(of=text)"))
+    with pytest.raises(ValueError, match="group_by=cluster, dra. need one process, not 2.*of=text"):
+        check_shared(clustered)

@@ -11,7 +11,7 @@ import pytest
 import algos
 from evals import tasks
 from harness.cli import options, reference
-from harness.cli.catalog import listing
+from harness.cli.lists.catalog import listing
 from harness.config.field_docs import comments_in, fields_of
 from harness.config.rewards import RewardModelFields
 from harness.config.run_config import RunConfig
@@ -72,7 +72,7 @@ def test_the_list_shows_them() -> None:
     said = listing("all")
     for text in (
         "    kl_coef = 0.04  (float)  # beta, §4.2",
-        "    clip_low = 0.0003  (float)  # the paper's left bound",
+        "    clip_low = 0.0003  (float)  # as the ratio's: a geometric mean is close to 1",
         "    temperature = 1.0  (float)  # sampling temperature in training",
         "    replay = 0.1  (float)  # share of a refresh that is history (§4.1.4)",
     ):
@@ -97,5 +97,8 @@ def test_the_page_has_every_field_once_per_class() -> None:
     rows = [line for line in reference.page().splitlines() if line.startswith("| `")]
     assert all(line.replace("\\|", "").count("|") == 5 for line in rows)
     names = [line.split("`")[1] for line in rows]
-    assert names.count("log_reference_kl") == 1 and names.count("std_ddof") == 1
-    assert names.count("clip_high") == 2 + 3  # of GRPO and PPO, and of the variants that change it
+    assert names.count("log_reference_kl") == 1
+    for field, bases in (("std_ddof", 1), ("clip_high", 2), ("clip_dual", 2)):  # of GRPO, and of PPO
+        defaults = {name: vars(algos.load(name)()).get(field) for name in ("grpo", *algos.variant_names())}
+        changed = sum(value != defaults["grpo"] for value in defaults.values())
+        assert names.count(field) == bases + changed, field

@@ -12,8 +12,9 @@ import pytest
 
 from harness.config import overrides, start_models
 from harness.config.coercion import build
+from harness.config.files import load_table
 from harness.config.run_config import RunConfig, resolve
-from harness.config.start_models import defaults_of, load_toml
+from harness.config.start_models import defaults_of
 
 DEFAULTS = RunConfig()
 
@@ -87,11 +88,15 @@ def test_the_profile_is_that_of_the_model_that_was_asked_for(model: str, tmp_pat
 
 
 def test_the_embedded_model_has_its_profile() -> None:
-    profile = load_toml(start_models.MODELS / "nano" / "model_defaults.toml")
+    profile = load_table(start_models.MODELS / "nano" / "model_defaults.toml")
     config = resolve({}, [], None)
     assert config.model == "nano" and profile["lr"] == config.lr != DEFAULTS.lr
-    flat = [*(set(profile) - {"reward_model"}), *(f"reward_model.{name}" for name in profile["reward_model"])]
+    flat = [
+        *(set(profile) - {"reward_model", "planner"}),
+        *(f"reward_model.{name}" for name in profile["reward_model"]),
+    ]
     assert config.sources == dict.fromkeys(flat, "profile")
+    del profile["planner"]  # what a plan knows of it, and no run takes
     assert defaults_of("nano") == profile and defaults_of("some/hub-id") == {}
     assert "nano" in start_models.embedded_models()
 

@@ -243,7 +243,7 @@ def test_the_mixture_has_its_shares(mix: Mixture) -> None:
 
 
 def train(tmp_path: Path, budget: str, *settings: str) -> tuple[list[dict[str, float]], dict[str, object]]:
-    from harness.cli.progress import Progress
+    from harness.cli.console.progress import Progress
     from harness.training.run import execute
     from harness.training.setup import prepare
 

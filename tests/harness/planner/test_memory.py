@@ -584,7 +584,7 @@ def test_what_is_printed(published: Path) -> None:
 def test_the_command(
     words: list[str], code: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["harness", "plan", *words])
+    monkeypatch.setattr(sys, "argv", ["harness", "plan", "--no-measure", *words])
     with pytest.raises(SystemExit) as stop:
         main.main()
     out, error = capsys.readouterr()

@@ -51,6 +51,15 @@ OTHERS: dict[str, dict[str, Any]] = {
         "reset_reference": True,
         "refresh_reward": True,
     },
+    "keys": {
+        "algo": "grpo",
+        "algo.baseline": "hierarchical",
+        "algo.group_by": "cluster(of=text, k=2)",
+        "algo.draws": 3,
+        "algo.filter_groups": "zero_variance",
+    },
+    "memory": {"algo": "grpo", "algo.baseline": "history(offline=2)"},
+    "difficulty": {"algo": "grpo", "algo.baseline": "leave_one_out", "algo.group_by": "difficulty(bins=2)"},
     "tokens": {"algo": "grpo", "budget": "generated_tokens=700", "decay": "linear", "eval_samples": 2},
 }
 

@@ -150,11 +150,13 @@ def test_files_lie_beside_the_study(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     file.write_text(
         'seeds = 1\nbase.reward = "mine.py:score"\n'
         '[arms]\na.algo = "mine.py"\nb.algo.name = "../x.py"\nc.algo = "grpo"\nd.reward = "other.py:f"\n'
+        'e.algo = {name = "grpo", baseline = "own.py:half"}\n'
     )
     monkeypatch.chdir(tmp_path / "deep")
     study = load("er/s.toml")
     assert [arm.get("algo", {}).get("name") for arm in study.arms.values()] == ["er/mine.py", "x.py", "grpo", None]
     assert (study.base["reward"], study.arms["d"]["reward"]) == ("er/mine.py:score", "er/other.py:f")
+    assert study.arms["e"]["algo"] == {"name": "grpo", "baseline": "er/own.py:half"}
     monkeypatch.chdir("/")
     elsewhere = load(str(file)).arms
     assert Path("/", elsewhere["a"]["algo"]["name"]) == folder / "mine.py"
@@ -311,7 +313,7 @@ def test_what_the_study_sets_itself(field: str, where: str) -> None:
 def test_a_study_nobody_knows() -> None:
     message = refused(lambda: load("speed"))
     assert message.startswith("study: unknown study 'speed'; valid: ") and all(name in message for name in names())
-    assert message.endswith("or a FILE.toml")
+    assert message.endswith("or a FILE.toml, FILE.yaml")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from harness.cli import main
-from harness.cli.progress import Progress
+from harness.cli.console.progress import Progress
 from harness.training.run import reward_model_line
 from tests.harness.tiny_models import SETTINGS
 from tests.harness.training.test_run import Done, go
@@ -223,7 +223,7 @@ WRONG: dict[str, tuple[list[str], str]] = {
     ),
     "process supervision of an outcome": (
         ["--set", "algo.supervision=process"],
-        "algo.supervision=process needs rewards of steps, which rule has not; process-rule or process-model",
+        "this algorithm needs rewards of steps, which rule has not; process-rule or process-model",
     ),
     "unknown": (["--reward", "oracle"], "'oracle' is none of rule, process-rule, outcome-model, process-model"),
     "an unknown field": (

@@ -71,7 +71,7 @@ def words(name: str, model: Path, out: Path, *settings: str) -> list[str]:
     """The command line of a run of ten rounds."""
     given = ["run", "--model", str(model), "--out", str(out), "--name", name, "--budget", "completions=160"]
     return [*given, "--eval-limit", "4"] + [
-        word for s in (*SETTINGS, "checkpoint_every=3", *settings) for word in ("--set", s)
+        word for s in (*SETTINGS, "checkpoint_every=3", "keep_checkpoints=1", *settings) for word in ("--set", s)
     ]
 
 

@@ -20,7 +20,7 @@ from algos.core.types import Credit, Rollouts
 from evals.tasks import Problem
 from evals.tasks.arithmetic import Arithmetic
 from evals.verification.verifier import Verdict
-from harness.cli.progress import Progress
+from harness.cli.console.progress import Progress
 from harness.config.rewards import rule
 from harness.config.run_config import resolve
 from harness.records.recorder import SHOWN

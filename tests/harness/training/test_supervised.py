@@ -205,3 +205,71 @@ def test_a_budget_that_is_never_spent_is_refused() -> None:
                     check_spent(budget, source)
             else:
                 assert check_spent(budget, source) == budget
+
+
+# ---------------------------------------------------------------- completions of a file
+
+
+def traces(folder: Path, count: int = 4, right: bool = False) -> Path:
+    """Training problems with steps of which the second is annotated."""
+    rows = []
+    for problem in Arithmetic(**SIZES).train()[:count]:
+        second = {"text": "2+2=5,", "right": right}
+        rows.append(
+            {"prompt": problem.prompt, "steps": [f"{THINK}1+1=2,", second, f"1+0=1{ENDTHINK}#### {problem.gold}"]}
+        )
+    file = folder / f"traces-{right}.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file
+
+
+def test_a_round_reads_the_completions_of_a_file(taught: Path, out: Path, tmp_path: Path) -> None:
+    file = traces(tmp_path)
+    run = prepared(taught, out, LONG, f"data={file}")
+    collected = run.trainer.collect_rollouts(4)
+    wanted = {f"{THINK}1+1=2,2+2=5,1+0=1{ENDTHINK}#### {p.gold}" for p in Arithmetic(**SIZES).train()[:4]}
+    assert set(collected.texts) == wanted and len(run.trainer.prompt_stream.problems) == 4
+    assert "data" in run.record["environment"]["inputs"]
+    assert collected.rollouts.reward_N is not None
+    assert collected.rollouts.reward_N.tolist() == [1.0] * 4, "the task's verifier reads them with the task's gold"
+
+
+def test_tokens_of_a_step_that_is_annotated_as_wrong_have_coefficient_0(
+    taught: Path, out: Path, tmp_path: Path
+) -> None:
+    fields = ["algo.wrong_steps=mask", "reward=process-rule", f"data={traces(tmp_path)}"]
+    trainer = prepared(taught, out, LONG, *fields).trainer
+    rollouts = trainer.collect_rollouts(4).rollouts
+    credit, tokenizer = trainer.algo.credit(rollouts), AutoTokenizer.from_pretrained(taught)
+    width = rollouts.completion_mask_NT.shape[1]
+    for row, mask, worth in zip(rollouts.tokens_NS, rollouts.completion_mask_NT, credit.advantage_NT, strict=True):
+        tokens, worth = row[-width:][mask], worth[mask]
+        learned, left = (tokenizer.decode(tokens[worth == x]) for x in (1, 0))
+        assert left.strip() == "2+2=5," and learned.startswith(f"{THINK}1+1=2,1+0=1{ENDTHINK}####")
+    assert bool(credit.keep_N.all())
+
+
+def test_an_annotation_that_says_right_masks_nothing(taught: Path, out: Path, tmp_path: Path) -> None:
+    masked = ("algo.wrong_steps=mask", "reward=process-rule")
+    file = traces(tmp_path, right=True)
+    one = sft(taught, out, "annotated", f"data={file}", *masked, budget="updates=2")
+    assert same_weights(one, sft(taught, out, "plain", f"data={file}", budget="updates=2"))
+    other = sft(taught, out, "wrong", f"data={traces(tmp_path)}", *masked, budget="updates=2")
+    assert not same_weights(one, other)
+
+
+DATA_REFUSED = [
+    ({"algo_name": "grpo"}, ["data=x.jsonl"], "data: grpo samples its completions"),
+    ({}, ["data=nowhere.jsonl"], "nowhere.jsonl: no such file"),
+    ({}, ["data_completion={x}"], "data_completion: it is written from the columns of a file"),
+    ({}, ["algo.wrong_steps=mask"], "reward: this algorithm needs rewards of steps"),
+]
+
+
+@pytest.mark.parametrize(("flags", "settings", "says"), DATA_REFUSED)
+def test_data_that_cannot_be_used_is_refused(
+    flags: dict[str, Any], settings: list[str], says: str, taught: Path, out: Path
+) -> None:
+    with pytest.raises(ValueError) as said:
+        prepared(taught, out, *settings, **flags)
+    assert says in str(said.value) and "\n" not in str(said.value)

@@ -19,7 +19,7 @@ LOGS = ["metrics.jsonl", "samples.jsonl"]
 
 
 def go(name: str, arm: str, model: Path, out: Path, *more: str) -> int:
-    given = ["harness", *words(name, model, out, *ARMS[arm]), "--keep-checkpoints", "9", *more]
+    given = ["harness", *words(name, model, out, *ARMS[arm]), "--set", "keep_checkpoints=9", *more]
     with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as stop:
         patch.setattr(sys, "argv", given)
         main.main()
