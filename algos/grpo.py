@@ -5,8 +5,8 @@
     rho  = pi(o_t) / pi_old(o_t),   k3 = u - log u - 1,   u = pi_ref(o_t) / pi(o_t)                         (eq. 4)
 
 The defaults are the paper's; its relatives are settings of the same fields, and have names (`--algo dr_grpo`): the
-table algos/variants/family.toml, and frameworks' dialects (`--preset trl`): algos/variants/dialects.toml.  Process
-supervision (§4.1.3) is supervision=process, with rewards for steps (--reward process-rule, process-model).
+table algos/variants/family.toml, and frameworks' dialects (`--preset trl`): algos/variants/dialects.toml.  With rewards
+for steps (--reward process-rule, process-model) supervision=process is §4.1.3; others: algos/ops/reasoning.py.
 
 With one update per round (the paper's setting) rho is 1 and no clip can act.  A zero-variance group, whose rewards are
 all equal, has advantage 0: only the KL term moves it.  With kl_placement=reward it is no longer one: the differences
@@ -31,7 +31,7 @@ from algos.core.types import Batch, Credit, Metrics, PolicyOutputs, Requirement,
 from algos.grouping import catalog
 from algos.grouping.base import Baseline, GroupKey
 from algos.grouping.checks import check_grouping, check_process
-from algos.ops import advantages, aggregate, kl, policy_gradient, select
+from algos.ops import advantages, aggregate, kl, policy_gradient, reasoning, select
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,11 @@ class GRPO(Algorithm):
         reward="rule or model", coefficient="A_i + beta (pi_ref/pi - 1)", equation="21", transform="2 arcsin sqrt p"
     )
 
-    supervision: Literal["outcome", "process"] = "outcome"  # §4.1.2; process: a reward for each step, §4.1.3
+    supervision: Literal["outcome", "process", "weighted", "apart", "min", "leave_one_out"] = (
+        "outcome"  # §4.1.2; process: a reward for each step, §4.1.3; the others: answer and steps together
+    )
+    step_weight: float = 1.0  # of the steps beside the answer, where they are together
+    step_temperature: float = 0.1  # of supervision=min: towards 0 the worst step counts, towards infinity the mean
     step_reduction: advantages.StepReduction = "sum"  # §4.1.3, of supervision=process; mean: a length-neutral control
     signed_reward: bool = False  # 2 r - 1: a wrong completion is -1, not 0
     baseline: str = "group"  # what a reward is compared with: its group's mean, §4.1.2; see `harness list --family`
@@ -85,7 +89,7 @@ class GRPO(Algorithm):
             needed.add("reference")
         if self.entropy_coef:
             needed.add("entropy")
-        if self.supervision == "process":
+        if self.supervision != "outcome":
             needed.add("steps")
         return frozenset(needed)
 
@@ -131,7 +135,7 @@ class GRPO(Algorithm):
         valid_N = r.valid_N
         if self.select_completions == "extremes":
             valid_N = valid_N & select.extremes(valid_N, r.group_N, r.reward_N, self.select_share)
-        advantage_NT = self._by_step(r) if self.supervision == "process" else self._by_outcome(r, valid_N)
+        advantage_NT = self._by_outcome(r, valid_N) if self.supervision == "outcome" else self._by_step(r)
         keep_N = valid_N & select.keep_groups(r.reward_N, r.group_N, r.valid_N, self.filter_groups)
         if self.drop_truncated:
             keep_N = keep_N & r.finished_N
@@ -143,7 +147,7 @@ class GRPO(Algorithm):
             advantage_NT=advantage_NT,
             keep_N=keep_N,
             zero_gradient_N=torch.zeros_like(keep_N) if self._moves_without() else (advantage_NT == 0).all(1),
-            metrics=self._step_metrics(r) if self.supervision == "process" else None,
+            metrics=None if self.supervision == "outcome" else self._step_metrics(r),
         )
 
     def _moves_without(self) -> bool:
@@ -224,14 +228,19 @@ class GRPO(Algorithm):
         return len(r.group_N[select.keep_groups(r.reward_N, r.group_N, r.valid_N, self.filter_groups)].unique())
 
     def _by_step(self, r: Rollouts) -> Tensor:
-        """§4.1.3: the normalised rewards of the steps to come."""
+        """§4.1.3: the normalised rewards of the steps to come; or answer and steps together."""
         assert r.step_reward_NT is not None and r.step_end_NT is not None and r.valid_N is not None
-        return advantages.process(
+        assert r.reward_N is not None and self.supervision != "outcome"
+        return reasoning.combined(
+            r.reward_N,
             r.step_reward_NT,
             r.step_end_NT,
             r.completion_mask_NT,
             r.group_N,
             r.valid_N,
+            self.supervision,
+            self.step_weight,
+            self.step_temperature,
             self.step_reduction,
             self.normalize,
             self.std_ddof,

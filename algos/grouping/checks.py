@@ -26,16 +26,18 @@ def check_grouping(algo: Any) -> None:
 
 
 def check_process(algo: Any) -> None:
-    """Process supervision is of steps: what is of outcomes must be off."""
-    if algo.supervision != "process":
+    """Process supervision, and answer and steps together: what is of outcomes alone must be off."""
+    if not algo.step_temperature > 0:
+        raise ValueError(f"algo.step_temperature: must be positive, not {algo.step_temperature}")
+    if (by := algo.supervision) == "outcome":
         return
     if algo.baseline != "group" or algo.normalize not in ("none", "group") or algo.kl_placement != "loss":
         raise ValueError(
-            "algo.supervision: process goes with baseline=group, normalize=group or none, and kl_placement=loss"
+            f"algo.supervision: {by} goes with baseline=group, normalize=group or none, and kl_placement=loss"
         )
     if algo.filter_groups != "none":
-        raise ValueError(f"algo.filter_groups: {algo.filter_groups} reads outcomes, and supervision=process steps")
+        raise ValueError(f"algo.filter_groups: {algo.filter_groups} reads outcomes, and supervision={by} steps")
     off = {"group_by": "prompt", "whiten": "none", "select_completions": "all", "signed_reward": False}
     for name, value in off.items():
         if getattr(algo, name) != value:
-            raise ValueError(f"algo.{name}: it is of outcomes; supervision=process goes with {str(value).lower()}")
+            raise ValueError(f"algo.{name}: it is of outcomes; supervision={by} goes with {str(value).lower()}")

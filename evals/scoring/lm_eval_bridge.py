@@ -37,11 +37,13 @@ from evals.scoring.scorer import (
     Scores,
     complete,
     decoding_of,
+    measured,
     outcomes_of,
     rows_of,
 )
 from evals.scoring.stock_tasks import StockTasks
 from evals.scoring.task_files import TaskFile, Text
+from evals.verification.transcript import turns_of
 
 Loglikelihood = Callable[[list[tuple[str, str]]], list[tuple[float, bool]]]
 """(context, continuation) pairs -> (log-probability of the continuation, is it the greedy one)."""
@@ -152,7 +154,7 @@ class _Engine(LM):
         texts: dict[int, str] = {}
         for decoding, rows in by_decoding.items():
             completions = complete(self._generate, [requests[i].args[0] for i in rows], decoding)
-            texts |= {i: Text(c.text, c.ended) for i, c in zip(rows, completions, strict=True)}
+            texts |= {i: Text(c.text, c.ended, turns_of(c.text)) for i, c in zip(rows, completions, strict=True)}
         return [texts[i] for i in range(len(requests))]
 
     def _decoding(self, request: Instance) -> Decoding:
@@ -216,9 +218,11 @@ def _evaluate(model: LM, tasks: dict[str, Any], files: dict[str, TaskFile], outc
     by_set: dict[str, list[ProblemOutcome]] = {}
     for name, file in files.items():
         texts: list[Any] = [instance.resps[0] for instance in tasks[name].instances]
-        by_set[name] = outcomes_of(file, [Completion(str(t), t.ended) for t in texts], [t.verdict for t in texts])
+        completions, verdicts = [Completion(t.transcript, t.ended) for t in texts], [t.verdict for t in texts]
+        by_set[name] = outcomes_of(file, completions, verdicts)
         ours = rows_of(file, by_set[name], "lm_eval", outcomes.format(task=name))
         rows += [_aggregated(row, evaluated["results"][name]) for row in ours]
+        rows += measured(ours[-1], task_files.build(file.spec), file, completions, verdicts)
     for name in tasks:
         if name not in files:
             rows += _stock_rows(tasks[name], evaluated["results"][name])

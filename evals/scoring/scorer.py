@@ -17,6 +17,8 @@ from evals.scoring import task_files
 from evals.scoring.task_files import TaskFile
 from evals.statistics.estimates import mean_stderr
 from evals.statistics.pass_at_k import maj_at_k, pass_at_k
+from evals.tasks import Task
+from evals.verification.transcript import with_turns
 from evals.verification.verifier import Outcome, Verdict
 
 Scorer = Literal["lm_eval", "direct"]
@@ -37,7 +39,10 @@ class Decoding:
 
 @dataclass(frozen=True)
 class Completion:
-    """The text of a completion, without its prompt, end token and stop string.  Completion("5-3=2 #### 2", True)"""
+    """The text of a completion, without its prompt, end token and stop string; a `Transcript` where tools were called.
+
+    Completion("5-3=2 #### 2", True)
+    """
 
     text: str
     ended: bool | None  # by an end token or a stop string; False: cut at the token limit; None: not known
@@ -111,7 +116,7 @@ def complete(generate: Generate, prompts: list[str], decoding: Decoding) -> list
     if len(completions) != len(prompts):
         raise ValueError(f"generate gave {len(completions)} completions for {len(prompts)} prompts ({decoding.stream})")
     texts = [cut(c.text, decoding.stop) for c in completions]
-    return [Completion(t, c.ended or t != c.text) for t, c in zip(texts, completions, strict=True)]
+    return [Completion(with_turns(t, c.text), c.ended or t != c.text) for t, c in zip(texts, completions, strict=True)]
 
 
 def score_direct(
@@ -131,6 +136,7 @@ def score_direct(
         ]
         by_set[file.name] = outcomes_of(file, completions, verdicts)
         rows += rows_of(file, by_set[file.name], "direct", outcomes.format(task=file.name))
+        rows += measured(rows[-1], task, file, completions, verdicts)
     return Scores(rows, by_set)
 
 
@@ -183,6 +189,22 @@ def rows_of(file: TaskFile, problem_outcomes: Sequence[ProblemOutcome], scorer: 
         row("lenient", "exact_match", [o["lenient"] == "correct" for o in problem_outcomes]),
         *(row("strict", rate, [o["strict"] == rate for o in problem_outcomes]) for rate in rates),
     ]
+
+
+def measured(
+    like: EvalRow, task: Task, file: TaskFile, completions: Sequence[Completion], verdicts: Sequence[Verdict]
+) -> list[EvalRow]:
+    """A row for each of the task's own measures (`Task.measures`), over the problems that have it; else as `like`."""
+    found: dict[str, list[float]] = {}
+    for problem, completion, verdict in zip(file.problems, completions, verdicts, strict=True):
+        for name, value in task.measures(problem, completion.text, verdict).items():
+            found.setdefault(name, []).append(float(value))
+    rows: list[EvalRow] = []
+    for name, values in found.items():
+        value, stderr = mean_stderr(values)
+        error = None if math.isnan(stderr) else stderr
+        rows.append({**like, "filter": "strict", "metric": name, "value": value, "stderr": error, "n": len(values)})
+    return rows
 
 
 def with_average(

@@ -36,6 +36,7 @@ import yaml
 
 from evals.tasks.base import Domain, EvalSet, Problem, Task
 from evals.tasks.user_file import import_file, named_errors
+from evals.verification.transcript import Transcript, Turn
 from evals.verification.verifier import Verdict
 
 Spec = dict[str, Any]  # {"class": "module:Class", "fields": {...}}
@@ -223,11 +224,17 @@ class Text(str):
 
     ended: bool | None
     verdict: Verdict | None
+    turns: tuple[Turn, ...]  # what was asked of tools
 
-    def __new__(cls, text: str, ended: bool | None) -> Text:
+    def __new__(cls, text: str, ended: bool | None, turns: tuple[Turn, ...] = ()) -> Text:
         self = super().__new__(cls, text)
-        self.ended, self.verdict = ended, None
+        self.ended, self.verdict, self.turns = ended, None, turns
         return self
+
+    @property
+    def transcript(self) -> str:
+        """The text as tasks read it."""
+        return Transcript(str(self), self.turns) if self.turns else str(self)
 
 
 def hooks(helper: str) -> tuple[Callable[..., Any], ...]:

@@ -8,6 +8,9 @@ word_problems   stories of several steps, generated
 cold_start      the same with their solutions, of a split that RL never sees, and GSM8K's training set
 qa              questions with a final answer, from files or the hub
 harness_gsm8k   GSM8K, a case of `qa`
+lookup          questions about invented facts, with a search tool; generated
+facts           the facts of `lookup`, and questions about them
+open_qa         questions with short answers in words, with a search tool: HotpotQA, NQ, any file
 countdown       reach a number from others: an expression is the answer
 benchmarks      MATH-500, AIME and others by name, cases of `qa`: a TOML each
 traces          files of prompts and completions, to be fine-tuned on

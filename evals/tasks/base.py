@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
+from types import MappingProxyType
 from typing import Any, Literal
 
 from evals.tasks.user_file import class_path
@@ -76,6 +77,8 @@ class Task(ABC):
     name: str
     stop: tuple[str, ...] = ()  # strings that end a completion, besides the end token
     format: Format = "hash"  # how a completion marks its final answer
+    tools: tuple[str, ...] = ()  # that its problems call for: search, calculator
+    tool_settings: Mapping[str, Any] = MappingProxyType({})  # of their limits, under what a run says (tool.FIELD)
 
     def spec(self) -> dict[str, Any]:
         """How the task is rebuilt for verification: {"class": "module:Class", "fields": {...}}, plain JSON.
@@ -112,6 +115,19 @@ class Task(ABC):
     def notices(self) -> list[str]:
         """Messages about the data: rows skipped, problems held out."""
         return []
+
+    def corpus(self) -> Sequence[str]:
+        """The documents that the tool `search` looks through, where the run names no other corpus."""
+        return []
+
+    def measures(self, problem: Problem, completion: str, verdict: Verdict) -> Mapping[str, float]:
+        """Numbers of a completion beside its verdict; their means are logged and evaluated.  A measure may be there for
+        some problems alone.  Its calls: `evals.verification.transcript.turns_of(completion)`."""
+        return {}
+
+    def supported(self, problem: Problem, completion: str) -> bool:
+        """Does what the answer rests on stand in the problem, or in what the policy looked up?  Default: yes."""
+        return True
 
     def formatted(self, completion: str) -> bool:
         """Does it have the format that the task requires, right or wrong?  Default: it ends with one final answer."""

@@ -21,21 +21,34 @@ class Spend:
     flops: float = 0.0  # the model's, by formula (harness/accounting/flops.py), not the machine's
     device_seconds: float = 0.0
     verifier_calls: int = 0
+    tool_calls: int = 0  # answered
+    tool_tokens: int = 0  # of the answers: read by the policy, and neither generated nor trained
 
-    def charge_rollout(self, prompts: int, lengths: Sequence[int], flops: float, generated: bool = True) -> None:
-        """Enter completions of `lengths` tokens: of `prompts` new prompts, and what `flops` it took to have and read
-        them.
+    def charge_rollout(
+        self,
+        prompts: int,
+        lengths: Sequence[int],
+        flops: float,
+        generated: bool = True,
+        tools: tuple[int, int] = (0, 0),
+    ) -> None:
+        """Enter completions of `lengths` tokens of their own: of `prompts` new prompts, and what `flops` it took to
+        have and read them.
 
-        Every completion is verified once.  `generated` is false where they were written, not sampled.
+        Every completion is verified once.  `generated` is false where they were written, not sampled.  `tools`: calls
+        that were answered in them, and tokens of the answers.
         """
         self.prompts += prompts
         self.completions += len(lengths)
         self.generated_tokens += sum(lengths) if generated else 0
         self.flops += flops
         self.verifier_calls += len(lengths)
+        self.tool_calls += tools[0]
+        self.tool_tokens += tools[1]
 
     def as_dict(self) -> dict[str, float]:
-        return asdict(self)
+        """By name; what tools did, where they did anything."""
+        return {name: x for name, x in asdict(self).items() if x or not name.startswith("tool_")}
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,8 @@ def run_defaults(place: Path, other_task: bool = False) -> tuple[str, dict[str, 
     kept = {name: config[name] for name in EVALUATION if name in config}
     if not other_task:
         kept |= {"task_name": config["task_name"], "task": config.get("task", {})}
+        kept |= {"tool": config.get("tool", {})}  # a record is data: a user's FILE.py is named anew, by --tool
+        kept |= {"tools": [name for name in config.get("tools", []) if ".py" not in name]}
     return str(final_of(place)), kept
 
 

@@ -37,6 +37,7 @@ from harness.cli.options import (
     Temperature,
     TestFile,
     Threads,
+    Tool,
     Track,
     TrainFile,
     counted,
@@ -68,6 +69,7 @@ def run(
     eval_samples: EvalSamples = None,
     eval_limit: EvalLimit = None,
     reward: Reward = None,
+    tool: Tool = None,
     budget: BudgetText = None,
     seed: Seed = None,
     name: Name = None,
@@ -96,6 +98,7 @@ def run(
         "temperature": temperature, "max_new_tokens": max_new_tokens, "device": device, "dtype": dtype,
         "threads": threads, "keep_checkpoints": keep_checkpoints, "resume": resume or None,
         "system_prompt": system_prompt, "track": ",".join(track) if track else None,
+        "tools": ",".join(tool) if tool else None,
     }  # fmt: skip
     files = {"train_file": train_file, "test_file": test_file, "eval_files": named(eval_file, "--eval-file")}
     flags["task"] = {k: v for k, v in files.items() if v} or None

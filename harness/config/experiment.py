@@ -18,6 +18,7 @@ from harness.config.coercion import build
 from harness.config.lora import LoraFields, lora_of
 from harness.config.rewards import LEARNED, RewardModelFields, check_reward, reward_model_of
 from harness.config.run_config import RunConfig
+from harness.config.tools import ToolFields, tools_of
 
 FILES = ("train_file", "test_file", "eval_files")  # fields of every task that reads any
 
@@ -33,6 +34,7 @@ class Experiment:
     budget: Budget
     reward_model: RewardModelFields | None  # None where the reward is not learned
     lora: LoraFields | None = None  # None where the whole model is trained
+    tools: ToolFields | None = None  # limits of the tools that the policy may call; None where there are none
 
     def as_dict(self) -> dict[str, Any]:
         """The configuration as its record holds it, every field filled in; tuples are lists, as in a file."""
@@ -45,6 +47,7 @@ class Experiment:
             "task": {name: getattr(self.task, name) for name in config.task},
             "reward_model": dataclasses.asdict(self.reward_model) if self.reward_model else {},
             "lora": dataclasses.asdict(self.lora) if self.lora else {},
+            "tool": dataclasses.asdict(self.tools) if self.tools else {},
         }
         return dict(json.loads(json.dumps(whole)))
 
@@ -62,7 +65,8 @@ def resolve_experiment(config: RunConfig) -> Experiment:
     lora = lora_of(config.lora)
     if reward_model and lora and lora.base != "full":
         raise ValueError(f"lora.base: reward={config.reward} begins as a copy of the model, which cannot be of 4 bits")
-    return Experiment(config, algo, schedule, task, budget, reward_model, lora)
+    tools = tools_of(config, task)[1]
+    return Experiment(config, algo, schedule, task, budget, reward_model, lora, tools)
 
 
 def task_of(config: RunConfig) -> Task:

@@ -13,7 +13,7 @@ from typing import Any
 
 Fields = dict[str, Any]
 NAMED = ("algo", "task")  # groups that have a name of their own
-TABLES = ("reward_model", "reward_weights", "eval_repeats", "lora", "chat_template_kwargs")
+TABLES = ("reward_model", "reward_weights", "eval_repeats", "lora", "chat_template_kwargs", "tool")
 GROUPS = (*NAMED, *TABLES)  # tables of fields: --set GROUP.FIELD=...
 
 

@@ -49,6 +49,8 @@ def check_reward(config: RunConfig, task: Task, steps: bool) -> None:
     an algorithm asks for rewards of `steps` and gets none."""
     name = config.reward
     check_terms(config.reward_weights, task)
+    if unknown := [name for name in config.reward_gate if name not in GATES]:
+        raise ValueError(f"reward_gate: unknown '{unknown[0]}'; valid: {', '.join(GATES)}")
     if name not in NAMES:
         load_function(name)
     checked = name == "process-rule" or (name == "process-model" and config.reward_model.get("labels") == "rule")
@@ -71,7 +73,17 @@ def check_reward(config: RunConfig, task: Task, steps: bool) -> None:
 
 
 ACCURACY = "accuracy"
-SHAPING_TERMS = ("format", "language", "length", "steps")  # what may be added to it: rewards/shaping.py has each
+GATES = ("format", "end", "support")  # terms of 0 and 1, without which nothing is earned
+SHAPING_TERMS = (
+    "format",
+    "language",
+    "length",
+    "steps",
+    "end",
+    "calls",
+    "f1",
+    "support",
+)  # what may be added to it: rewards/shaping.py has each
 
 
 def check_terms(names: Iterable[str], task: Task) -> None:

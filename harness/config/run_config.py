@@ -37,8 +37,11 @@ class RunConfig:
     reward: str = "rule"  # rule, process-rule, outcome-model, process-model, or FILE.py:function
     reward_model: dict[str, Any] = field(default_factory=dict)  # fields of a learned reward model
     reward_weights: dict[str, float] = field(default_factory=dict)  # weight of each term, e.g. format, length
+    reward_gate: tuple[str, ...] = ()  # format, end: without them a completion earns 0 (2503.19470); comma-separated
     reward_timeout: float = 60.0  # seconds that one call of a FILE.py:function may take; 0: no limit
     reward_failures: float = 0.0  # share of a round's completions that a FILE.py:function may fail on, without a reward
+    tools: tuple[str, ...] = ()  # that the policy may call: search, calculator, FILE.py:name; comma-separated
+    tool: dict[str, Any] = field(default_factory=dict)  # limits of the tools' use, e.g. calls, corpus
     reward_noise: float = 0.0  # share of the rule's labels that are flipped, 0 to 0.5
     iterations: int = 1  # equal shares of the budget, between which the next two act (2402.03300, Algorithm 1)
     reset_reference: bool = False  # between iterations the reference becomes the policy

@@ -28,6 +28,7 @@ from torch import Tensor
 
 from algos import Rollouts
 from evals.tasks import Problem, Task
+from evals.verification.transcript import Transcript, turns_of
 from evals.verification.verifier import Verdict
 from harness.accounting.budget import Budget, Spend
 from harness.accounting.profiler import PhaseProfiler
@@ -172,7 +173,28 @@ def score(
         rollouts,
         valid_N=decided_N if rollouts.valid_N is None else decided_N & rollouts.valid_N,
         solution_id_N=torch.tensor(hashed, dtype=torch.int64, device=device),
-    ), JudgedRound(verdicts, metrics)
+    ), JudgedRound(verdicts, {**metrics, **measured(task, problems, texts, verdicts)})
+
+
+def measured(
+    task: Task, problems: Sequence[Problem], texts: Sequence[str], verdicts: Sequence[Verdict]
+) -> dict[str, float]:
+    """What a round logs beside rewards: the means of the task's own measures (`task/NAME`), and of tools' use.
+
+    `tools/calls` a completion, the share of them that `tools/failed`, and completions that called `tools/used`.
+    """
+    found: dict[str, list[float]] = {}
+    for row in zip(problems, texts, verdicts, strict=True):
+        for name, value in task.measures(*row).items():
+            found.setdefault(f"task/{name}", []).append(float(value))
+    means = {name: sum(values) / len(values) for name, values in found.items()}
+    if any(isinstance(text, Transcript) for text in texts):
+        turns = [turns_of(text) for text in texts]
+        calls = sum(map(len, turns))
+        failed = sum(turn.failed for some in turns for turn in some)
+        means |= {"tools/calls": calls / len(texts), "tools/failed": failed / max(calls, 1)}
+        means["tools/used"] = sum(map(bool, turns)) / len(texts)
+    return means
 
 
 def verify(rollouts: Rollouts, problems: Sequence[Problem], texts: Sequence[str], task: Task) -> list[Verdict]:

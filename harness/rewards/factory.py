@@ -21,7 +21,9 @@ def reward_source_of(experiment: Experiment, policy: LMPolicy, tokenizer: Any) -
     """The source that the experiment names, with the shaping terms that its configuration adds."""
     config, source = experiment.config, _unshaped(experiment, policy, tokenizer)
     weights = config.reward_weights
-    return ShapedReward(source, weights, experiment.task, config.max_new_tokens) if weights else source
+    if not weights and not config.reward_gate:
+        return source
+    return ShapedReward(source, weights, experiment.task, config.max_new_tokens, config.reward_gate)
 
 
 def _unshaped(experiment: Experiment, policy: LMPolicy, tokenizer: Any) -> RewardSource:

@@ -1,6 +1,6 @@
 """What a completion can be worth beside the source's own reward: the terms of a composed reward.
 
-    reward = sum over the terms that `reward_weights` names of weight x term
+    reward = sum over the terms that `reward_weights` names of weight x term, 0 where a term of `reward_gate` is 0
 
 | term       | a completion's number                                               | as in                        |
 |------------|---------------------------------------------------------------------|------------------------------|
@@ -9,9 +9,18 @@
 | `language` | share of its words that are written in the prompt's script          | the same, by language        |
 | `length`   | 0 .. -1: DAPO's soft penalty near the token limit                   | 2503.14476 eq. 13            |
 | `steps`    | share of its written steps that the task's checker finds right      | chosen; 2402.03300 §4.1.3's  |
+| `end`      | 1 where it has ended by itself, 0 where a limit has cut it          | ReSearch (2503.19470)        |
+| `calls`    | -1 for each call of a tool that was answered                        | chosen                       |
+| `f1`       | F1 of the answer's words (`open_qa`), elsewhere 1 where it is right | ReSearch (2503.19470)        |
+| `support`  | 1 where what the answer rests on was asked or looked up (the task)  | chosen                       |
 
 A term is a pure function of what there is to see.  Weight 0 logs a term and leaves the reward alone; a term that is
-not named is neither computed nor logged.  R1 adds its terms with equal weights.
+not named is neither computed nor logged.  Each is logged apart (`reward/TERM`).  R1 adds its terms with equal weights;
+ReSearch gives 0 without form and end, whatever the answer is: `reward_gate=format,end`, logged as `reward/gate`.
+
+In a group whose answers are all right, or all wrong, the smallest of the other terms is all the difference there is,
+and division by the group's deviation makes it as large as an answer's: a trap of normalisation, not of the weight
+(`algo.normalize=none` leaves it small).
 """
 
 from __future__ import annotations
@@ -19,7 +28,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import groupby
@@ -30,9 +39,11 @@ from torch import Tensor
 
 from algos import Rollouts
 from evals.tasks import Problem, Task
+from evals.verification.transcript import turns_of
 from evals.verification.verifier import Verdict
 from harness.config.rewards import ACCURACY, SHAPING_TERMS
 from harness.rewards.base import JudgedCompletions, RewardSource, SamplingContext
+from harness.rollout.collate import last_columns
 
 CACHE_SHARE = 0.2  # of the token limit: 2503.14476 has a cache of 4,096 tokens before a limit of 20,480
 
@@ -45,8 +56,9 @@ class Seen:
     problem: Problem
     text: str
     verdict: Verdict
-    tokens: int  # of the completion, its end token included
+    tokens: int  # that the policy chose, its end token included
     max_new_tokens: int
+    ended: bool = True  # by itself, not by a limit
 
 
 def form(seen: Seen) -> float:
@@ -81,6 +93,27 @@ def language(seen: Seen) -> float:
     return words.count(target) / len(words)
 
 
+def end(seen: Seen) -> float:
+    """1 where it has ended by itself."""
+    return float(seen.ended)
+
+
+def calls(seen: Seen) -> float:
+    """-(number of answered calls): with a positive weight, what a call costs."""
+    return -float(len(turns_of(seen.text)))
+
+
+def f1(seen: Seen) -> float:
+    """The task's measure of that name; of a task without it, 1 where the strict reading is right."""
+    measured = seen.task.measures(seen.problem, seen.text, seen.verdict)
+    return float(measured.get("f1", seen.verdict.strict == "correct"))
+
+
+def support(seen: Seen) -> float:
+    """1 where the task finds all that the answer needs in the problem, or in what tools answered."""
+    return float(seen.task.supported(seen.problem, seen.text))
+
+
 def words_of(text: str) -> list[str]:
     """The script of each word: a word is a run of letters of one script.
 
@@ -107,18 +140,36 @@ def _script(letter: str) -> str | None:
 
 
 Term = Callable[[Seen], float]
-TERMS: Mapping[str, Term] = {"format": form, "language": language, "length": length, "steps": steps}
+TERMS: Mapping[str, Term] = {
+    "format": form,
+    "language": language,
+    "length": length,
+    "steps": steps,
+    "end": end,
+    "calls": calls,
+    "f1": f1,
+    "support": support,
+}
 assert tuple(TERMS) == SHAPING_TERMS, "the names that a configuration may use are those that there are"
 
 
 class ShapedReward(RewardSource):
     """A source and other terms beside it: reward = sum of weight x term (the terms above).
 
-    Where steps have rewards, theirs are weighed as `accuracy` is, and the other terms are added to the last step's.
+    Where steps have rewards, theirs are weighed as `accuracy` is, and the other terms are added to the last step's; a
+    gate that is closed leaves none of them.
     """
 
-    def __init__(self, source: RewardSource, weights: Mapping[str, float], task: Task, max_new_tokens: int) -> None:
+    def __init__(
+        self,
+        source: RewardSource,
+        weights: Mapping[str, float],
+        task: Task,
+        max_new_tokens: int,
+        gate: Sequence[str] = (),
+    ) -> None:
         super().__init__()
+        self.gate = tuple(gate)
         self.source, self.task, self.max_new_tokens = source, task, max_new_tokens
         self.accuracy = weights.get(ACCURACY, 1.0)
         self.weights = {name: weight for name, weight in weights.items() if name != ACCURACY}
@@ -127,8 +178,9 @@ class ShapedReward(RewardSource):
         r, metrics = self.source.rate(rollouts, answers)
         assert r.reward_N is not None
         lengths = r.completion_mask_NT.sum(1)
-        rows = zip(answers.rows(), lengths.tolist(), strict=True)
-        seen = [Seen(self.task, p, text, v, n, self.max_new_tokens) for (p, text, v), n in rows]
+        ended = [True] * len(lengths) if r.finished_N is None else r.finished_N.tolist()
+        rows = zip(answers.rows(), lengths.tolist(), ended, strict=True)
+        seen = [Seen(self.task, p, text, v, n, self.max_new_tokens, e) for (p, text, v), n, e in rows]
         values = {name: r.reward_N.new_tensor([TERMS[name](one) for one in seen]) for name in self.weights}
         more_N = sum((self.weights[name] * term_N for name, term_N in values.items()), torch.zeros_like(r.reward_N))
         known_N = torch.tensor([v.strict != "verifier_error" for v in answers.verdicts], device=more_N.device)
@@ -137,9 +189,15 @@ class ShapedReward(RewardSource):
             metrics = {**metrics, f"reward/{name}": float(term_N[known_N].mean()) if known_N.any() else 0.0}
         step_reward_NT = r.step_reward_NT
         if step_reward_NT is not None:
-            last_N1 = lengths[:, None] - 1
+            last_N1 = last_columns(r.completion_mask_NT)[:, None]
             step_reward_NT = (self.accuracy * step_reward_NT).scatter_add(1, last_N1, more_N[:, None])
-        return replace(r, reward_N=self.accuracy * r.reward_N + more_N, step_reward_NT=step_reward_NT), metrics
+        reward_N = self.accuracy * r.reward_N + more_N
+        if self.gate:
+            open_N = reward_N.new_tensor([float(all(TERMS[name](one) for name in self.gate)) for one in seen])
+            metrics["reward/gate"] = float(open_N[known_N].mean()) if known_N.any() else 0.0
+            reward_N = reward_N * open_N
+            step_reward_NT = None if step_reward_NT is None else step_reward_NT * open_N[:, None]
+        return replace(r, reward_N=reward_N, step_reward_NT=step_reward_NT), metrics
 
     def begin(self, context: SamplingContext) -> None:
         self.source.begin(context)

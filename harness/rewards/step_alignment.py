@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from algos import Rollouts
+from harness.rollout.collate import last_columns
 from harness.rollout.decoding import decode
 
 
@@ -30,10 +31,12 @@ def token_of(tokenizer: Any, tokens: Sequence[int], end: int) -> int:
 
 
 def step_end_tokens(tokenizer: Any, rollouts: Rollouts, ends: Sequence[Sequence[int]]) -> list[list[int]]:
-    """For each completion the tokens at which its steps end; `ends[i]` are the characters."""
-    lengths, width = rollouts.completion_mask_NT.sum(1).tolist(), rollouts.completion_mask_NT.shape[1]
-    rows = zip(rollouts.tokens_NS[:, -width:].tolist(), lengths, ends, strict=True)
-    return [[token_of(tokenizer, tokens[:length], end) for end in stops] for tokens, length, stops in rows]
+    """For each completion the columns at which its steps end; `ends[i]` are the characters of the policy's own text."""
+    found, width = [], rollouts.completion_mask_NT.shape[1]
+    for row_S, own_T, stops in zip(rollouts.tokens_NS, rollouts.completion_mask_NT, ends, strict=True):
+        columns, tokens = own_T.nonzero()[:, 0].tolist(), row_S[-width:][own_T].tolist()
+        found.append([columns[token_of(tokenizer, tokens, end)] for end in stops])
+    return found
 
 
 def scatter_step_rewards(
@@ -46,10 +49,9 @@ def scatter_step_rewards(
     """
     end_NT = torch.zeros(rollouts.completion_mask_NT.shape, dtype=torch.bool)
     reward_NT = torch.zeros(rollouts.completion_mask_NT.shape, dtype=torch.float32)
-    for i, (length, stops, given) in enumerate(
-        zip(rollouts.completion_mask_NT.sum(1).tolist(), at, rewards, strict=True)
-    ):
-        for place, reward in zip([*stops, length - 1], given, strict=True):
+    last = last_columns(rollouts.completion_mask_NT).tolist()
+    for i, (end, stops, given) in enumerate(zip(last, at, rewards, strict=True)):
+        for place, reward in zip([*stops, end], given, strict=True):
             end_NT[i, place], reward_NT[i, place] = True, reward
     device = rollouts.completion_mask_NT.device
     return end_NT.to(device), reward_NT.to(device)

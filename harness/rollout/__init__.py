@@ -12,4 +12,5 @@ tokenization     `PromptTokenizer`: prompt text -> token ids
 decoding         token ids -> the text that tasks read
 metadata         what is known of a rollout's prompts besides their text
 collate          problems -> `Rollouts` and texts
+tools            completions of several turns, in which the policy calls tools
 """

@@ -38,11 +38,11 @@ def assembled(prompts: list[list[int]], done: Completions, group_size: int, pad:
     device = done.tokens_NT.device
     tokens_PL, attend_PL = (x.to(device).repeat_interleave(group_size, 0) for x in left_pad(prompts, pad))
     columns = torch.arange(done.tokens_NT.shape[1], device=device)
-    mask_NT = columns < done.length_N[:, None]
+    there_NT = columns < done.length_N[:, None]
     return Rollouts(
         tokens_NS=torch.cat([tokens_PL, done.tokens_NT], 1),
-        attention_mask_NS=torch.cat([attend_PL, mask_NT], 1),
-        completion_mask_NT=mask_NT,
+        attention_mask_NS=torch.cat([attend_PL, there_NT], 1),
+        completion_mask_NT=there_NT if done.sampled_NT is None else there_NT & done.sampled_NT,
         logp_NT=done.logp_NT,
         entropy_NT=done.entropy_NT,
         value_NT=done.value_NT,
@@ -74,8 +74,31 @@ def join(rounds: Sequence[Rollouts], pad: int) -> Rollouts:
 
 
 def lengths_by_group(rollouts: Rollouts, group_size: int) -> tuple[list[int], list[list[int]]]:
-    """Tokens of each group's prompt, and of each of its completions; G rows per group, in their order."""
-    length_N = rollouts.completion_mask_NT.sum(1)
-    prompts = (rollouts.attention_mask_NS.sum(1) - length_N).tolist()[::group_size]
+    """Tokens of each group's prompt, and of each of its completions, with what tools answered; G rows per group, in
+    their order."""
+    width = rollouts.completion_mask_NT.shape[1]
+    length_N = rollouts.attention_mask_NS[:, -width:].sum(1)
+    prompts = rollouts.attention_mask_NS[:, :-width].sum(1).tolist()[::group_size]
     lengths = length_N.tolist()
     return prompts, [lengths[i : i + group_size] for i in range(0, len(lengths), group_size)]
+
+
+def tool_use(rollouts: Rollouts) -> tuple[int, int]:
+    """(answers of tools, tokens of them) that were read in a round.
+
+    Attended [1, 1, 1, 1, 1], chosen by the policy [1, 0, 0, 1, 0]: two answers, three tokens.
+    """
+    width = rollouts.completion_mask_NT.shape[1]
+    given_NT = rollouts.attention_mask_NS[:, -width:] & ~rollouts.completion_mask_NT
+    begun_NT = given_NT[:, 1:] & ~given_NT[:, :-1]
+    return int(begun_NT.sum()) + int(given_NT[:, 0].sum()), int(given_NT.sum())
+
+
+def sampled_tokens(rollouts: Rollouts) -> list[int]:
+    """Of each completion, those that the policy chose."""
+    return list(rollouts.completion_mask_NT.sum(1).tolist())
+
+
+def last_columns(mask_NT: torch.Tensor) -> torch.Tensor:
+    """The column of each completion's last own token; 0 where it has none.  (N,)."""
+    return (mask_NT * torch.arange(mask_NT.shape[1], device=mask_NT.device)).amax(1)

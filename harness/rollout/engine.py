@@ -101,6 +101,17 @@ class Engine:
         finally:
             self.model.train(training)
 
+    @contextmanager
+    def unfixed(self) -> Iterator[None]:
+        """While this holds, memory and steps are as many as the rows at hand: of rows that come together once, no
+        graph would serve a second time."""
+        fixed = self.static, self.sync_every
+        self.static, self.sync_every = False, 1
+        try:
+            yield
+        finally:
+            self.static, self.sync_every = fixed
+
     def fall_back(self, decoding: Decoding) -> None:
         """Decode in rows with padding from now on: slower, and no less right."""
         self.decoding, self.lm = decoding, CausalLM(self.model, self.autocast)

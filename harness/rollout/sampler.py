@@ -27,6 +27,8 @@ from harness.rollout.decoding import decode, with_opening_tag
 from harness.rollout.engine import Decoder, Engine
 from harness.rollout.token_sampling import Draw, SampledToken
 
+Ends = Callable[[Tensor, int, Tensor], Tensor]  # (tokens, first new column, their rows) -> where they end
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -39,6 +41,7 @@ class Sampling:
     stream: str = "train"
     stop: tuple[str, ...] = ()
     plain: bool = False  # log-probabilities at temperature 1, whatever tokens are drawn at
+    tools: bool = True  # may the policy call the tools that its sampler has?
 
 
 @dataclass(frozen=True)
@@ -52,9 +55,10 @@ class Completions:
     tokens_NT: Tensor  # int64; the pad token after the end
     logp_NT: Tensor  # at least fp32; 0 after the end
     entropy_NT: Tensor  # of the distribution each token was drawn from, in nats; 0 after the end
-    length_N: Tensor  # int64, the end token counted
+    length_N: Tensor  # int64, the end token counted, and what tools answered
     finished_N: Tensor  # bool; False where the token limit cut it
     value_NT: Tensor | None = None  # of the state each token was drawn in; None without a value model in the engine
+    sampled_NT: Tensor | None = None  # bool; 0 where a tool answered, and after the end; None: no tool ever did
 
     def to(self, device: torch.device | str) -> Completions:
         return Completions(*(None if x is None else x.to(device) for x in vars(self).values()))  # type: ignore[arg-type]
@@ -114,22 +118,42 @@ class Sampler:
 
         with self.engine.ready():
             parts = [part.to(self.engine.device) for part in current().map(decoded, draws)]
-        width, values = max(int(p.length_N.max()) for p in parts), [p.value_NT for p in parts]
+        width = max(int(p.length_N.max()) for p in parts)
+
+        def optional(columns: list[Tensor | None]) -> Tensor | None:
+            return None if columns[0] is None else torch.cat([_fit(x, width, 0) for x in columns if x is not None])
+
         return Completions(
             torch.cat([_fit(p.tokens_NT, width, self.pad) for p in parts]),
             torch.cat([_fit(p.logp_NT, width, 0) for p in parts]),
             torch.cat([_fit(p.entropy_NT, width, 0) for p in parts]),
             torch.cat([p.length_N for p in parts]),
             torch.cat([p.finished_N for p in parts]),
-            None if values[0] is None else torch.cat([_fit(v, width, 0) for v in values if v is not None]),
+            optional([p.value_NT for p in parts]),
+            optional([p.sampled_NT for p in parts]),
         )
 
     def _sample(self, draws: Sequence[tuple[list[int], int]], group_size: int, sampling: Sampling) -> Completions:
         prompts, ordinals = [prompt for prompt, _ in draws], [ordinal for _, ordinal in draws]
-        engine, rows, horizon = self.engine, len(prompts) * group_size, sampling.max_new_tokens
-        draw = Draw(sampling.temperature, sampling.plain)
         u_TN = self._uniforms(sampling, ordinals, group_size)
-        owner_N = torch.arange(len(prompts), device=engine.device).repeat_interleave(group_size)
+        owner_N = torch.arange(len(prompts), device=self.engine.device).repeat_interleave(group_size)
+
+        def ends(tokens_BT: Tensor, since: int, rows_B: Tensor) -> Tensor:
+            return self._ends(tokens_BT, since, sampling)
+
+        return self._decode(prompts, owner_N, sampling, sampling.max_new_tokens, u_TN, ends)
+
+    def _decode(
+        self,
+        prompts: list[list[int]],
+        owner_N: Tensor,
+        sampling: Sampling,
+        horizon: int,
+        u_TN: Tensor | None,
+        ends: Ends,
+    ) -> Completions:
+        """Row i goes on from prompt owner_N[i], for `horizon` tokens at most, until `ends` says that it ends."""
+        engine, rows, draw = self.engine, len(owner_N), Draw(sampling.temperature, sampling.plain)
         live = torch.arange(rows, device=engine.device)
         live = torch.cat([live, live.new_full((engine.bucket(rows) - rows,), rows)])  # idle rows write to a spare one
         owner_B = torch.cat([owner_N, owner_N[:1]])[live]
@@ -141,7 +165,7 @@ class Sampler:
         for t in range(horizon):
             written.write(live, t, drawn)
             if (t + 1) % engine.sync_every == 0 or t + 1 == horizon:
-                written.settle(t + 1, lambda tokens, since: self._ends(tokens, since, sampling))
+                written.settle(t + 1, ends)
                 live = self._compacted(decoder, live, written.finished_N)
                 if not len(live) or t + 1 == horizon:
                     break
@@ -215,10 +239,10 @@ class OutputBuffer:
         for x_NT, x_B in zip((self.tokens_NT, *self.values), drawn, strict=True):
             x_NT[live, t] = x_B
 
-    def settle(self, upto: int, ends: Callable[[Tensor, int], Tensor]) -> None:
+    def settle(self, upto: int, ends: Ends) -> None:
         """Look at the columns since the last time, up to `upto`, for the first end in each."""
         open_ = (~self.finished_N).nonzero()[:, 0]
-        hits_BW = ends(self.tokens_NT[open_, :upto], self.settled)
+        hits_BW = ends(self.tokens_NT[open_, :upto], self.settled, open_)
         ended_B, first_B = hits_BW.max(1)
         self.finished_N[open_] = ended_B
         self.length_N[open_] = torch.where(ended_B, self.settled + first_B + 1, upto)

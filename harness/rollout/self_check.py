@@ -128,7 +128,7 @@ def _measured(policy: LMPolicy, sampler: Sampler, prompts: list[list[int]]) -> d
 def _sampled(sampler: Sampler, prompts: list[list[int]]) -> Rollouts:
     """Two completions of each prompt at temperature 1; peaks of memory are not the run's."""
     peak = sampler.peak_cache_bytes
-    done = sampler(prompts, 2, Sampling(1.0, NEW_TOKENS, 0, "self-check"))
+    done = sampler(prompts, 2, Sampling(1.0, NEW_TOKENS, 0, "self-check", tools=False))
     sampler.peak_cache_bytes = peak
     return assembled(prompts, done, 2, sampler.pad)
 

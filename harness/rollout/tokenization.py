@@ -23,10 +23,12 @@ class PromptTokenizer:
     """
 
     @classmethod
-    def of(cls, tokenizer: Any, context: int, config: RunConfig) -> PromptTokenizer:
-        """As a configuration has it."""
+    def of(cls, tokenizer: Any, context: int, config: RunConfig, answered: int = 0) -> PromptTokenizer:
+        """As a configuration has it; `answered` tokens of the context are kept for what tools answer."""
         kwargs = config.chat_template_kwargs
-        return cls(tokenizer, context, config.max_new_tokens, config.chat_date, config.system_prompt, kwargs)
+        made = cls(tokenizer, context - answered, config.max_new_tokens, config.chat_date, config.system_prompt, kwargs)
+        made.answered = answered
+        return made
 
     def __init__(
         self,
@@ -38,6 +40,7 @@ class PromptTokenizer:
         template_kwargs: Mapping[str, Any] | None = None,
     ) -> None:
         self.tokenizer, self.context, self.max_new_tokens = tokenizer, context, max_new_tokens
+        self.answered = 0  # tokens of the model's context that are not in `context`: for what tools answer
         self.chat = bool(getattr(tokenizer, "chat_template", None))
         self.system_prompt, self.template_kwargs = system_prompt, dict(template_kwargs or {})
         if self.template_kwargs and not self.chat:
@@ -119,9 +122,11 @@ class PromptTokenizer:
                 f"write; see the tokenizer's post-processor and chat template: ...{rendered[-60:]!r}"
             )
         if len(ids) + self.max_new_tokens > self.context:
+            answers = f", with {self.answered} for tools' answers," if self.answered else ""
             raise ValueError(
-                f"{name}: a prompt of {len(ids)} tokens and max_new_tokens={self.max_new_tokens} do not fit the "
-                f"model's context of {self.context}; lower --max-new-tokens or drop the row: {rendered[:60]!r}"
+                f"{name}: a prompt of {len(ids)} tokens and max_new_tokens={self.max_new_tokens}{answers} do not fit "
+                f"the model's context of {self.context + self.answered}; lower --max-new-tokens"
+                f"{', tool.calls, tool.result_tokens' * bool(self.answered)} or drop the row: {rendered[:60]!r}"
             )
         return ids
 

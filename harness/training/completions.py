@@ -22,7 +22,7 @@ from harness.accounting.budget import Budget, Spend
 from harness.accounting.flops import RunFlops
 from harness.accounting.profiler import PhaseProfiler
 from harness.models.policy import LMPolicy
-from harness.rollout.collate import assembled, complete, lengths_by_group, sample
+from harness.rollout.collate import assembled, complete, lengths_by_group, sample, sampled_tokens, tool_use
 from harness.rollout.prompts import PromptStream
 from harness.rollout.sampler import Completions, Sampler, Sampling
 from harness.rollout.tokenization import PromptTokenizer
@@ -56,8 +56,8 @@ class SampledCompletions:
 
     def charge(self, rollouts: Rollouts, groups: int, spend: Spend) -> None:
         prompts, completions = lengths_by_group(rollouts, self.group_size)
-        lengths = [length for group in completions for length in group]
-        spend.charge_rollout(groups, lengths, self.flops.explore(prompts, completions))
+        flops = self.flops.explore(prompts, completions)
+        spend.charge_rollout(groups, sampled_tokens(rollouts), flops, tools=tool_use(rollouts))
 
 
 @dataclass(frozen=True)
@@ -184,8 +184,8 @@ class RewardSampling:
     def _charge(self, rollouts: Rollouts, prompts: int, count: int) -> None:
         """The policy's FLOPs alone: no reference and no value model reads these."""
         before, completions = lengths_by_group(rollouts, count)
-        lengths = [length for group in completions for length in group]
-        self.spend.charge_rollout(prompts, lengths, self.flops.policy.rollout(before, completions))
+        flops = self.flops.policy.rollout(before, completions)
+        self.spend.charge_rollout(prompts, sampled_tokens(rollouts), flops, tools=tool_use(rollouts))
         self.prompts += prompts
 
     def _whole_texts(self, rollouts: Rollouts, written: int) -> list[str]:
@@ -200,15 +200,22 @@ class RewardSampling:
 
 
 def group_bound(
-    unit: str, schedule: Schedule, new: int, flops: RunFlops, longest: int, probes: int = 0
+    unit: str,
+    schedule: Schedule,
+    new: int,
+    flops: RunFlops,
+    longest: int,
+    probes: int = 0,
+    answered: int = 0,
 ) -> float | None:
     """The most that one group can cost, in the budget's unit (for `updates`: what a round costs).
 
-    `longest` prompt and `new` tokens of a completion, at the most; `probes` more completions of it, at the most.
+    `longest` prompt, `new` tokens of a completion and `answered` ones of its tools, at the most; `probes` more
+    completions of it, at the most.
     """
     tokens = schedule.group_size * new
-    lengths = [longest + new] * schedule.group_size
-    sampled = flops.explore([longest], [[new] * schedule.group_size])
+    lengths = [longest + new + answered] * schedule.group_size
+    sampled = flops.explore([longest], [[new + answered] * schedule.group_size])
     explored = flops.annotate(lengths) if schedule.source == "dataset" else sampled
     trained = flops.update(lengths) if schedule.source != "initial" else 0.0
     bounds = {
@@ -217,6 +224,6 @@ def group_bound(
         "updates": float(schedule.updates),
         "generated_tokens": float(tokens + probes * new),
         "trained_tokens": float(tokens * schedule.epochs),
-        "flops": explored + schedule.epochs * trained + flops.policy.rollout([longest], [[new] * probes]),
+        "flops": explored + schedule.epochs * trained + flops.policy.rollout([longest], [[new + answered] * probes]),
     }
     return bounds.get(unit)  # seconds: unknown in advance

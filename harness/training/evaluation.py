@@ -25,6 +25,7 @@ from harness.accounting.profiler import PhaseProfiler
 from harness.config.experiment import task_of
 from harness.config.lora import is_adapter
 from harness.config.run_config import RunConfig
+from harness.config.tools import tools_of
 from harness.models.loading import accelerator, context_of, load_model, pick_device, save_model
 from harness.processes.group import current
 from harness.records import variables
@@ -32,6 +33,7 @@ from harness.records.recorder import Recorder
 from harness.records.schema import EvaluationRow
 from harness.rollout.sampler import Sampler, Sampling
 from harness.rollout.tokenization import PromptTokenizer
+from harness.rollout.tools.registry import sampler_of
 
 ENDS = ("0", "1")  # points: before training, and after it
 
@@ -67,7 +69,7 @@ class Evaluator:
         ids = [self.tokenizer.encode(p)[-room:] for p in prompts]
         sampling = Sampling(decoding.temperature, decoding.max_new_tokens, self.seed, decoding.stream, decoding.stop)
         done = self.sampler(ids, 1, sampling, rows=self.rows)
-        self.tokens += int(done.length_N.sum())
+        self.tokens += int((done.length_N if done.sampled_NT is None else done.sampled_NT).sum())
         texts = self.sampler.texts(done, decoding.stop)
         return [Completion(t, e) for t, e in zip(texts, done.finished_N.tolist(), strict=True)]
 
@@ -195,7 +197,8 @@ def evaluate_checkpoint(config: RunConfig, scorer: str) -> CheckpointScores:
     eval_sets = sets_of(task, config)
     device = pick_device(config.device)
     model, hf_tokenizer, _ = load_model(config.model, config.dtype)
-    tokenizer = PromptTokenizer.of(hf_tokenizer, context_of(model), config)
+    _, tools = tools_of(config, task)
+    tokenizer = PromptTokenizer.of(hf_tokenizer, context_of(model), config, tools.room if tools else 0)
     for s in eval_sets:
         for p in s.problems:
             tokenizer.ids(tokenizer.render(p), s.name)
@@ -219,7 +222,7 @@ def evaluate_checkpoint(config: RunConfig, scorer: str) -> CheckpointScores:
                 rows = with_average(rows, name, scored.outcomes[name], samples)
         else:
             placed = accelerator(device, config.dtype)
-            sampler = Sampler(placed.prepare(model), hf_tokenizer, config.rollout_batch_size, placed.autocast)
+            sampler = sampler_of(config, task, placed.prepare(model), hf_tokenizer, placed.autocast)
             evaluator = Evaluator(sampler, tokenizer, Path(folder), names, config.seed, repeated, stock=stock)
             evaluator.averaged, evaluator.rows = averaged, config.eval_batch_size or sampler.rows
             rows = evaluator.scores(ENDS[-1]).rows

@@ -33,7 +33,7 @@ def probe(trainer: Trainer, prompt: int) -> None:
     Raises MemoryError, one line, where it does not fit.
     """
     policy, token_limit = trainer.policy, trainer.sampling.max_new_tokens
-    r = worst(prompt, token_limit, trainer.micro_batch_tokens, policy.device)
+    r = worst(prompt, token_limit + trainer.tokenizer.answered, trainer.micro_batch_tokens, policy.device)
     credit = Credit(
         torch.zeros_like(r.logp_NT), torch.ones_like(r.group_N, dtype=torch.bool), torch.zeros_like(r.logp_NT)
     )

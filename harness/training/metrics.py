@@ -10,6 +10,7 @@ from typing import Any
 from algos import Credit
 from algos.ops.advantages import zero_variance_groups
 from algos.ops.kl import estimate
+from evals.verification.transcript import turns_of
 from harness.accounting.budget import Budget, Spend
 from harness.accounting.profiler import PhaseProfiler
 from harness.rewards.base import RewardedRollouts
@@ -20,7 +21,7 @@ MEASURED = frozenset(
 )
 MEASURED_GROUPS = (
     "accuracy/", "advantage/", "budget/", "completions/", "critic/", "mem/", "perf/", "reward/", "reward_model/",
-    "sampling/", "spend/", "steps/",
+    "sampling/", "spend/", "steps/", "task/", "tools/",
 )  # fmt: skip
 
 
@@ -117,6 +118,7 @@ class Round:
                 "gold": e.problems[i].gold,
                 "reward": float(reward_N[i]),
                 "verdict": e.judged.verdicts[i].strict,
+                **({"turns": [vars(t) for t in turns]} if (turns := turns_of(e.texts[i])) else {}),
             }
             for i in range(0, len(e.texts), step)
         ][:count]

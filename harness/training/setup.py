@@ -41,6 +41,7 @@ from harness.rollout.prompts import PromptStream
 from harness.rollout.sampler import Sampler, Sampling
 from harness.rollout.self_check import self_check
 from harness.rollout.tokenization import PromptTokenizer
+from harness.rollout.tools.registry import sampler_of
 from harness.training.completions import (
     CompletionSource,
     RewardSampling,
@@ -98,7 +99,8 @@ def prepare(config: RunConfig) -> PreparedRun:
     model, hf_tokenizer, identity = load_model(config.model, config.dtype, loaded, merge=not adapted, options=options)
     if hf_tokenizer.eos_token_id is None:
         raise ValueError(f"model: the tokenizer of '{config.model}' has no end token")
-    tokenizer = PromptTokenizer.of(hf_tokenizer, context_of(model), config)
+    room = experiment.tools.room if experiment.tools else 0
+    tokenizer = PromptTokenizer.of(hf_tokenizer, context_of(model), config, room)
     eval_sets = sets_of(task, config)
     problems, left_out = training_problems(experiment, tokenizer, eval_sets)
     if experiment.reward_model:
@@ -110,12 +112,10 @@ def prepare(config: RunConfig) -> PreparedRun:
     policy = policy_of(experiment, device, model)
     shared_head = policy.critic if schedule.critic == "shared" else None
     with gathered(*policy.shards):
-        sampler = Sampler(
-            policy.lm.model, hf_tokenizer, config.rollout_batch_size, policy.accelerator.autocast, shared_head
-        )
+        sampler = sampler_of(config, task, policy.lm.model, hf_tokenizer, policy.accelerator.autocast, shared_head)
     prompts = [tokenizer.ids(tokenizer.render(p)) for p in problems[:CHECKED]]
     with gathered(*policy.shards):
-        checked = self_check(policy, sampler, prompts, max(n for n, _ in read.values()) + config.max_new_tokens)
+        checked = self_check(policy, sampler, prompts, max(n for n, _ in read.values()) + config.max_new_tokens + room)
     trainer = build_trainer(experiment, policy, sampler, tokenizer, problems, longest)
     trainer.checks.update({f"self_check_{name}": gap for name, gap in checked.gaps.items()})
     loop = OfflineLoop(trainer) if schedule.source == "initial" else trainer
@@ -162,8 +162,8 @@ def build_trainer(
     budget, spend, profiler = experiment.budget, Spend(), PhaseProfiler(str(policy.device), current().at)
     offline = schedule.source == "initial"
     drawn = sampling_budget(budget, schedule.prompts, schedule.sampling_fraction) if offline else budget
-    [probes] = algo.probes([0])
-    bound = group_bound(drawn.unit, schedule, config.max_new_tokens, flops, longest, probes)
+    [probes], room = algo.probes([0]), experiment.tools.room if experiment.tools else 0
+    bound = group_bound(drawn.unit, schedule, config.max_new_tokens, flops, longest, probes, room)
     plain = schedule.likelihood == "plain"
     sampling = Sampling(config.temperature, config.max_new_tokens, config.seed, "train", task.stop, plain)
     stream = PromptStream(problems, config.seed)

@@ -261,7 +261,7 @@ class Trainer:
         algo = build(type(self.algo), state["algo"], "algo.")
         self.algo, self.rounds = algo.with_state(state.get("algo_state", {})), state["rounds"]
         for f in dataclasses.fields(self.spend):
-            setattr(self.spend, f.name, state["spend"][f.name])
+            setattr(self.spend, f.name, state["spend"].get(f.name, 0))
         self.profiler.load(state["phases"])
         self.checks.update(state["checks"])
         self.round_sizer.costs[:] = [(int(groups), float(cost)) for groups, cost in state["costs"]]

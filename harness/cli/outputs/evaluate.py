@@ -19,6 +19,7 @@ from harness.cli.options import (
     SystemPrompt,
     TaskName,
     TestFile,
+    Tool,
     counted,
     named,
     say,
@@ -35,6 +36,7 @@ def evaluate(
     eval_samples: EvalSamples = None,
     eval_limit: EvalLimit = None,
     max_new_tokens: MaxNewTokens = None,
+    tool: Tool = None,
     scorer: Annotated[str, Opt(help="ours: our engine; hf: lm-eval's own model.")] = "ours",
     device: Device = None,
     out: Annotated[Path | None, Opt("--out", help="Write the numbers to this file, as JSON.")] = None,
@@ -53,6 +55,7 @@ def evaluate(
         "model": model, "task_name": task, "eval_tasks": eval_tasks, "eval_limit": eval_limit,
         "eval_repeats": counted(eval_samples, "--eval-samples"),
         "max_new_tokens": max_new_tokens, "device": device, "system_prompt": system_prompt,
+        "tools": ",".join(tool) if tool else None,
     }  # fmt: skip
     files = {"test_file": test_file, "eval_files": named(eval_file, "--eval-file")}
     flags["task"] = {k: v for k, v in files.items() if v} or None

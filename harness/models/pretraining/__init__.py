@@ -4,4 +4,5 @@ recipes             `pretrain`: the recipe of an embedded model, or of a model f
 trainer             tokenizer, model and next-token training
 arithmetic_corpus   the documents of nano
 story_corpus        the documents of micro
+lookup_corpus       the documents of lookup
 """

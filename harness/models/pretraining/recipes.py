@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,8 @@ from evals import tasks
 from harness.config import start_models
 from harness.config.coercion import build
 from harness.config.start_models import MODELS, embedded_models
-from harness.models.pretraining import arithmetic_corpus, story_corpus
-from harness.models.pretraining.trainer import Document, Packer, build_model, build_tokenizer, fit, save
+from harness.models.pretraining import arithmetic_corpus, lookup_corpus, story_corpus
+from harness.models.pretraining.trainer import Document, Packer, build_model, build_tokenizer, fit, save, text_of
 from harness.records.environment import environment
 from harness.records.io import write_json
 
@@ -28,10 +28,11 @@ Corpus = Callable[[int, dict[str, Any]], Iterator[Document]]  # (seed, the stage
 CORPORA: dict[str, Corpus] = {
     "arithmetic": lambda seed, mix: arithmetic_corpus.documents(seed, arithmetic_corpus.Mixture(**mix)),
     "stories": lambda seed, mix: story_corpus.documents(seed, story_corpus.StoryMixture(**mix)),
+    "lookup": lambda seed, mix: lookup_corpus.documents(seed, lookup_corpus.LookupMixture(**mix)),
 }
 
 
-def cycle(pairs: list[Document]) -> Corpus:
+def cycle(pairs: Sequence[Document]) -> Corpus:
     """A finite corpus, walked again and again in a seeded order."""
 
     def corpus(seed: int, _: dict[str, Any]) -> Iterator[Document]:
@@ -68,15 +69,17 @@ def run(recipe: dict[str, Any], corpus: Corpus, out: Path, say: Say, device: str
     """
     seed, stages = recipe["seed"], recipe["stage"]
     sample = itertools.islice(corpus(seed + 1, stages[-1].get("mixture", {})), recipe["tokenizer_documents"])
-    tokenizer = build_tokenizer((a + b for a, b in sample), recipe["vocabulary"], recipe.get("words", []))
+    tokenizer = build_tokenizer((a + text_of(b) for a, b in sample), recipe["vocabulary"], recipe.get("words", []))
     assert isinstance(tokenizer.pad_token_id, int) and isinstance(tokenizer.eos_token_id, int)
     model = build_model(recipe["shape"], len(tokenizer), tokenizer.pad_token_id, tokenizer.eos_token_id, seed)
     model.to(device)  # type: ignore[arg-type]
     parameters = sum(p.numel() for p in model.parameters())
     say(f"{parameters:,} parameters, {len(tokenizer)} tokens of vocabulary")
 
+    backend = tokenizer.backend_tokenizer
+
     def encode(text: str) -> list[int]:
-        return list(tokenizer(text)["input_ids"])
+        return list(backend.encode(text, add_special_tokens=False).ids)  # the wrapper takes ten times as long
 
     done = []
     for k, stage in enumerate(stages):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,17 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from harness.models.loading import save_model
 
-Document = tuple[str, str]
+Document = tuple[str, str | Sequence[tuple[str, bool]]]  # prompt, completion; or pieces of it: text, is it learned
 PAD, EOS = "<pad>", "<eos>"
+
+
+def text_of(completion: str | Sequence[tuple[str, bool]]) -> str:
+    """All of a completion, learned or not.
+
+    >>> text_of([("<search>a</search>", True), ("b", False)])
+    '<search>a</search>b'
+    """
+    return completion if isinstance(completion, str) else "".join(text for text, _ in completion)
 
 
 def build_tokenizer(texts: Iterator[str], vocabulary: int, words: list[str]) -> PreTrainedTokenizerFast:
@@ -66,14 +75,17 @@ class Packer:
     rows: int
     width: int
     skipped: int = 0
-    _waiting: tuple[list[int], list[int]] | None = None
+    _waiting: tuple[list[int], list[int], list[int]] | None = None
 
-    def _next(self) -> tuple[list[int], list[int]]:
+    def _next(self) -> tuple[list[int], list[int], list[int]]:
+        """Prompt, completion and, of each token of the completion, what is to be learned there (-100: nothing)."""
         while True:
             prompt, completion = next(self.documents)
-            document = self.encode(prompt), [*self.encode(completion), self.eos]
-            if len(document[0]) + len(document[1]) <= self.width:
-                return document
+            pieces = [(completion, True)] if isinstance(completion, str) else completion
+            encoded = [(self.encode(text), learned) for text, learned in pieces] + [([self.eos], True)]
+            tokens = [token for ids, _ in encoded for token in ids]
+            if len(prompt_ids := self.encode(prompt)) + len(tokens) <= self.width:
+                return prompt_ids, tokens, [t if learned else -100 for ids, learned in encoded for t in ids]
             self.skipped += 1
 
     def batch(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -84,16 +96,16 @@ class Packer:
         for row in range(self.rows):
             at = number = 0
             while True:
-                prompt, completion = self._waiting or self._next()
+                prompt, completion, targets = self._waiting or self._next()
                 n = len(prompt) + len(completion)
                 if at + n > self.width:
-                    self._waiting = (prompt, completion)
+                    self._waiting = (prompt, completion, targets)
                     break
                 self._waiting = None
                 tokens[row, at : at + n] = torch.tensor(prompt + completion)
                 places[row, at : at + n] = torch.arange(n)
                 document[row, at : at + n] = number
-                target[row, at + len(prompt) - 1 : at + n - 1] = torch.tensor(completion)
+                target[row, at + len(prompt) - 1 : at + n - 1] = torch.tensor(targets)
                 at, number = at + n, number + 1
         return tokens, places, document, target
 

@@ -26,7 +26,7 @@ def test_every_unit_parses(unit: str) -> None:
 def test_the_units_are_those_of_the_protocol() -> None:
     asked = "prompts completions generated_tokens trained_tokens updates flops device_seconds"
     assert sorted(UNITS) == sorted(asked.split())
-    assert set(UNITS) | {"verifier_calls"} == {f.name for f in dataclasses.fields(Spend)}
+    assert set(UNITS) | {"verifier_calls", "tool_calls", "tool_tokens"} == {f.name for f in dataclasses.fields(Spend)}
 
 
 WRONG = ["", "2048", "completions", "completions:9", "tokens=9", "Completions=9", "verifier_calls=9", "=9"]

@@ -66,7 +66,10 @@ def test_its_settings_are_those_of_a_run() -> None:
     ("words", "told"),
     [
         (["pretrain", "nano", "--gsm8k", "x"], "pretrain: --gsm8k, --eval-file and --set are for smollm2-math"),
-        (["pretrain", "smollm2-135m"], "pretrain: smollm2-135m is no embedded model; valid: micro, nano, smollm2-math"),
+        (
+            ["pretrain", "smollm2-135m"],
+            "pretrain: smollm2-135m is no embedded model; valid: lookup, micro, nano, smollm2-math",
+        ),
         (
             ["run", "--model", "smollm2-math"],
             "model: smollm2-math has no weights here: `harness pretrain smollm2-math`",

@@ -133,7 +133,7 @@ def test_a_model_without_weights_is_refused(
 
 
 def test_what_is_embedded() -> None:
-    assert embedded_models() == ["micro", "nano", "smollm2-135m", "smollm2-math"]
+    assert embedded_models() == ["lookup", "micro", "nano", "smollm2-135m", "smollm2-math"]
     assert [name for name in (*embedded_models(), "elsewhere") if is_recipe_alone(name)] == ["micro", "smollm2-math"]
     assert sum(file.stat().st_size for file in (MODELS / "micro").iterdir()) < 10_000
 

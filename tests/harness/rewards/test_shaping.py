@@ -12,7 +12,9 @@ import torch
 from algos import Rollouts
 from evals.tasks import Problem
 from evals.tasks.arithmetic import Arithmetic
+from evals.tasks.lookup import Lookup
 from evals.tasks.qa import QuestionAnswer
+from evals.verification.transcript import Transcript, Turn
 from evals.verification.verifier import Verdict
 from harness.config.experiment import resolve_experiment
 from harness.config.run_config import RunConfig
@@ -218,6 +220,37 @@ def test_score_leaves_verdicts_alone() -> None:
     close(r.reward_N, [6.0, 0, 1, 0])
 
 
+# ---------------------------------------------------------------- tools, ends and gates
+
+
+def test_calls_cost_and_support_pays() -> None:
+    """Of a question of two facts: both read, one read, none; and one that needs no search."""
+    task = Lookup()
+    two, none = (next(p for p in task.train() if p.source["kind"] == kind) for kind in ("two", "none"))
+    read = [Turn("search", "q", fact) for fact in two.source["facts"]]
+    texts = [Transcript("#### 1", read), Transcript("#### 1", [read[0], read[0], read[0]]), "#### 1"]
+    seen = [Seen(task, two, text, None, 3, 9) for text in texts] + [Seen(task, none, "", None, 3, 9)]  # type: ignore[arg-type]
+    assert [TERMS["calls"](one) for one in seen] == [-2.0, -3.0, 0.0, 0.0]
+    assert [TERMS["support"](one) for one in seen] == [1.0, 0.0, 0.0, 1.0]
+    assert [TERMS["end"](replace(one, ended=False)) for one in seen] == [0.0] * 4
+
+
+def test_a_closed_gate_leaves_nothing() -> None:
+    """Right, wrong, right without the form, neither; the third was cut at its limit.  Form 1, 0, 0, 0 (see above)."""
+    answers = JudgedCompletions([PROBLEM] * 4, TEXTS, [TASK.verify(PROBLEM, t, True) for t in TEXTS], 0)
+    open_ = rollouts()
+    ended = replace(open_, finished_N=torch.tensor([True, True, False, True]))
+    for gate, expected, share in (
+        (("format",), [3, 0, 0, 0], 0.25),
+        (("end",), [3, 0, 0, 0], 0.75),
+        ((), [3, 0, 1, 0], 0),
+    ):
+        r, metrics = ShapedReward(RewardSource(), {"format": 2.0}, TASK, 10, gate).rate(ended, answers)
+        assert r.reward_N is not None
+        close(r.reward_N, expected)
+        assert metrics.get("reward/gate", 0) == share and metrics["reward/accuracy"] == 0.5
+
+
 # ---------------------------------------------------------------- in a run
 
 
@@ -226,14 +259,16 @@ def test_reward_and_accuracy_part_ways(taught: Path, tmp_path: Path) -> None:
     run = go(taught, tmp_path, "x", *weights, "eval_fractions=1", "eval_limit=1", budget="completions=64")
     assert run.record["config"]["reward_weights"] == {**WEIGHTS, "accuracy": 0.5}
     for line in run.lines:
-        terms = {name: line[f"reward/{name}"] for name in ("accuracy", *TERMS)}
+        terms = {name: line[f"reward/{name}"] for name in ("accuracy", *WEIGHTS)}
         close(line["reward"], sum({**WEIGHTS, "accuracy": 0.5}[name] * x for name, x in terms.items()), atol=1e-6)
         close(terms["accuracy"], line["accuracy/strict"], atol=1e-6)
         assert abs(line["reward"] - line["accuracy/strict"]) > 0.1
 
 
 def test_a_task_that_checks_no_steps_cannot_give_them() -> None:
-    with pytest.raises(ValueError, match=r"^reward_weights\.steps: task 'qa' checks no steps; valid: accuracy, format"):
+    with pytest.raises(ValueError, match=r"^reward_weights\.steps: task 'qa' checks no steps; valid: accuracy, calls"):
         resolve_experiment(RunConfig(task_name="qa", reward_weights={"steps": 1.0})).as_dict()
-    with pytest.raises(ValueError, match=r"^reward_weights\.style: unknown term; valid: accuracy, .*steps$"):
+    with pytest.raises(ValueError, match=r"^reward_weights\.style: unknown term; valid: accuracy, .*steps, support$"):
         resolve_experiment(RunConfig(reward_weights={"style": 1.0})).as_dict()
+    with pytest.raises(ValueError, match=r"^reward_gate: unknown 'length'; valid: format, end, support"):
+        resolve_experiment(RunConfig(reward_gate=("length",))).as_dict()
