@@ -97,8 +97,7 @@ def run(
         "eval_limit": eval_limit, "reward": reward, "budget": budget, "seed": seed, "name": name, "out": out,
         "temperature": temperature, "max_new_tokens": max_new_tokens, "device": device, "dtype": dtype,
         "threads": threads, "keep_checkpoints": keep_checkpoints, "resume": resume or None,
-        "system_prompt": system_prompt, "track": ",".join(track) if track else None,
-        "tools": ",".join(tool) if tool else None,
+        "system_prompt": system_prompt, "track": ",".join(track or []) or None, "tools": ",".join(tool or []) or None,
     }  # fmt: skip
     files = {"train_file": train_file, "test_file": test_file, "eval_files": named(eval_file, "--eval-file")}
     flags["task"] = {k: v for k, v in files.items() if v} or None
@@ -107,9 +106,8 @@ def run(
     from harness.training.setup import prepare
 
     flags["lora"] = parse_lora(lora) if lora is not None else None
-    resolved = _resolved(folder, flags, set_ or [], config)
     with joined():
-        prepared = prepare(resolved)
+        prepared = prepare(_resolved(folder, flags, set_ or [], config))
         if dry_run or show_config:
             _dry_run(prepared, show_config)
         else:

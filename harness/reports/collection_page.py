@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.config.paths import check_targets
+from harness.config.files.paths import check_targets
 from harness.reports.collection import read_collection, single_runs
 from harness.reports.includes import update_includes
 from harness.reports.report import write_report

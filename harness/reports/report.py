@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from harness.accounting.format import visible, without_controls
-from harness.config.paths import check_targets
+from harness.config.files.paths import check_targets
 from harness.reports import csv_files
 from harness.reports.analysis.summary import Findings, summarize
 from harness.reports.loading import Results, load_results

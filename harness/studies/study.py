@@ -35,9 +35,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.config.coercion import build
-from harness.config.files import ENDS, load_table
+from harness.config.files.paths import check_name
+from harness.config.files.tables import ENDS, load_table
 from harness.config.overrides import NAMED, Fields, check_groups, merge_overrides
-from harness.config.paths import check_name
 from harness.config.run_config import RunConfig
 from harness.studies.planned_run import PlannedRun, label
 from harness.studies.schema import ALONE, START, Hypothesis, Report, ScaleProfile, Tune

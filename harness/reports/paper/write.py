@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.accounting.format import without_controls
-from harness.config.paths import check_targets
+from harness.config.files.paths import check_targets
 from harness.reports import csv_files
 from harness.reports.analysis.summary import Block, Findings, summarize
 from harness.reports.loading import load_results
