@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
+import algos
 from tests.helpers import ROOT
 
 PAGES = ["README.md", *sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md"))]
-GUIDES = sorted(f"docs/guides/{page.name}" for page in (ROOT / "docs/guides").glob("*.md"))
+GUIDES = sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").glob("*/*.md"))
 LINK = re.compile(r"\]\(([^()\s]+)\)|\b(?:href|src)=\"([^\"]+)\"")
-CODE = re.compile(r"^(```.*?^```|(?: {4}.*\n)+)", re.DOTALL | re.MULTILINE)
+CODE = re.compile(r"^(```.*?^```|(?: {4}[^\n]*\n)+)", re.DOTALL | re.MULTILINE)
 ELSEWHERE = ("http://", "https://", "mailto:")
 
 
@@ -58,6 +59,7 @@ def test_every_link_leads_somewhere(page: str) -> None:
         ("[a](https://nowhere.invalid/x.md)", []),
         ("```\n[a](gone.md)\n```", []),
         ("[a](gone.md)", ["gone.md"]),
+        ("    [a](code.md)\n\n[a](gone.md)", ["gone.md"]),
         ("![a](gone.svg)", ["gone.svg"]),
         ("[a](other.md#gone)", ["other.md#gone"]),
         ("[a](#gone)", ["#gone"]),
@@ -85,6 +87,16 @@ def test_the_screens_are_what_the_console_draws(tmp_path: Path) -> None:
         assert (tmp_path / screen.name).read_bytes() == screen.read_bytes(), f"{screen.name}: run scripts/screens.py"
 
 
+def test_the_pages_that_are_made_are_what_the_code_says() -> None:
+    """`python scripts/pages.py` again."""
+    from scripts.pages import pages
+
+    for path, text in pages().items():
+        assert (ROOT / "docs" / path).read_text(encoding="utf-8") == text, f"docs/{path}: run scripts/pages.py"
+    algorithms = {f"algorithms/{name}.md" for name in set(algos.names()) - set(algos.variant_names())}
+    assert algorithms < set(pages())
+
+
 def test_every_page_is_in_the_site() -> None:
     nav = (ROOT / "mkdocs.yml").read_text()
-    assert [page for page in PAGES[1:] if f": {page.removeprefix('docs/')}\n" not in nav] == []
+    assert [page for page in [*PAGES[1:], *GUIDES] if f": {page.removeprefix('docs/')}\n" not in nav] == []
