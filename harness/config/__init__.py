@@ -3,7 +3,7 @@
 run_config     `RunConfig`, `resolve`: fields and their layers (defaults, model, TOML file, command line)
 experiment     `Experiment`, `resolve_experiment`: algorithm, schedule, task and budget, built and checked
 rewards        the reward of a run: names, shaping terms, fields of a reward model
-tool_use       the tools that a policy may call: their names and limits, checked
+tools          the tools that a policy may call: their names and limits, checked
 overrides      fields by dotted name
 field_docs     the comments behind fields, for `--help`, `harness list` and the docs
 coercion       `build`: values as their declared types

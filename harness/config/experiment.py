@@ -18,7 +18,7 @@ from harness.config.coercion import build
 from harness.config.lora import LoraFields, lora_of
 from harness.config.rewards import LEARNED, RewardModelFields, check_reward, reward_model_of
 from harness.config.run_config import RunConfig
-from harness.config.tool_use.fields import ToolFields, tools_of
+from harness.config.tools import ToolFields, tools_of
 
 FILES = ("train_file", "test_file", "eval_files")  # fields of every task that reads any
 

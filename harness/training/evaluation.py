@@ -25,7 +25,7 @@ from harness.accounting.profiler import PhaseProfiler
 from harness.config.experiment import task_of
 from harness.config.lora import is_adapter
 from harness.config.run_config import RunConfig
-from harness.config.tool_use.fields import tools_of
+from harness.config.tools import tools_of
 from harness.models.loading import accelerator, context_of, load_model, pick_device, save_model
 from harness.processes.group import current
 from harness.records import variables

@@ -9,7 +9,7 @@ from torch import nn
 
 from evals.tasks import Task
 from harness.config.run_config import RunConfig
-from harness.config.tool_use.fields import ToolFields, load_tool, tools_of
+from harness.config.tools import ToolFields, load_tool, tools_of
 from harness.models.backbone import Autocast
 from harness.rollout.sampler import Sampler
 from harness.rollout.tools.calculator import Calculator

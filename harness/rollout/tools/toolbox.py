@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from evals.verification.transcript import Turn
-from harness.config.tool_use.fields import RESULT, TAG, TAKEN, ToolFields
+from harness.config.tools import RESULT, TAG, TAKEN, ToolFields
 from harness.rollout.decoding import decode
 from harness.rollout.tools.calls import FAILED, Call, Pending
 from harness.rollout.tools.protocol import Tool

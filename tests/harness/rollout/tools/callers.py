@@ -13,7 +13,7 @@ from tokenizers import AddedToken
 from transformers import PreTrainedTokenizerFast
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-from harness.config.tool_use.fields import ToolFields
+from harness.config.tools import ToolFields
 from harness.rollout.rng import uniforms
 from harness.rollout.sampler import Sampling
 from harness.rollout.token_sampling import sample_token

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from harness.config.run_config import resolve
-from harness.config.tool_use.fields import ToolFields, load_tool, tools_of
+from harness.config.tools import ToolFields, load_tool, tools_of
 from harness.rollout.tools.calculator import Calculator
 from harness.rollout.tools.calls import Call, answered
 from harness.rollout.tools.protocol import ToolError
