@@ -126,6 +126,7 @@ class GRPO(Algorithm):
             raise ValueError(
                 f"group_size: a group-relative advantage needs at least 2 completions per prompt, not {base.group_size}"
             )
+        self._key.check_prompts(base.prompts)
         return replace(base, epochs=self.epochs, minibatches=self.minibatches, draws=self.draws)
 
     def credit(self, rollouts: Rollouts) -> Credit:

@@ -70,6 +70,10 @@ class GroupKey(Choice, ABC):
     safe: ClassVar[bool] = True  # known before the completion is: else a baseline over it takes signal away
     reads: ClassVar[str | None] = None  # the metadata that a task must give
 
+    def check_prompts(self, prompts: int) -> None:
+        """Raises ValueError where rounds of so many prompts are too few; only the last round may have fewer."""
+        return
+
     @abstractmethod
     def groups(self, r: Rollouts, valid_N: Tensor, memory: Memory) -> Tensor:
         """The number of each completion's group, 0, 1, ...  Shape (N,), int64."""

@@ -135,6 +135,10 @@ class Cluster(GroupKey):
     steps: int = 10  # of Lloyd's algorithm
     permuted: bool = False  # the control
 
+    def check_prompts(self, prompts: int) -> None:
+        if self.k > prompts:
+            raise ValueError(f"algo.group_by: cluster: {self.k} clusters, and a round has {prompts} prompts")
+
     def __post_init__(self) -> None:
         _check_word("cluster", "of", self.of, ("states", "text"))
         if self.k == 1:
@@ -149,15 +153,12 @@ class Cluster(GroupKey):
     def groups(self, r: Rollouts, valid_N: Tensor, memory: Memory) -> Tensor:
         embedding_PE = per_prompt(metadata(r, "text" if self.of == "text" else "embedding", "group_by"), r.group_N)
         embedding_PE = embedding_PE.double()
-        if self.k > len(embedding_PE):
-            raise ValueError(
-                f"algo.group_by: cluster: {self.k} clusters, and the round has {len(embedding_PE)} prompts"
-            )
         if self.permuted:
             hashed = torch.tensor([(p * 2654435761) % (1 << 31) for p in problems_of(r, "group_by")])
             order = torch.argsort(hashed, stable=True)
             embedding_PE = embedding_PE[order.argsort()[torch.arange(len(order))].flip(0)]
-        return clustering.k_means(embedding_PE, self.k, self.steps)[r.group_N]
+        fewer = min(self.k, len(embedding_PE))  # the last round is as long as the budget pays for
+        return clustering.k_means(embedding_PE, fewer, self.steps)[r.group_N]
 
 
 @dataclass(frozen=True, kw_only=True)

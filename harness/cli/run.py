@@ -105,9 +105,8 @@ def run(
     from harness.training.setup import prepare
 
     flags["lora"] = parse_lora(lora) if lora is not None else None
-    resolved = _resolved(folder, flags, set_ or [], config)
     with joined():
-        prepared = prepare(resolved)
+        prepared = prepare(_resolved(folder, flags, set_ or [], config))
         if dry_run or show_config:
             _dry_run(prepared, show_config)
         else:

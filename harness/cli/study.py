@@ -216,17 +216,29 @@ def report(
     keep_folders: Annotated[
         bool, Opt("--keep-folders", help="Leave runs that have ended in folders of their own.")
     ] = False,
+    arms: Annotated[str | None, Opt(help="For a paper, in DIR/paper: these arms alone, comma-separated.")] = None,
+    labels: Annotated[str | None, Opt(help="For a paper: what its figures and tables call the arms.")] = None,
+    pdf: Annotated[bool, Opt("--pdf", help="For a paper: figures as PDF too.")] = False,
+    width: Annotated[str | None, Opt(help="For a paper: its figures' width, as 3.3in. [a column and a page]")] = None,
 ) -> None:
     """Tables and figures from the records in a folder, written into it; runs that have ended are folded.  Several runs
-    are grouped by configuration, and left as they are."""
+    are grouped by configuration, and left as they are.  --arms, --labels, --pdf, --width: DIR/paper/ alone."""
     from harness.pipelines.storage import is_pipeline
     from harness.records.runs import has_record
     from harness.reports.collection import is_collection, study_folders
+    from harness.reports.includes import read_document, update_includes
     from harness.studies.storage import fold_study
 
-    if into is not None:
-        _read_document(into)  # before anything is written
     folder = folders[0]
+    if pdf or any(option is not None for option in (arms, labels, width)):
+        if into is not None or len(folders) > 1 or is_pipeline(folder) or is_collection(folder):
+            raise ValueError("--arms, --labels, --pdf, --width: for the folder of one study, and without --into")
+        from harness.reports.paper.write import paper
+
+        say(paper(folder, arms, labels, pdf, width))
+        return
+    if into is not None:
+        read_document(into)  # before anything is written
     if len(folders) > 1:
         from harness.api.studies import report_lines
         from harness.reports.runs import load_runs
@@ -250,21 +262,8 @@ def report(
         for study in study_folders(folder):
             fold_study(study)
     if into is not None:
-        from harness.reports.includes import update_includes
-
-        into.write_text(update_includes(_read_document(into), into.parent), encoding="utf-8")
+        into.write_text(update_includes(read_document(into), into.parent), encoding="utf-8")
     say("\n".join(lines))
-
-
-def _read_document(into: Path) -> str:
-    if not into.is_file():
-        raise ValueError(f"--into: no file {into}")
-    try:
-        return into.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ValueError(f"--into: cannot read {into}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ValueError(f"--into: {into} is not UTF-8 text (byte {error.start})") from error
 
 
 def fold(folders: Annotated[list[Path], typer.Argument(help="Folders of studies.")]) -> None:

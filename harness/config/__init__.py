@@ -7,10 +7,9 @@ tools          the tools that a policy may call: their names and limits, checked
 overrides      fields by dotted name
 field_docs     the comments behind fields, for `--help`, `harness list` and the docs
 coercion       `build`: values as their declared types
-files          `load_table`: TOML and YAML files
+files/         tables of fields from TOML and YAML files; where a command may write
 nearest        the field that was meant by a mistyped name
 start_models   models that ship with the package, and a model's default settings
 lora           `--lora`: the fields of an adapter
-paths          names that stay under OUT, and no writing through links
 errors         `RunFailed`, `CannotResume`
 """

@@ -14,10 +14,10 @@ from typing import Any, Literal
 
 from harness.accounting.budget import Budget
 from harness.config.coercion import build
-from harness.config.files import load_table
+from harness.config.files.paths import check_name
+from harness.config.files.tables import load_table
 from harness.config.lora import lora_of
 from harness.config.overrides import GROUPS, flatten_names, parse_setting, set_field
-from harness.config.paths import check_name
 from harness.config.start_models import defaults_file, defaults_of
 
 

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from harness.config.files import load_table
+from harness.config.files.tables import load_table
 
 DEFAULTS = "model_defaults.toml"  # beside a model's weights: learning rate, prompts per round, lengths
 FORMER = "profile.toml"  # its former name, in folders of earlier runs

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.config.coercion import build
-from harness.config.files import load_table
+from harness.config.files.tables import load_table
 from harness.config.overrides import NAMED, TABLES, Fields, merge_overrides, nest_names, parse_setting, set_field
 from harness.pipelines.schema import Pipeline, Stage, check, place_of
 from harness.studies.ad_hoc import parse_seeds

@@ -14,8 +14,8 @@ import numpy as np
 from evals.statistics.estimates import t_interval
 from harness.accounting.budget import UNITS
 from harness.accounting.format import percent, without_controls
+from harness.config.files.paths import check_targets
 from harness.config.overrides import Fields
-from harness.config.paths import check_targets
 from harness.pipelines.contrasts import START, Contrast, contrasts
 from harness.pipelines.results import PipelineResults, load
 from harness.pipelines.schema import Stage

@@ -34,8 +34,8 @@ from typing import Any
 
 from evals.statistics.comparison import MARGIN
 from harness.accounting.budget import Budget
+from harness.config.files.paths import check_name
 from harness.config.overrides import Fields, check_groups, merge_overrides
-from harness.config.paths import check_name
 
 MARK = "stage:"  # before the name of a stage, where a model or a file of data is named
 # What each kind of stage runs, where its file does not say; and where its completions come from (`Schedule.source`).

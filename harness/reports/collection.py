@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -10,8 +11,8 @@ from evals.statistics.comparison import compare_pairs
 from harness.records.runs import run_folders, status_of
 from harness.reports.analysis.hypotheses import HypothesisResult, claim_verdict, evaluate_hypotheses, progress
 from harness.reports.analysis.summary import Findings, summarize
-from harness.reports.loading import Results, load_results
-from harness.reports.render.escape import inert
+from harness.reports.loading import Results, RunRecord, checked_record, load_results
+from harness.reports.render.escape import inert, literal
 from harness.reports.render.table import Table
 from harness.reports.render.text import amount, bracket, comparison_text, headline, points, unit
 from harness.studies.storage import stored_study
@@ -30,9 +31,15 @@ class CollectedStudy:
 
 
 def is_collection(folder: Path) -> bool:
-    """Whether a folder contains the folders of studies, and is not itself the folder of a study or a run."""
+    """Whether a folder contains the folders of studies or of runs, and is not itself the folder of a study or a run."""
     single = (folder / "study.json").exists() or (folder / "record.json").exists()
-    return not single and any(folder.glob("*/study.json"))
+    return not single and (any(folder.glob("*/study.json")) or bool(single_runs(folder)))
+
+
+def single_runs(folder: Path) -> list[Path]:
+    """The folders of runs that belong to no study, by name; an arm's runs, `seed<k>`, belong to one."""
+    found = sorted(file.parent for file in folder.glob("*/record.json"))
+    return [place for place in found if not re.fullmatch(r"seed\d+", place.name)]
 
 
 def study_folders(folder: Path) -> list[Path]:
@@ -147,11 +154,30 @@ def studies(collection: list[CollectedStudy], folder: str) -> Table:
     return Table("Studies", columns, rows, note, marked=True)
 
 
+def runs(folder: Path, link: str) -> Table:
+    """One row per run that belongs to no study: `harness run`, in a folder of its own."""
+    rows = []
+    for place in single_runs(folder):
+        record = checked_record(place)
+        assert record is not None, f"{place} has no record"
+        run = RunRecord(Path(record["algo"]).stem, record["seed"], place, record)
+        ends = [r for r in record["evals"] if r["fraction"] == 1 and r["filter"] == "strict"]
+        ends = [r for r in ends if r["metric"] == "exact_match" and r["domain"] == "in" and not r["temperature"]]
+        address = quote(f"{'' if link == '.' else f'{link}/'}{place.name}")
+        accuracy = f"{points(ends[0]['value'])} ({ends[0]['task']}, {ends[0]['n']:,} problems)" if ends else "-"
+        budget, config = record["budget"], record["config"]
+        cells = [run.arm, config["task_name"], config["model"], str(record["seed"])]
+        cells += [f"{amount(budget['limit'])} {unit(budget['unit'])}", accuracy]
+        rows.append([f"[{inert(place.name)}]({address})", *map(inert, cells), literal(run.status)])
+    columns = ["run", "algorithm", "task", "model", "seed", "budget", "strict, greedy, at the end", "status"]
+    return Table("Runs", columns, rows, "Runs of no study.  One run has no interval over seeds.", marked=True)
+
+
 PARTS = {"hypotheses": hypotheses, "claims": claims, "studies": studies}
 
 
 def part(folder: Path, link: str, name: str) -> Table:
     """The table `name` of PARTS; `link` is the folder's path in the document.  Raises ValueError on unknown names."""
-    if name not in PARTS:
-        raise ValueError(f"report: no part '{name}' of {link}; valid: {', '.join(PARTS)}")
-    return PARTS[name](read_collection(folder), link)
+    if name not in (*PARTS, "runs"):
+        raise ValueError(f"report: no part '{name}' of {link}; valid: {', '.join([*PARTS, 'runs'])}")
+    return runs(folder, link) if name == "runs" else PARTS[name](read_collection(folder), link)

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.config.paths import check_targets
-from harness.reports.collection import read_collection
+from harness.config.files.paths import check_targets
+from harness.reports.collection import read_collection, single_runs
 from harness.reports.includes import update_includes
 from harness.reports.report import write_report
 
-TITLES = {"hypotheses": "Claims and tests of them", "studies": "Studies"}
+TITLES = {"hypotheses": "Claims and tests of them", "studies": "Studies", "runs": "Runs of no study"}
 
 
 def write_overview(folder: Path) -> Path:
@@ -27,9 +27,10 @@ def write_overview(folder: Path) -> Path:
             write_report(study.folder)
     page = folder / "README.md"
     text = page.read_text() if page.exists() else f"# {folder.resolve().name}\n"
+    empty = {"hypotheses": not collection, "studies": not collection, "runs": not single_runs(folder)}
     for name, title in TITLES.items():
         mark = f"<!-- report . {name} -->"
-        if mark not in text:
+        if mark not in text and not empty[name]:
             text = f"{text.rstrip()}\n\n## {title}\n\n{mark}\n<!-- /report -->\n"
     page.write_text(update_includes(text, folder))
     return page

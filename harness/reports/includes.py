@@ -8,7 +8,7 @@ Folders are relative to the document, as links are: in docs/ it is `../results/c
 
 Parts of a study: headline, accuracy, pairs, verdicts (of the first block; `accuracy:2` is the second's), spend,
 tuning, seeds, logged, memory, phases, hypotheses, notes, and the figures curves and cost.
-Parts of a folder with several studies: hypotheses, claims, studies.
+Parts of a folder with several studies: hypotheses, claims, studies, runs.
 """
 
 from __future__ import annotations
@@ -50,6 +50,18 @@ def update_includes(text: str, root: Path) -> str:
         return f"{opening}\n{content}\n\n{closing}"
 
     return MARK.sub(part, text)
+
+
+def read_document(into: Path) -> str:
+    """Raises ValueError naming the option where it cannot be read."""
+    if not into.is_file():
+        raise ValueError(f"--into: no file {into}")
+    try:
+        return into.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ValueError(f"--into: cannot read {into}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"--into: {into} is not UTF-8 text (byte {error.start})") from error
 
 
 def _part(findings: Findings, folder: str, requested: str) -> str:

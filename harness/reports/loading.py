@@ -195,8 +195,8 @@ def load_results(folder: Path) -> Results:
         raise ValueError(f"{folder}: no such folder")
     alone = checked_record(folder)
     if alone is not None:
-        arm, seed = Path(alone["algo"]).stem, alone["seed"]
-        runs = {arm: {seed: RunRecord(arm, seed, folder, alone)}}
+        run = RunRecord(Path(alone["algo"]).stem, alone["seed"], folder, alone)
+        runs = {run.arm: {run.seed: run}}
         results = Results(bare_study(folder.name, runs), runs)
     else:
         results = _study(folder)

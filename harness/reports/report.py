@@ -1,6 +1,6 @@
 """`harness report DIR`: tables and figures from a study's records, written into DIR.
 
-    report.md  report.html  table.csv  table.tex  curves|cost|seeds|at_k.svg|.png
+    report.md  report.html  table.csv  curves.csv  table.tex  curves|cost|seeds|at_k.svg|.png  curves-2.svg|.png ...
 
 Only records are read, torch is not needed, and the same records give the same bytes.
 """
@@ -11,9 +11,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from harness.accounting.format import visible, without_controls
-from harness.config.paths import check_targets
+from harness.config.files.paths import check_targets
+from harness.reports import csv_files
 from harness.reports.analysis.summary import Findings, summarize
 from harness.reports.loading import Results, load_results
+from harness.reports.paper.latex import table_tex
 from harness.reports.render import arms as arm_tables
 from harness.reports.render import caveats, figures, tables
 from harness.reports.render import text as wording
@@ -24,7 +26,7 @@ from harness.reports.render.provenance import commands, samples, versions
 from harness.reports.render.reward_models import reward_model_table
 from harness.reports.render.table import Table
 
-TEXTS = ("report.md", "report.html", "table.csv", "table.tex")
+TEXTS = ("report.md", "report.html", "table.csv", "curves.csv", "table.tex")
 
 
 def write_report(folder: Path, results: Results | None = None) -> Findings:
@@ -33,16 +35,16 @@ def write_report(folder: Path, results: Results | None = None) -> Findings:
     Raises ValueError, one line, if records cannot be compared.
     """
     findings = summarize(results or load_results(folder))
-    check_targets(folder, [*TEXTS, *(f"{name}{kind}" for name in figures.CAPTIONS for kind in (".svg", ".png"))])
+    check_targets(folder, [*TEXTS, *(f"{name}{kind}" for name in figures.names(findings) for kind in (".svg", ".png"))])
     folder.mkdir(parents=True, exist_ok=True)  # of a run alone that is folded
     samples(findings.results)  # outcomes that cannot be read are told before anything is written
     svg = figures.draw(findings, folder)
-    latex = [tables.accuracy(findings, block).latex() for block in findings.blocks]
     texts = {
         "report.md": markdown(findings, svg),
         "report.html": html_page(findings, svg),
-        "table.csv": without_controls(tables.csv(findings)),
-        "table.tex": without_controls("\n\n".join(latex) + "\n"),
+        "table.csv": csv_files.table(findings),
+        "curves.csv": csv_files.curves(findings),
+        "table.tex": without_controls(table_tex(findings)),
     }
     assert texts.keys() == {*TEXTS}, "what is checked is what is written"
     for name, text in texts.items():
@@ -60,20 +62,25 @@ def markdown(findings: Findings, drawn: Iterable[str]) -> str:
     parts += ["\n".join(f"- {inert(wording.hypothesis_sentence(result))}" for result in findings.asked_before)]
     parts += [inert(wording.audit_text(findings.audit, findings.delay))]
     parts += ["\n".join(f"- {inert(note)}" for note in caveats.notes(findings, literal))]
-    images = [f"![{figures.CAPTIONS[name]}]({name}.svg)\n\n{figures.CAPTIONS[name]}" for name in drawn]
-    parts += images[:1]
+    images = {name: _image(name, figures.caption(findings, name)) for name in drawn}
+    parts += [images.pop("curves", "")]
     parts += [section(tables.hypotheses(findings))] if findings.asked_before else []
     parts += [section(tables.hypotheses(findings, post_hoc=True))] if findings.asked_after else []
-    for block in findings.blocks:
-        parts += [section(tables.accuracy(findings, block))]
+    for i, block in enumerate(findings.blocks, 1):
+        parts += [section(tables.accuracy(findings, block)), images.pop(figures.name_of("curves", i), "")]
         if block.pairs:
             sentences = wording.pair_sentences(block, study.report.margin)
             parts += ["\n".join(f"- {inert(line)}" for line in sentences)]
             parts += [section(tables.pairs(findings, block))]
     parts += [section(table) for table in _further_tables(findings)]
-    parts += images[1:]
+    parts += images.values()
     parts += [_samples(findings), _commands(findings), section(versions(findings.results))]
     return without_controls("\n\n".join(part for part in parts if part) + "\n")
+
+
+def _image(name: str, caption: str) -> str:
+    """A block's name stands in the caption alone: a bracket in it would end the picture's own text."""
+    return f"![{figures.CAPTIONS[name.partition('-')[0]]}]({name}.svg)\n\n{inert(caption)}"
 
 
 def _further_tables(findings: Findings) -> list[Table]:
@@ -82,7 +89,7 @@ def _further_tables(findings: Findings) -> list[Table]:
     builders += [tables.at_k] if findings.at_k else []
     repeated = repeated_tables(findings)
     last = [tables.logged] if findings.logged else []
-    last += [tables.seeds, *([tables.tuning] if findings.trials else [])]
+    last += [tables.seeds, *([tables.tuning] if findings.results.study.tune else [])]
     last += [t for t in (tables.memory, tables.phases) if len(t(findings).columns) > 1]  # imported runs have neither
     reward_models = reward_model_table(findings)
     made = [*(build(findings) for build in builders), *repeated, *(build(findings) for build in last)]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.config.files import load_table
+from harness.config.files.tables import load_table
 from harness.config.overrides import Fields, check_groups, merge_overrides, nest_names, parse_setting, set_field
 from harness.studies import scale_profiles
 from harness.studies.schema import Tune

@@ -123,7 +123,7 @@ def held_to(lock: Lock | None, study: Study, folder: Path) -> Study:
             "which pairs are compared decides every verdict; choose another --name"
         )
     for arm, fields in lock.asked["arms"].items():
-        if arm in new["arms"] and _without_seeds(new["arms"][arm]) != _without_seeds(fields):
+        if arm in new["arms"] and _what_runs(new["arms"][arm]) != _what_runs(fields):
             raise ValueError(f"{folder}: arm '{arm}' was locked on {when} with other fields; choose another --name")
     kept = [question_of(h) for h in study.hypotheses]
     if lost := [claim for claim in lock.asked["claims"] if claim not in kept]:
@@ -152,15 +152,16 @@ def _pairs(question: dict[str, Any], arms: list[str]) -> set[frozenset[str]]:
     return {frozenset(pair) for pair in pairs if set(pair) <= set(arms)}
 
 
-def _without_seeds(fields: dict[str, Any]) -> dict[str, Any]:
-    """An arm's fields to compare: a FILE.py by its name alone, for its folder is told from where the command runs."""
+def _what_runs(fields: dict[str, Any]) -> dict[str, Any]:
+    """An arm's fields to compare, without its seeds and what it is called.  A FILE.py by its name alone, for its
+    folder is told from where the command runs."""
 
     def bare(value: Any) -> Any:
         if isinstance(value, dict):
             return {name: bare(inner) for name, inner in value.items()}
         return Path(value).name if isinstance(value, str) and ".py" in value else value
 
-    return {name: bare(value) for name, value in fields.items() if name != "seeds"}
+    return {name: bare(value) for name, value in fields.items() if name not in ("seeds", "label", "about")}
 
 
 def _short(value: Any) -> str:

@@ -13,7 +13,7 @@ import dataclasses
 from pathlib import Path
 
 from harness.config.coercion import build
-from harness.config.files import ENDS, load_table
+from harness.config.files.tables import ENDS, load_table
 from harness.config.overrides import Fields, merge_overrides
 from harness.studies.schema import START, ScaleProfile
 from harness.studies.study import STUDIES, Study

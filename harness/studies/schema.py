@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from evals.statistics.comparison import MARGIN
+from harness.config.files.paths import check_name
 from harness.config.overrides import Fields, merge_overrides
-from harness.config.paths import check_name
 
 TUNING_SEEDS = (10_000, 10_001, 10_002)  # three: the mean of one or two is luck
 START = "start"  # in a hypothesis, the initial model: the same run at fraction 0

@@ -9,6 +9,7 @@
     [arms.wide]
     algo.name = "grpo"
     algo.clip_high = 0.4
+    label = "GRPO, wide clip"                # optional: its name in figures; `about`: what it is, in one line
     scale.lr = 1e-4                          # optional: fields that belong to the model; a profile overrides them
     [tune]                                   # optional: as many trials for every arm
     grid.lr = [1e-4, 2e-4, 4e-4]
@@ -27,21 +28,22 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from harness.config.coercion import build
-from harness.config.files import ENDS, load_table
+from harness.config.files.paths import check_name
+from harness.config.files.tables import ENDS, load_table
 from harness.config.overrides import NAMED, Fields, check_groups, merge_overrides
-from harness.config.paths import check_name
 from harness.config.run_config import RunConfig
 from harness.studies.planned_run import PlannedRun, label
 from harness.studies.schema import ALONE, START, Hypothesis, Report, ScaleProfile, Tune
 
 STUDIES = Path(__file__).parent / "library"
-ARM_KEYS = ("seeds", "tuned_as", "scale")  # of an arm itself; the rest are fields of its runs
+ARM_KEYS = ("seeds", "tuned_as", "scale", "label", "about")  # of an arm itself; the rest are fields of its runs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +118,14 @@ class Study:
     def tuned_as(self, arm: str) -> str:
         """The arm whose trials give this one its fields: itself, or the one that it names."""
         return str(self.arms[arm].get("tuned_as", arm))
+
+    def label(self, arm: str) -> str:
+        """What figures and a paper's tables call an arm: its `label`, or its name."""
+        return str(self.arms.get(arm, {}).get("label", arm))
+
+    def about(self, arm: str) -> str:
+        """What an arm is, in its study's words; "" where the study says nothing."""
+        return str(self.arms.get(arm, {}).get("about", ""))
 
 
 def names() -> list[str]:
@@ -196,8 +206,12 @@ def check(study: Study) -> Study:
             raise ValueError(
                 f"arms.{arm}: letters, digits, - and _ only; 'tune' names a folder, '{START}' the start model"
             )
+        if wrong := [w for w in ("label", "about") if not isinstance(x := own.get(w, arm), str) or not x.strip()]:
+            raise ValueError(f"arms.{arm}.{wrong[0]}: must be a text, not {own[wrong[0]]!r}")
         if study.tuned_as(arm) not in study.arms or study.tuned_as(study.tuned_as(arm)) != study.tuned_as(arm):
             raise ValueError(f"arms.{arm}.tuned_as: no arm '{own['tuned_as']}' with trials of its own")
+    if twice := [name for name, n in Counter(map(study.label, study.arms)).items() if n > 1]:
+        raise ValueError(f"arms: two arms are called '{twice[0]}' in figures: a label belongs to one arm")
     _check_tables(study)
     mentioned = [
         *filter(None, [study.report.placebo]),

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from torch import Tensor
 
-from algos import Rollouts
+from algos import Rollouts, Schedule
 from algos.grouping import catalog
 from algos.grpo import GRPO
 from tests.algos.builders import booleans, f64, integers, simple_round
@@ -156,8 +156,12 @@ def test_what_a_task_does_not_give_is_named() -> None:
 
 
 def test_more_clusters_than_prompts() -> None:
-    with pytest.raises(ValueError, match="algo.group_by: cluster: 3 clusters, and the round has 2 prompts"):
-        GRPO(group_by="cluster(k=3)").credit(a_round([1, 0, 0, 1], [1] * 4))
+    """Refused before the run; a last round that the budget cuts short has as many clusters as it has prompts."""
+    algo = GRPO(baseline="leave_one_out", group_by="cluster(k=3)", normalize="none", kl_coef=0.0)
+    with pytest.raises(ValueError, match="algo.group_by: cluster: 3 clusters, and a round has 2 prompts"):
+        algo.schedule(Schedule(prompts=2, group_size=4))
+    assert algo.schedule(Schedule(prompts=3, group_size=4)).prompts == 3
+    close(algo.credit(a_round([1, 0, 0, 1], [1] * 4)).advantage_NT[:, 0], [1.0, -1.0, -1.0, 1.0])
 
 
 def test_features_of_another_width_than_it_was_fitted_on() -> None:

@@ -40,7 +40,7 @@ RUNS = runs.run_folders(ROOT / "results")
 SHELVES = ("results", "results/deepseekmath")
 STUDIES = sorted(file.parent for shelf in SHELVES for file in ROOT.glob(f"{shelf}/*/study.json"))
 UNDER_WAY: dict[str, int] = {}  # studies whose runs are not all made yet: the seeds below this one are
-REPORT = ("report.md", "report.html", "table.csv", "table.tex", "curves.svg", "cost.svg", "seeds.svg")
+REPORT = ("report.md", "report.html", "table.csv", "curves.csv", "table.tex", "curves.svg", "cost.svg", "seeds.svg")
 
 
 @cache

@@ -17,7 +17,7 @@ from typing import Any
 from evals.statistics import simulation
 from evals.statistics.estimates import LEVEL
 from harness.accounting.format import percent
-from harness.config.paths import check_targets
+from harness.config.files.paths import check_targets
 from harness.records.io import write_json
 from harness.reports.calibration import verdicts
 from harness.reports.calibration.control_runs import read_control_runs

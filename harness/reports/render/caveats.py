@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 from harness.reports.analysis.summary import Findings
 from harness.reports.render.text import amount, join_words, points, seed_list, unit
@@ -121,6 +122,7 @@ def notes(findings: Findings, shown: Callable[[str], str] = str) -> list[str]:
         if missing:
             without = [f"{seed_list(numbers)} ({shown(status)})" for status, numbers in missing.items()]
             caveats.append(f"{arm}: missing {join_words(without)}; its pairs have fewer seeds.")
+    caveats += [absent] if (absent := trials_absent(findings)) else []
     caveats += _asked_when(findings)
     caveats += _imported(findings)
     for name, values in _variety(findings).items():
@@ -128,6 +130,20 @@ def notes(findings: Findings, shown: Callable[[str], str] = str) -> list[str]:
             words = [shown(word) for word in sorted(map(str, values))]
             caveats.append(f"The runs differ in {name}: {join_words(words)}.")
     return caveats
+
+
+def trials_absent(findings: Findings) -> str:
+    """Which trials of the study's tuning are not here, and where they belong; "" where all are."""
+    study = findings.results.study
+    if study.tune is None:
+        return ""
+    planned, trials = study.trials(), findings.results.trials
+    here = [run for run in planned if run.seed in trials.get(run.arm, {}).get(Path(run.folder).name, {})]
+    if len(here) == len(planned):
+        return ""
+    store = study.tune.store
+    place = f"../{store}: copy the folder of the study {store} beside this one" if store else "tune/"
+    return f"{len(planned) - len(here)} of {len(planned)} trials are not here.  Their records belong in {place}."
 
 
 def _imported(findings: Findings) -> list[str]:

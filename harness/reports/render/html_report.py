@@ -22,6 +22,7 @@ from evals.statistics.comparison import AHEAD, BETTER
 from evals.statistics.estimates import MIN_SEEDS
 from harness.accounting.format import point, visible, without_controls
 from harness.reports.analysis.summary import Block, Findings
+from harness.reports.palette import styles_of
 from harness.reports.render import arms as arm_tables
 from harness.reports.render import caveats, figures, provenance, tables
 from harness.reports.render import text as wording
@@ -52,8 +53,9 @@ def html_page(findings: Findings, svg: Mapping[str, str]) -> str:
             notes=caveats.notes(f),
             audit=wording.audit_text(f.audit, f.delay),
             without_interval=_without_interval(f),
-            figures={name: inline_svg(name, text) for name, text in svg.items()},
-            captions=figures.CAPTIONS,
+            figures={name: inline_svg(name, text, figures.caption(f, name)) for name, text in svg.items()},
+            captions={name: figures.caption(f, name) for name in svg},
+            legend=arm_tables.legend(f),
             curves=_curves(f),
             seeds=tables.seeds(f),
             memory=tables.memory(f),
@@ -68,11 +70,11 @@ def html_page(findings: Findings, svg: Mapping[str, str]) -> str:
             claims=[wording.hypothesis_sentence(r) for r in f.hypotheses if not r.hypothesis.post_hoc],
             hypotheses=tables.hypotheses(f) if f.asked_before else None,
             post_hoc=tables.hypotheses(f, post_hoc=True) if f.asked_after else None,
-            tuning=tables.tuning(f) if f.trials else None,
+            tuning=tables.tuning(f) if f.results.study.tune else None,
             samples=_samples(f),
             commands=provenance.commands(f.results),
             versions=provenance.versions(f.results),
-            colour={arm: figures.colour(f, arm) for arm in f.arms},
+            colour={arm: style.colour for arm, style in styles_of(f).items() if arm in f.arms},
             style=Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
             script=Markup(script),
             digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -112,13 +114,13 @@ def breakable(text: str) -> Markup:
     return Markup(str(escape(visible(text))).replace("_", "_<wbr>").replace(" %", "&nbsp;%"))
 
 
-def inline_svg(name: str, text: str) -> Markup:
+def inline_svg(name: str, text: str, caption: str) -> Markup:
     """A figure of `figures.draw` as an element of the page: without prolog, namespaces and fixed size, and with its
     name in every id, since ids must be unique in the page."""
     _, root, body = re.split(r"(<svg[^>]*>)", text, maxsplit=1)
     (box,) = re.findall(r'viewBox="[^"]*"', root)
     body = re.sub(r'(?<= id=")|(?<=href="#)|(?<=url\(#)', f"{name}-", body)
-    return Markup(f'<svg role="img" aria-label="{escape(figures.CAPTIONS[name])}" {box}>{body}')
+    return Markup(f'<svg role="img" aria-label="{escape(visible(caption))}" {box}>{body}')
 
 
 # --- sentences and tables ---------------------------------------------------------------------------------------

@@ -27,13 +27,6 @@ class Table:
         rows = self.rows if self.marked else [[inert(text) for text in row] for row in self.rows]
         return "\n".join([_row([*map(inert, self.columns)]), "|---" * len(self.columns) + "|", *map(_row, rows)])
 
-    def latex(self) -> str:
-        """A booktabs tabular, escaped; the first column is left-aligned, the others are right-aligned."""
-        from tabulate import tabulate
-
-        alignment = ["left", *["right"] * (len(self.columns) - 1)]
-        return tabulate(self.rows, self.columns, tablefmt="latex_booktabs", disable_numparse=True, colalign=alignment)
-
 
 def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(map(cell, cells))} |"

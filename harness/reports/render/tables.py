@@ -12,6 +12,7 @@ from harness.accounting.format import count, flops, size
 from harness.reports.analysis.hypotheses import HypothesisResult
 from harness.reports.analysis.logged_metrics import QUARTERS, metric_names
 from harness.reports.analysis.summary import ArmSummary, Block, Findings
+from harness.reports.render.caveats import trials_absent
 from harness.reports.render.table import Table
 from harness.reports.render.text import (
     amount,
@@ -159,9 +160,10 @@ def tuning(findings: Findings) -> Table:
         f"Strict greedy accuracy on the selection split at the end of each trial{used}; * chosen by the mean.  "
         f"{total} trial runs in total."
     )
-    if tune and (tune.widen or tune.own):
+    if tune and (tune.widen or tune.own) and findings.trials:
         counts = sorted({len(trials) for trials in findings.trials.values()})
         note += f"  Trials of every arm: {' to '.join(map(str, counts))}, of {len(tune.seeds)} seeds each."
+    note = "  ".join(filter(None, [note, trials_absent(findings)]))
     return Table("Tuning", ["arm", *names], rows, note)
 
 
@@ -257,19 +259,3 @@ def phases(findings: Findings) -> Table:
         rows,
         "Means over seeds; evaluation, checkpoints and curve branches are not charged to the budget.",
     )
-
-
-def csv(findings: Findings) -> str:
-    """table.csv: one row per arm, fractions and bytes at full precision; empty cells for missing values."""
-    from pandas import DataFrame
-
-    rows = []
-    for a in findings.arms.values():
-        row: dict[str, object] = {"arm": a.name, "seeds": a.finished}
-        for task in (t.name for t in findings.results.tasks):
-            low, high = a.curves[task].interval_F[-1] or (None, None)
-            row |= {task: a.curves[task].mean_F[-1], f"{task}_low": low, f"{task}_high": high}
-        row |= {"sd": a.sd, "iqm": a.iqm, "budget_to_level": a.budget_to_level, "zero_variance": a.zero_variance}
-        row |= {"collapsed": a.collapsed, **{u: a.spend_F[u][-1] for u in UNITS}, "peak_bytes": a.peak_bytes}
-        rows.append(row)
-    return str(DataFrame(rows).to_csv(index=False, lineterminator="\n"))

@@ -36,7 +36,8 @@ def with_placebo(study: Study, arm: str) -> Study:
             return study
         raise ValueError(f"--placebo: the study has an arm '{taken[0]}'")
     tuned = {"tuned_as": study.tuned_as(arm)} if study.tune else {}
-    added = {names[kind]: {**merge_overrides(study.arms[arm], fields), **tuned} for kind, fields in KINDS.items()}
+    own = {name: value for name, value in study.arms[arm].items() if name not in ("label", "about")}
+    added = {names[kind]: {**merge_overrides(own, fields), **tuned} for kind, fields in KINDS.items()}
     blocks = {name: [*block, *(added if arm in block else ())] for name, block in study.report.blocks.items()}
     report = dataclasses.replace(study.report, placebo=names["coin"], blocks=blocks)
     return check(dataclasses.replace(study, arms={**study.arms, **added}, report=report))

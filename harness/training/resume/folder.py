@@ -7,7 +7,7 @@ import os
 import re
 from pathlib import Path
 
-from harness.config.paths import check_no_links
+from harness.config.files.paths import check_no_links
 from harness.config.run_config import RunConfig
 from harness.records import lock
 from harness.records.runs import has_record

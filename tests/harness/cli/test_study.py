@@ -44,8 +44,19 @@ def test_report_says_the_verdicts_and_where(call: Call, tmp_path: Path, no_figur
     path = full_study(tmp_path / "s")
     code, out, error = call("report", str(path))
     lines = out.splitlines()
-    assert (code, error, len(lines)) == (0, "", 3)
-    assert "(all of them)" in lines[0] and "(two)" in lines[1] and lines[2] == str(path / "report.html")
+    assert (code, error) == (0, "")
+    assert "(all of them)" in lines[-3] and "(two)" in lines[-2] and lines[-1] == str(path / "report.html")
+    assert sum(line.startswith("verdict ") for line in lines) == 2, "a table of verdicts for each block"
+
+
+def test_report_for_a_paper_writes_its_folder_alone(call: Call, tmp_path: Path) -> None:
+    path = full_study(tmp_path / "s")
+    before = set(path.rglob("*"))
+    code, out, error = call("report", str(path), "--arms", "up_1, flat", "--labels", "Up,Flat", "--width", "84mm")
+    assert (code, error) == (0, "") and f"files in {path / 'paper'}: table.tex, curves.csv, figures" in out
+    assert {file.parent for file in path.rglob("*")} - {file.parent for file in before} == {path / "paper"}
+    code, out, error = call("report", str(path), str(path), "--pdf")
+    assert (code, out) == (2, "") and "--pdf" in error and len(error.splitlines()) == 1
 
 
 def test_parts_of_a_report_inside_another_document(call: Call, tmp_path: Path, no_figures: None) -> None:

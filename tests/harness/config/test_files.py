@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.config.files import load_table
+from harness.config.files.tables import load_table
 from harness.config.run_config import resolve
 from harness.studies import study
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.config.paths import check_name, check_no_links, check_targets
+from harness.config.files.paths import check_name, check_no_links, check_targets
 from harness.config.run_config import resolve
 from harness.records.io import write_json
 from harness.studies.ad_hoc import override_study, study_from_flags

@@ -12,7 +12,7 @@ import pytest
 
 from harness.config import overrides, start_models
 from harness.config.coercion import build
-from harness.config.files import load_table
+from harness.config.files.tables import load_table
 from harness.config.run_config import RunConfig, resolve
 from harness.config.start_models import defaults_of
 

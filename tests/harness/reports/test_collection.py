@@ -15,7 +15,7 @@ from harness.reports.includes import update_includes
 from harness.reports.render import figures
 from harness.studies.study import Study, load, names, parse
 from tests.harness.cli.test_main import Call, call, one_line  # noqa: F401
-from tests.harness.record_factory import write_study
+from tests.harness.record_factory import a_record, unfinished, write, write_study
 from tests.harness.studies.test_study import refused
 
 H = {"id": "H1", "says": "a ends higher", "arms": ["a", "b"], "settle": "more seeds"}
@@ -84,7 +84,7 @@ def test_the_parts_may_stand_in_another_document(full: Path) -> None:
     text = "x\n<!-- report collection studies -->\n<!-- /report -->\n"
     assert "[two](collection/two/report.md)" in update_includes(text, full.parent)
     message = refused(lambda: update_includes(text.replace("studies", "speed"), full.parent))
-    assert message == "report: no part 'speed' of collection; valid: hypotheses, claims, studies"
+    assert message == "report: no part 'speed' of collection; valid: hypotheses, claims, studies, runs"
 
 
 def test_one_row_per_claim(full: Path) -> None:
@@ -144,6 +144,24 @@ def test_what_is_a_collection(full: Path) -> None:
     assert is_collection(full) and not is_collection(full / "one") and not is_collection(full / "one" / "a")
     shutil.copy(full / "one" / "study.json", full / "study.json")
     assert not is_collection(full)
+
+
+def test_single_runs_are_listed_beside_studies(full: Path) -> None:
+    write(full / "mine [x]", a_record("a", 3, [0.3, 0.5, 0.9]))
+    write(full / "later run", unfinished("a", 4, "failed", "ValueError: <b>no</b>"))
+    text = write_overview(full).read_text()
+    failed, mine = rows(text, "runs")
+    assert mine[0].endswith("(mine%20%5Bx%5D)")
+    assert mine[4:] == ["3", "160 completions", "90.0 (arithmetic, 100 problems)", "finished"]
+    assert failed[-2] == "-" and failed[-1].startswith("failed: ValueError") and "<b>" not in failed[-1]
+    assert len(rows(text, "studies")) == 3 and write_overview(full).read_text() == text
+
+
+def test_a_folder_of_single_runs_alone(tmp_path: Path) -> None:
+    write(tmp_path / "one", a_record("a", 0, [0.3, 0.5, 0.9]))
+    assert is_collection(tmp_path) and not is_collection(tmp_path / "one")
+    text = write_overview(tmp_path).read_text()
+    assert text.count("<!-- report . ") == 1 and [row[0] for row in rows(text, "runs")] == ["[one](one)"]
 
 
 def test_the_command_makes_the_page(full: Path, call: Call) -> None:  # noqa: F811

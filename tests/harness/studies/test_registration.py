@@ -127,6 +127,31 @@ def test_what_a_claim_is_called_may_change(folder: Path) -> None:
     assert stored is not None and not stored.hypotheses[0].post_hoc
 
 
+def test_what_an_arm_is_called_may_change(folder: Path) -> None:
+    """Labels are for readers: no run and no verdict has anything of them."""
+    arms = {"a": {"algo": {"name": "grpo"}, "label": "A", "about": "the first"}, "b": {"algo": {"name": "ppo"}}}
+    called = study(arms=arms)
+    assert [run.fields for run in called.runs()] == [run.fields for run in study().runs()]
+    store_study(folder, called)
+    stored = stored_study(folder)
+    assert stored == called and (called.label("a"), called.about("a"), called.label("b")) == ("A", "the first", "b")
+    with pytest.raises(ValueError, match="arm 'a' was locked"):
+        store_study(folder, study(arms={**arms, "a": {**arms["a"], "lr": 1.0}}))
+
+
+@pytest.mark.parametrize(
+    ("arms", "message"),
+    [
+        ({"a": {"label": "b"}, "b": {}}, "two arms are called 'b'"),
+        ({"a": {"label": 3}, "b": {}}, "arms.a.label: must be a text, not 3"),
+        ({"a": {"about": " "}, "b": {}}, "arms.a.about: must be a text"),
+    ],
+)
+def test_a_label_is_a_text_of_one_arm(arms: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        study(arms=arms)
+
+
 def test_what_is_asked_later_is_post_hoc(folder: Path) -> None:
     """A claim by its mark; an arm and a seed by name."""
     arms = {"a": {"algo": {"name": "grpo"}}, "b": {"algo": {"name": "ppo"}}, "c": {"algo": {"name": "rft"}}}

@@ -154,7 +154,9 @@ def test_files_lie_beside_the_study(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     )
     monkeypatch.chdir(tmp_path / "deep")
     study = load("er/s.toml")
-    assert [arm.get("algo", {}).get("name") for arm in study.arms.values()] == ["er/mine.py", "x.py", "grpo", None]
+    assert [arm.get("algo", {}).get("name") for arm in study.arms.values()] == [
+        *("er/mine.py", "x.py", "grpo", None, "grpo"),
+    ]
     assert (study.base["reward"], study.arms["d"]["reward"]) == ("er/mine.py:score", "er/other.py:f")
     assert study.arms["e"]["algo"] == {"name": "grpo", "baseline": "er/own.py:half"}
     monkeypatch.chdir("/")

@@ -64,7 +64,7 @@ def acts(text: str) -> list[str]:
     """What of a Markdown page is HTML, or leads somewhere; figures of the report itself lead nowhere."""
     found = []
     for token in tokens(text):
-        own = token.type == "image" and re.fullmatch(r"\w+\.svg", str(token.attrGet("src")))
+        own = token.type == "image" and re.fullmatch(r"\w+(-\d+)?\.svg", str(token.attrGet("src")))
         if token.type in ("html_inline", "html_block", "link_open", "image") and not own:
             found.append(token.content or str(token.attrs))
     return found

@@ -6,9 +6,10 @@ import csv
 from pathlib import Path
 
 from harness.accounting.budget import UNITS
+from harness.reports import csv_files
 from harness.reports.analysis.summary import Findings, summarize
 from harness.reports.loading import load_results
-from harness.reports.render import tables
+from harness.reports.render import arms, tables
 from harness.reports.render.provenance import versions
 from tests.harness.record_factory import (
     a_record,
@@ -85,6 +86,9 @@ def test_the_other_tables(findings: Findings) -> None:
     assert row == ["10", "0123456789", "cpu (a processor), 1 thread", "Python 3.12.0, torch 2.7.0, numpy 2.1.0"]
 
 
+ENDED = ("lenient", "unparseable", "truncated", "verifier_error")  # how completions ended
+
+
 def test_table_csv_has_full_precision(folder: Path, findings: Findings) -> None:
     with (folder / "table.csv").open(newline="") as file:
         rows = {row["arm"]: row for row in csv.DictReader(file)}
@@ -100,11 +104,26 @@ def test_table_csv_has_full_precision(folder: Path, findings: Findings) -> None:
             low, high = curve.interval_F[-1] or (None, None)
             expected |= {task: curve.mean_F[-1], f"{task}_low": low, f"{task}_high": high}
         assert {k: float(row[k]) for k in expected} == expected
-        assert set(row) == {"arm", "seeds", "collapsed", *expected}
+        ended = [arms.outcome(findings, name, *arms.OUTCOMES[word]) for word in ENDED]
+        assert [row[word] for word in ENDED] == ["" if x is None else str(x) for x in ended]
+        assert float(row["lenient"]) > float(row["arithmetic"]), "a problem more, in these records"
+        assert set(row) == {"arm", "seeds", "collapsed", *ENDED, *expected}
+
+
+def test_curves_csv_has_every_point_of_every_seed(folder: Path, findings: Findings) -> None:
+    with (folder / "curves.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if (row["arm"], row["set"]) == ("up_1", "arithmetic")]
+    curve = findings.arms["up_1"].curves["arithmetic"]
+    assert [float(row["fraction"]) for row in rows] == findings.results.fractions
+    assert [float(row["completions"]) for row in rows] == findings.arms["up_1"].spend_F["completions"]
+    assert [float(row["mean"]) for row in rows] == curve.mean_F
+    assert [(float(row["low"]), float(row["high"])) for row in rows] == curve.interval_F
+    seeds = [[float(row[f"seed{seed}"]) for row in rows] for seed in (0, 1, 2)]
+    assert seeds == [[0.3, 0.5, 0.9], [0.3, 0.5, 0.8], [0.3, 0.5, 0.85]]
 
 
 def test_missing_values_are_empty_in_table_csv(tmp_path: Path) -> None:
     one = write(tmp_path / "one", a_record("a", 0, [0.3, 0.5, 0.9]), rounds=[])
-    (row,) = csv.DictReader(tables.csv(summarize(load_results(one))).splitlines())
+    (row,) = csv.DictReader(csv_files.table(summarize(load_results(one))).splitlines())
     names = ("arithmetic", "arithmetic_low", "sd", "zero_variance", "budget_to_level")
     assert [row[name] for name in names] == ["0.9", "", "", "", "160.0"]

@@ -20,6 +20,7 @@ from harness.reports.analysis.summary import Block, Findings, Pair, summarize
 from harness.reports.loading import load_results
 from harness.reports.render import text
 from harness.reports.render.caveats import cautions, notes
+from harness.reports.render.tables import tuning
 from harness.reports.render.text import (
     amount,
     bracket,
@@ -290,8 +291,8 @@ def notes_of(folder: Path, **table: Any) -> list[str]:
     if table:
         write_study(folder, {"a": {}, "b": {}}, **{"seeds": [0, 1, 2], **table})
     findings = summarize(load_results(folder))
-    locked = [note for note in notes(findings) if "locked" not in note]
-    return [*cautions(findings), *locked]
+    others = [note for note in notes(findings) if "locked" not in note and "trials are not here" not in note]
+    return [*cautions(findings), *others]
 
 
 def check_notes(notes: list[str], *fragments: list[str]) -> None:
@@ -371,6 +372,23 @@ def test_several_arms_at_the_edge(folder: Path) -> None:
         for seed in range(3):
             change(folder / arm / f"seed{seed}", lambda r: r["config"].update(lr=0.1))
     check_notes(notes_of(folder), ["best trials of a and b", "edge"])
+
+
+@pytest.mark.parametrize(("store", "place"), [(None, "belong in tune/"), ("first", "belong in ../first: copy")])
+def test_trials_that_are_elsewhere_are_named(store: str | None, place: str, folder: Path) -> None:
+    """The section stays, and says how many are missing and where they belong."""
+    tune = {"grid": {"lr": [0.1, 0.2]}, "seeds": [100, 101], **({"store": store} if store else {})}
+    write_study(folder, {"a": {}, "b": {}}, seeds=[0, 1, 2], tune=tune)
+    home = folder.parent / store if store else folder
+    for count, arm in enumerate("ab"):
+        said = [f"{8 - 4 * count} of 8 trials are not here", place]
+        findings = summarize(load_results(folder))
+        assert any(all(word in note for word in said) for note in notes(findings)), notes(findings)
+        assert all(word in tuning(findings).note for word in said)
+        for trial in ("lr0.1", "lr0.2"):
+            for seed in (100, 101):
+                write_trial(home, arm, trial, seed, 0.5)
+    assert not any("trials are not here" in note for note in notes(summarize(load_results(folder))))
 
 
 def test_trials_under_another_budget(folder: Path) -> None:

@@ -34,6 +34,12 @@ def test_the_two_arms_differ_from_theirs_in_the_reward_alone() -> None:
     assert runs["a_coin"]["reward_noise"] == 0.5 and runs["a_format"]["reward_weights"] == {"accuracy": 0, "format": 1}
 
 
+def test_they_are_not_called_what_their_arm_is() -> None:
+    arms = {"a": {"algo": {"name": "grpo"}, "label": "A", "about": "plain"}, "b": {"algo": {"name": "rft"}}}
+    study = with_placebo(make_study(arms=arms), "a")
+    assert [study.label(arm) for arm in study.arms] == ["A", "b", "a_coin", "a_format"] and not study.about("a_coin")
+
+
 def test_they_take_their_arms_tuned_values() -> None:
     study = with_placebo(tuned(), "b")
     assert study.tuned_as("b_coin") == study.tuned_as("b_format") == "b" and {r.arm for r in study.trials()} == {*"ab"}
