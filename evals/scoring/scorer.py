@@ -203,7 +203,8 @@ def measured(
     for name, values in found.items():
         value, stderr = mean_stderr(values)
         error = None if math.isnan(stderr) else stderr
-        rows.append({**like, "filter": "strict", "metric": name, "value": value, "stderr": error, "n": len(values)})
+        told = {"metric": name, "value": value, "stderr": error, "n": len(values), "outcomes": ""}
+        rows.append(cast(EvalRow, {**like, "filter": "strict", **told}))  # outcomes do not hold what was measured
     return rows
 
 

@@ -91,10 +91,9 @@ def run(
 ) -> None:
     """Train one algorithm under one budget, and write its record."""
     flags: dict[str, Any] = {
-        "algo_name": with_preset(algo, preset),
-        "task_name": task, "group_size": group_size, "model": model, "eval_tasks": eval_tasks,
-        "eval_repeats": counted(eval_samples, "--eval-samples"),
-        "eval_limit": eval_limit, "reward": reward, "budget": budget, "seed": seed, "name": name, "out": out,
+        "algo_name": with_preset(algo, preset), "task_name": task, "group_size": group_size, "model": model,
+        "eval_tasks": eval_tasks, "eval_repeats": counted(eval_samples, "--eval-samples"), "eval_limit": eval_limit,
+        "reward": reward, "budget": budget, "seed": seed, "name": name, "out": out,
         "temperature": temperature, "max_new_tokens": max_new_tokens, "device": device, "dtype": dtype,
         "threads": threads, "keep_checkpoints": keep_checkpoints, "resume": resume or None,
         "system_prompt": system_prompt, "track": ",".join(track or []) or None, "tools": ",".join(tool or []) or None,

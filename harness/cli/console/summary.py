@@ -78,7 +78,8 @@ def eval_rows(evals: Sequence[Mapping[str, Any]]) -> list[Row]:
 
 def _eval_row(key: tuple[Any, ...], points: dict[float, Point], start: float, end: float) -> Row:
     task, decoding, temperature, stock = key
-    entries = [e for measures in points.values() for e in measures.values()]
+    shown = [e for measures in points.values() for name, e in measures.items() if name in MEASURES]
+    entries = shown or [e for measures in points.values() for e in measures.values()]  # not a task's own measures
     decoding_name = stock.removesuffix(" none") or (f"sampled T={temperature:g}" if decoding == "sampled" else decoding)
     domain, n, scorer = (entries[-1][name] for name in ("domain", "n", "scorer"))
     row = {

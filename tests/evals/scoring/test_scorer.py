@@ -164,3 +164,21 @@ def test_available(monkeypatch: pytest.MonkeyPatch) -> None:
     assert scorer.available() is False
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
     assert scorer.available() is True
+
+
+def test_a_tasks_own_measures_are_rows_of_their_own(tmp_path: Path) -> None:
+    """Of the problems that have them; their calls reach the task, and outcomes say nothing of them."""
+    from evals.tasks.lookup import Lookup
+    from evals.verification.transcript import Transcript, Turn
+
+    task = Lookup(test_size=6, other_size=2)
+    task_files.write(task.spec(), task.eval_sets(6)[:1], tmp_path, 48)
+    kinds = [p.source["kind"] for p in task.eval_sets(6)[0].problems]
+
+    def generate(prompts: list[str], decoding: Decoding) -> list[Completion]:
+        return [Completion(Transcript("#### 1", [Turn("search", "q", "r")] * (i % 2)), True) for i in range(6)]
+
+    rows = {r["metric"]: r for r in scorer.score_direct(tmp_path, ["lookup"], generate).rows if r["filter"] == "strict"}
+    assert (rows["calls"]["value"], rows["calls"]["n"], rows["calls"]["outcomes"]) == (0.5, 6, "")
+    assert rows["needless"]["n"] == kinds.count("none") and rows["missing"]["n"] == 6 - kinds.count("none")
+    assert rows["exact_match"]["outcomes"] and rows["exact_match"]["n"] == 6
