@@ -9,6 +9,14 @@ ROOT = Path(__file__).resolve().parent.parent
 LOOSEST = 1e-4
 
 
+def tensors(container: Any) -> dict[str, Any]:
+    """The fields of rollouts or credit, with tensors inside a table of them under NAME.KEY."""
+    flat: dict[str, Any] = {}
+    for name, x in vars(container).items():
+        flat |= {f"{name}.{k}": v for k, v in x.items()} if isinstance(x, dict) else {name: x}
+    return flat
+
+
 def close(actual: Any, expected: Any, rtol: float = 1e-9, atol: float = 1e-9) -> None:
     """Assert |actual - expected| <= atol + rtol |expected|, element by element, with equal shapes.
 

@@ -230,6 +230,9 @@ def test_schedules() -> None:
 def outcome(algo: Algorithm) -> dict[str, Any]:
     rollouts, fresh = judged_round()
     rollouts = replace(rollouts, reward_N=torch.where(torch.arange(12) == 1, 0.5, rollouts.reward_N))
+    first_NT = torch.zeros_like(rollouts.completion_mask_NT)
+    first_NT[:, 0] = True  # a step of one token, which is wrong
+    rollouts = replace(rollouts, step_end_NT=first_NT, step_reward_NT=torch.zeros_like(rollouts.logp_NT))
     return {
         "schedule": algo.schedule(BASE),
         "advantage": algo.credit(rollouts).advantage_NT.tolist(),
@@ -247,7 +250,10 @@ KNOBS: dict[type[Algorithm], dict[str, tuple[list[Any], set[str]]]] = {
         "sampling_fraction": ([0.25, 0.5], {"schedule"}),
         "loss_aggregation": (["sum", "sequence"], {"loss"}),
     },
-    SFT: {"loss_aggregation": (["sequence", "token", "sum", "horizon", "total"], {"loss"})},
+    SFT: {
+        "loss_aggregation": (["sequence", "token", "sum", "horizon", "total"], {"loss"}),
+        "wrong_steps": (["learn", "mask"], {"advantage", "loss"}),
+    },
 }
 
 

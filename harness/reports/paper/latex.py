@@ -64,8 +64,8 @@ def table_tex(findings: Findings) -> str:
 def escaped(text: str) -> str:
     """Text for LaTeX, on one line.
 
-    >>> escaped("a_b 5 %")
-    'a\\_b 5 \\%'
+    >>> print(escaped("a_b 5 %"))
+    a\\_b 5 \\%
     """
     return "".join(ESCAPES.get(char, char) for char in " ".join(visible(text).split()))
 

@@ -96,7 +96,7 @@ def _steps(run: PlannedRun, out: str, records: Sequence[tuple[Path, Record]]) ->
     config = resolved_config(run, out)
     schedule, fields = config["schedule"], config["algo"]
     unit, limit = run.config(out).parsed_budget.unit, run.config(out).parsed_budget.limit
-    counted = [(f, r) for f, r in records if "imported" not in r and r["spend"].get("completions")]
+    counted = [(f, r) for f, r in records if r["spend"].get("completions") and r["spend"].get("updates") is not None]
     like = [(f, r) for f, r in counted if _kind(r["config"]) == _kind(config)]
     same = [r for _, r in like if r["algo"] == config["algo_name"]]
     own = [r for f, r in like if f.parent == Path(out, run.folder)]

@@ -73,8 +73,9 @@ def test_the_length_of_completions_is_that_of_finished_runs(tmp_path: Path) -> N
         folder = tmp_path / "results" / f"run{i}"
         folder.mkdir(parents=True)
         config = {"model": "nano", "task_name": "arithmetic"}
-        record = {"status": status, "algo": algo, "config": config,
-                  "spend": {"generated_tokens": tokens, "completions": 10}}  # fmt: skip
+        record = {"status": status, "algo": algo, "seed": 0, "config": config,
+                  "spend": {"generated_tokens": tokens, "completions": 10},
+                  "environment": {"model": {}}}  # fmt: skip
         (folder / "record.json").write_text(json.dumps(record))
     assert mean_length(ROUND, s)[0] == 30
     assert mean_length(ROUND, setting("dr_grpo"))[0] == 20  # of none of its own: of all

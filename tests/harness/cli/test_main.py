@@ -264,11 +264,16 @@ BAD: dict[str, tuple[list[str], list[str]]] = {
     "reward file with an error": (["--reward", "{broken}:f"], ["reward", "broken.py", "SyntaxError"]),
     "reward term not known": (
         ["--set", "reward_weights.style=1"],
-        ["reward_weights.style", "unknown term", "accuracy, format, language, length, steps"],
+        ["reward_weights.style", "unknown term", "accuracy, calls, end, f1, format, language, length, steps, support"],
     ),
     "reward term that the task has not": (
         [*QA, "--train-file", "{good}", "--test-file", "{test}", "--set", "reward_weights.steps=1"],
-        ["reward_weights.steps", "'qa'", "checks no steps", "accuracy, format, language, length"],
+        [
+            "reward_weights.steps",
+            "'qa'",
+            "checks no steps",
+            "accuracy, calls, end, f1, format, language, length, support",
+        ],
     ),
     "weight that is infinite": (["--set", "reward_weights.format=inf"], ["reward_weights.format", "finite", "inf"]),
     "coefficient that is infinite": (["--set", "algo.kl_coef=inf"], ["algo.kl_coef", "finite", "inf"]),

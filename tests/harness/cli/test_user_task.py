@@ -234,7 +234,7 @@ WRONG: dict[str, tuple[str | None, list[str]]] = {  # what is wrong -> (the file
         LAST.replace("return self.problems(self.size)", "return ['1=']"),
         ["train: item 0 is not a Problem: '1='"],
     ),
-    "a gold that is a number": (LAST.replace("gold=n[-1]", "gold=int(n)"), ["item 0: gold must be text", "116"]),
+    "a gold that is a number": (LAST.replace("gold=n[-1]", "gold=int(n)"), ["item 0: gold must be text, not 100"]),
     "no evaluation set": (LAST.replace('[EvalSet("last_digit", "in", self.problems(0)[:limit])]', "[]"), ["eval_sets"]),
     "an empty set": (LAST.replace("[:limit]", "[:0]"), ["eval_sets: last_digit: must give a list of problems", "[]"]),
     "no set in domain": (LAST.replace('"in", self', '"out", self'), ["eval_sets: one set must have domain"]),

@@ -114,8 +114,9 @@ def test_the_worst_micro_batch_fills_what_it_may() -> None:
 def test_a_probe_leaves_no_trace(algo: Any) -> None:
     critic = getattr(algo, "critic", "none")
     trainer = SimpleNamespace(
-        policy=policy_of(critic=critic), algo=algo, micro_batch_tokens=200, sampling=SimpleNamespace(max_new_tokens=20)
-    )
+        policy=policy_of(critic=critic), algo=algo, micro_batch_tokens=200, sampling=SimpleNamespace(max_new_tokens=20),
+        tokenizer=SimpleNamespace(answered=0),
+    )  # fmt: skip
     before = {k: v.clone() for k, v in trainer.policy.model.state_dict().items()}
     probe(trainer, prompt=9)  # type: ignore[arg-type]
     assert all(torch.equal(before[k], v) for k, v in trainer.policy.model.state_dict().items())
@@ -131,8 +132,9 @@ def test_a_worst_micro_batch_that_does_not_fit(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(policy, "forward", full)
     trainer = SimpleNamespace(
-        policy=policy, algo=GRPO(), micro_batch_tokens=200, sampling=SimpleNamespace(max_new_tokens=20)
-    )
+        policy=policy, algo=GRPO(), micro_batch_tokens=200, sampling=SimpleNamespace(max_new_tokens=20),
+        tokenizer=SimpleNamespace(answered=0),
+    )  # fmt: skip
     with pytest.raises(
         MemoryError, match=r"a micro-batch of 10 x 20 tokens does not fit: lower micro_batch_tokens \(200\)"
     ):

@@ -285,7 +285,9 @@ def test_a_file_that_is_not_one(where: str, text: str, folder: Path) -> None:
 
 def test_a_study_that_is_wrong_is_named(folder: Path) -> None:
     change_study(folder, speed=1)
-    assert refused(folder).startswith(f"{folder}/study.json: speed: unknown field; valid: name, arms, ")
+    assert refused(folder).startswith(
+        f"{folder}/study.json: speed: unknown field (did you mean seeds?); valid: name, arms, "
+    )
 
 
 def test_nothing_there(folder: Path, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from harness.training.offline import OfflineLoop
 from tests.harness.tiny_models import SIZES
 from tests.harness.training.test_batching import varlen
 from tests.harness.training.test_run import PART, RECORD, Done, check_type, go, load, same_weights, spied
-from tests.helpers import close
+from tests.helpers import close, tensors
 
 UNTIMED = ("prompts", "completions", "generated_tokens", "trained_tokens", "updates", "flops", "verifier_calls")
 PARTS = ("policy", "gradients", "optimizer", "kv_cache", "activations")
@@ -147,14 +147,14 @@ def test_a_row_trimmed_is_the_same_before_joining_and_after() -> None:
         for i in range(6):
             alone, _ = trim(r.take(torch.tensor([i])), credit.take(torch.tensor([i])))
             again, _ = trim(one.take(torch.tensor([6 * k + i])), credit.take(torch.tensor([i])))
-            for name, x in vars(alone).items():
-                assert x is None or torch.equal(getattr(again, name), x), name
+            for name, x in tensors(alone).items():
+                assert x is None or torch.equal(tensors(again)[name], x), name
 
 
 def test_one_round_joined_is_itself() -> None:
     r, _ = varlen()
     one = join([r], pad=0)
-    assert all(x is None or torch.equal(getattr(one, name), x) for name, x in vars(r).items())
+    assert all(x is None or torch.equal(tensors(one)[name], x) for name, x in tensors(r).items())
 
 
 # ---------------------------------------------------------------- sampling
@@ -199,7 +199,7 @@ def test_what_is_sampled_does_not_depend_on_what_is_trained(base: Done, taught: 
     other = rft(taught, out, "slow", ALL, "lr=1e-5", "algo.epochs=1", budget="completions=96", eval_limit=1)
     assert not same_weights(other, base)
     for one, two in zip(offline(other).replay, offline(base).replay, strict=True):
-        assert all(x is None or torch.equal(getattr(two, name), x) for name, x in vars(one).items())
+        assert all(x is None or torch.equal(tensors(two)[name], x) for name, x in tensors(one).items())
 
 
 # ---------------------------------------------------------------- what is kept

@@ -486,7 +486,7 @@ def test_another_configuration_is_refused(call: Call, tmp_path: Path, more: list
 
 @pytest.mark.parametrize("keep", [0, 1, 2, 9])
 def test_the_newest_checkpoints_are_kept(call: Call, tmp_path: Path, keep: int) -> None:
-    assert call("x", "grpo", "--keep-checkpoints", str(keep))[0] == 0
+    assert call("x", "grpo", "--set", f"keep_checkpoints={keep}")[0] == 0
     found = sorted(p.name for p in (tmp_path / "x" / "checkpoints").iterdir())
     assert found == ["final", *["round-00003", "round-00006", "round-00009"][max(0, 3 - keep) :][: keep or 0]]
 

@@ -28,7 +28,7 @@ from harness.training import trainer as trainer_module
 from harness.training.run import execute
 from harness.training.setup import PreparedRun, prepare
 from tests.harness.tiny_models import SETTINGS, build, files_of
-from tests.helpers import close
+from tests.helpers import close, tensors
 
 UNITS = {
     "prompts": int,
@@ -331,8 +331,8 @@ def test_a_last_round_is_drawn_in_pieces_and_is_what_it_would_be_in_one(taught: 
     problems, pieces, texts = trainer.sample_prompts(0, trainer.round_sizer.groups(trainer.spend))
     whole, whole_texts = trainer.completions.complete(trainer.prompt_stream.take(0, len(problems)), 0)
     assert len(problems) > 2 and (problems, texts) == (trainer.prompt_stream.take(0, len(problems)), whole_texts)
-    for name, x in vars(whole).items():
-        y = getattr(pieces, name)
+    for name, x in tensors(whole).items():
+        y = tensors(pieces)[name]
         assert (x is None) == (y is None), name
         if x is not None:
             close(y, x, *((1e-5, 1e-5) if x.is_floating_point() else (0, 0)))
