@@ -73,7 +73,7 @@ def test_the_length_of_completions_is_that_of_finished_runs(tmp_path: Path) -> N
         folder = tmp_path / "results" / f"run{i}"
         folder.mkdir(parents=True)
         config = {"model": "nano", "task_name": "arithmetic"}
-        record = {"status": status, "algo": algo, "seed": 0, "config": config,
+        record = {"status": status, "algo": algo, "seed": 0, "budget": {}, "evals": [], "config": config,
                   "spend": {"generated_tokens": tokens, "completions": 10},
                   "environment": {"model": {}}}  # fmt: skip
         (folder / "record.json").write_text(json.dumps(record))
